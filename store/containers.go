@@ -1,0 +1,261 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// State is where a container stands. All but Creating are Docker's.
+type State string
+
+// States of a container. Creating: its function app is being made. Dead: making or destroying it failed, and Error says how.
+const (
+	Creating State = "creating"
+	Created  State = "created"
+	Running  State = "running"
+	Exited   State = "exited"
+	Removing State = "removing"
+	Dead     State = "dead"
+)
+
+// Container is one container. Times are UTC, zero when they have not come.
+type Container struct {
+	ID         string // 64 hex digits
+	Name       string // without a leading slash
+	Config     api.Config
+	HostConfig api.HostConfig
+	Networking api.NetworkingConfig
+
+	State    State
+	Error    string
+	ExitCode int
+	Created  time.Time
+	Started  time.Time
+	Finished time.Time
+
+	FunctionApp string
+	ResourceID  string
+	HostName    string
+	PlanSummary string
+}
+
+// App is what becomes known of a container's function app when it has been made.
+type App struct {
+	ResourceID  string
+	HostName    string
+	PlanSummary string
+}
+
+const containerColumns = `id, name, config, host_config, networking, state, error, exit_code, created_at, started_at, finished_at,
+	function_app, resource_id, host_name, plan_summary`
+
+// CreateContainer inserts c in state Creating, with Created from the clock, and the job that makes its function app.
+// A name in use is a Conflict error.
+func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue) error {
+	config, err := json.Marshal(c.Config)
+	if err != nil {
+		return fmt.Errorf("encode config: %w", err)
+	}
+	hostConfig, err := json.Marshal(c.HostConfig)
+	if err != nil {
+		return fmt.Errorf("encode host config: %w", err)
+	}
+	networking, err := json.Marshal(c.Networking)
+	if err != nil {
+		return fmt.Errorf("encode networking config: %w", err)
+	}
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		var holder string
+		err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = ?", c.Name).Scan(&holder)
+		if err == nil {
+			return api.Errorf(api.Conflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+c.Name, holder)
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("look up name: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO containers (id, name, config, host_config, networking, state, created_at, function_app)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp)
+		if err != nil {
+			return fmt.Errorf("insert container: %w", err)
+		}
+		return enqueue(ctx, tx)
+	})
+}
+
+// Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in this order.
+// None is a NotFound error, an ambiguous prefix an InvalidParameter error.
+func (db *DB) Container(ctx context.Context, ref string) (Container, error) {
+	var c Container
+	err := db.tx(ctx, func(tx *sql.Tx) error {
+		var err error
+		c, err = findContainer(ctx, tx, ref)
+		return err
+	})
+	return c, err
+}
+
+func findContainer(ctx context.Context, tx *sql.Tx, ref string) (Container, error) {
+	// At most two rows decide: one match, or ambiguous.
+	rows, err := tx.QueryContext(ctx, "SELECT "+containerColumns+` FROM containers
+		WHERE id = ?1 OR name = ?2 OR (?3 <> '' AND substr(id, 1, length(?3)) = ?3)
+		ORDER BY id = ?1 DESC, name = ?2 DESC LIMIT 2`, ref, strings.TrimPrefix(ref, "/"), hexPrefix(ref))
+	if err != nil {
+		return Container{}, fmt.Errorf("find container: %w", err)
+	}
+	found, err := scanContainers(rows)
+	if err != nil {
+		return Container{}, err
+	}
+	switch {
+	case len(found) == 0:
+		return Container{}, api.Errorf(api.NotFound, "No such container: %s", ref)
+	case len(found) == 1 || found[0].ID == ref || found[0].Name == strings.TrimPrefix(ref, "/"):
+		return found[0], nil
+	default:
+		return Container{}, api.Errorf(api.InvalidParameter, "Multiple IDs found with provided prefix: %s", ref)
+	}
+}
+
+// hexPrefix is ref when it can be the beginning of an id, else empty.
+func hexPrefix(ref string) string {
+	if len(ref) > 64 || strings.Trim(ref, "0123456789abcdef") != "" {
+		return ""
+	}
+	return ref
+}
+
+// Containers lists containers, the newest first; with no states given, all of them. limit 0 means no limit.
+func (db *DB) Containers(ctx context.Context, limit int, states ...State) ([]Container, error) {
+	query, args := "SELECT "+containerColumns+" FROM containers", []any{}
+	if len(states) > 0 {
+		query += " WHERE state IN (" + placeholders(len(states)) + ")"
+		for _, s := range states {
+			args = append(args, s)
+		}
+	}
+	query += " ORDER BY created_at DESC, id"
+	if limit > 0 {
+		query += " LIMIT ?"
+		args = append(args, limit)
+	}
+	rows, err := db.sql.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	return scanContainers(rows)
+}
+
+// Provisioned records the function app of a container in state Creating and makes it Created.
+func (db *DB) Provisioned(ctx context.Context, id string, app App) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		return transition(ctx, tx, id, []State{Creating}, Created,
+			"resource_id = ?, host_name = ?, plan_summary = ?", app.ResourceID, app.HostName, app.PlanSummary)
+	})
+}
+
+// Remove makes a container Removing and inserts the job that destroys its function app. A running one needs force.
+func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue) error {
+	from := []State{Created, Exited, Dead}
+	if force {
+		from = append(from, Running)
+	}
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		if err := transition(ctx, tx, id, from, Removing, "error = ''"); err != nil {
+			return err
+		}
+		return enqueue(ctx, tx)
+	})
+}
+
+// Fail makes a container Dead with the reason: its function app could be neither made nor destroyed.
+func (db *DB) Fail(ctx context.Context, id, reason string) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = ?", reason)
+	})
+}
+
+// Delete forgets a container whose function app is gone, and its runs. One that is not Creating or Removing is a Conflict error.
+func (db *DB) Delete(ctx context.Context, id string) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = ? AND state IN (?, ?)", id, Creating, Removing)
+		return changed(ctx, tx, id, res, err)
+	})
+}
+
+// transition changes a container's state when it is one of from. set names further columns with their values in args.
+func transition(ctx context.Context, tx *sql.Tx, id string, from []State, to State, set string, args ...any) error {
+	args = append([]any{to}, args...)
+	args = append(args, id)
+	for _, s := range from {
+		args = append(args, s)
+	}
+	res, err := tx.ExecContext(ctx, "UPDATE containers SET state = ?, "+set+
+		" WHERE id = ? AND state IN ("+placeholders(len(from))+")", args...)
+	return changed(ctx, tx, id, res, err)
+}
+
+// changed is the one place that decides what no changed row means: no such container, or one whose state forbids the change.
+func changed(ctx context.Context, tx *sql.Tx, id string, res sql.Result, err error) error {
+	if err != nil {
+		return fmt.Errorf("change container %s: %w", id, err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("change container %s: %w", id, err)
+	}
+	if n == 1 {
+		return nil
+	}
+	c, err := findContainer(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	switch c.State {
+	case Creating:
+		return api.Errorf(api.Conflict, "container %s is still being created: its function app is not there yet, try again later", c.Name)
+	case Running:
+		return api.Errorf(api.Conflict, "cannot remove container %q: container is running: stop the container before removing or force remove", "/"+c.Name)
+	case Removing:
+		return api.Errorf(api.Conflict, "removal of container %s is already in progress", c.Name)
+	case Dead:
+		return api.Errorf(api.Conflict, "container %s is marked for removal and cannot be used: %s", c.Name, c.Error)
+	default:
+		return api.Errorf(api.Conflict, "container %s is %s", c.Name, c.State)
+	}
+}
+
+func scanContainers(rows *sql.Rows) (list []Container, err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var c Container
+		var config, hostConfig, networking string
+		var created, started, finished sql.NullInt64
+		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode, &created, &started, &finished,
+			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary)
+		if err != nil {
+			return nil, fmt.Errorf("read container: %w", err)
+		}
+		c.Created, c.Started, c.Finished = fromNanos(created), fromNanos(started), fromNanos(finished)
+		for _, field := range []struct {
+			from string
+			into any
+		}{{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}} {
+			if err := json.Unmarshal([]byte(field.from), field.into); err != nil {
+				return nil, fmt.Errorf("decode container %s: %w", c.ID, err)
+			}
+		}
+		list = append(list, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read containers: %w", err)
+	}
+	return list, nil
+}
