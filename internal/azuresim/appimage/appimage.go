@@ -1,0 +1,96 @@
+// Package appimage builds function images without a container engine and pushes them to a registry, so that a demo and tests
+// have something to run. It knows nothing of the simulator or of what is in the files.
+//
+//	img, err := appimage.Build(map[string]appimage.File{"/home/site/wwwroot/host.json": {Content: hostJSON, Mode: 0o644}}, env)
+//	err = appimage.Push(ctx, "127.0.0.1:5000/hello:1", img, transport)
+package appimage
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// File is one regular file of an image.
+type File struct {
+	Content []byte
+	Mode    int64
+}
+
+// Build makes an image of one layer, for this machine's platform. Files are named by their absolute path in the image; env holds
+// NAME=value entries. The same input makes the same digest.
+func Build(files map[string]File, env []string) (v1.Image, error) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	dirs := map[string]bool{}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		rel := strings.TrimPrefix(path.Clean(file), "/")
+		var parents []string
+		for dir := path.Dir(rel); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+			parents = append(parents, dir)
+		}
+		for _, dir := range slices.Backward(parents) {
+			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+				return nil, fmt.Errorf("build image: %w", err)
+			}
+		}
+		f := files[file]
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: rel, Mode: f.Mode, Size: int64(len(f.Content)), ModTime: time.Unix(0, 0)})
+		if err == nil {
+			_, err = w.Write(f.Content)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("build image: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("build image: %w", err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	if err != nil {
+		return nil, fmt.Errorf("build image: %w", err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, fmt.Errorf("build image: %w", err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("build image: %w", err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, cfg.Config.Env = "linux", runtime.GOARCH, env
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		return nil, fmt.Errorf("build image: %w", err)
+	}
+	return img, nil
+}
+
+// Push uploads an image to the registry in its reference. It blocks until that is done.
+func Push(ctx context.Context, ref string, img v1.Image, transport http.RoundTripper) error {
+	tag, err := name.ParseReference(ref)
+	if err != nil {
+		return fmt.Errorf("push image: %w", err)
+	}
+	if err := remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(transport)); err != nil {
+		return fmt.Errorf("push image %s: %w", ref, err)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package invoker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+)
+
+const (
+	// armLimit bounds one call to Azure Resource Manager.
+	armLimit = time.Minute
+	// notFoundGrace is how long a 404 of Azure Resource Manager is taken for the delay with which a new app shows everywhere.
+	notFoundGrace = 2 * time.Minute
+)
+
+func keyID(t Target) string { return strings.ToLower(t.ResourceGroup + "/" + t.App) }
+
+// Forget drops the host key kept for an app. Call it when the app is deleted; a later Run reads the key again.
+func (i *Invoker) Forget(t Target) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.keys, keyID(t))
+}
+
+// forgetKey drops key, unless another Run has replaced it since.
+func (i *Invoker) forgetKey(t Target, key string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.keys[keyID(t)] == key {
+		delete(i.keys, keyID(t))
+	}
+}
+
+func (i *Invoker) keptKey(t Target) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.keys[keyID(t)]
+}
+
+// key returns the app's host key. The call is proxied to the running host, so it fails in many ways until that is up.
+func (i *Invoker) key(ctx context.Context, t Target, until time.Time) (string, error) {
+	key := i.keptKey(t)
+	if key != "" {
+		return key, nil
+	}
+	foundBy := i.now().Add(notFoundGrace)
+	err := i.retry(ctx, t, until, func() *Error {
+		var err error
+		if key, err = i.readKey(ctx, t); err != nil {
+			return keyError(t, err, i.now().Before(foundBy))
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys[keyID(t)] = key
+	return key, nil
+}
+
+var errNoKey = errors.New("the host has no function key yet")
+
+func (i *Invoker) readKey(ctx context.Context, t Target) (string, error) {
+	ctx, cancel := i.withTimeout(ctx, armLimit)
+	defer cancel()
+	keys, err := i.web.ListHostKeys(ctx, t.ResourceGroup, t.App, nil)
+	if err != nil {
+		return "", err
+	}
+	// The host key named default opens every function; the master key would open the admin API as well.
+	if key := keys.FunctionKeys["default"]; key != nil && *key != "" {
+		return *key, nil
+	}
+	return "", errNoKey
+}
+
+// keyError tells what a failed ListHostKeys means; young tells that a 404 may still go away.
+func keyError(t Target, err error, young bool) *Error {
+	e := &Error{App: t.App, Err: err}
+	var final interface{ NonRetriable() } // azcore: no token could be had
+	resp, isResp := errors.AsType[*azcore.ResponseError](err)
+	switch {
+	case isResp:
+		e.Err = armError{resp}
+		if resp.RawResponse != nil {
+			e.after = retryAfter(resp.RawResponse.Header)
+		}
+		switch resp.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			e.Kind = KindUnauthorized
+			e.Message = "reading its host key was refused; the daemon's identity needs the action Microsoft.Web/sites/host/listkeys/action, which Contributor and Website Contributor include"
+		case http.StatusNotFound:
+			e.Kind, e.again = KindNotFound, young
+			e.Message = "Azure Resource Manager does not know it in resource group " + t.ResourceGroup + "; was it deleted outside of the daemon?"
+		default:
+			e.Kind, e.again = KindNotReady, true
+			e.Message = "its host key cannot be read because the host is not up; look at the container's start-up log in the portal (Log stream)"
+		}
+	case errors.Is(err, errNoKey):
+		e.Kind, e.again = KindNotReady, true
+		e.Message = "its host key cannot be read; look at the container's start-up log in the portal (Log stream)"
+	case errors.As(err, &final):
+		e.Kind = KindUnauthorized
+		e.Message = "reading its host key needs a token of the daemon's Azure credential; check that credential"
+	default:
+		e.Kind, e.again = KindNetwork, true
+		e.Message = "Azure Resource Manager cannot be reached to read its host key; check network and endpoint"
+	}
+	return e
+}
+
+// armError is a ResponseError in one line: its own text spreads the whole answer over many.
+type armError struct{ *azcore.ResponseError }
+
+func (e armError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("list host keys: status %d %s", e.StatusCode, e.ErrorCode))
+}
+
+func (e armError) Unwrap() error { return e.ResponseError }
+
+// retryAfter reads the header of that name in its form of seconds.
+func retryAfter(h http.Header) time.Duration {
+	s, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || s < 0 {
+		return 0
+	}
+	return time.Duration(s) * time.Second
+}

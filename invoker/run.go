@@ -1,0 +1,309 @@
+package invoker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
+)
+
+const (
+	keyHeader = "x-functions-key"
+
+	// readyLimit bounds one request that asks whether the host is up.
+	readyLimit = 30 * time.Second
+	// startLimit bounds the POST. It lies above the 230 s after which Azure cuts an answer, so that Azure is the one to cut.
+	startLimit = 240 * time.Second
+	// cutAfter is the age of a request from which a gateway's error is taken for that cut.
+	cutAfter = 220 * time.Second
+	// pollMargin is what a poll may take longer than the wait it asks for.
+	pollMargin = 30 * time.Second
+	// timeoutMargin is what a run may take longer than its time limit: azf-handler ends the command with TERM, then KILL, and answers.
+	timeoutMargin = 30 * time.Second
+	// exitTimeout is the exit code of a run that was ended by its time limit.
+	exitTimeout = 124
+	// maxLines bounds how much of a failure's body becomes output lines.
+	maxLines = 64 << 10
+)
+
+// Run makes one run and blocks until it has ended, waiting up to Config.ReadyTimeout for the app to come up first.
+//
+// A nil error means that the end of the run is known, failed commands and time-outs included. Else the error is an *Error, or
+// wraps ctx's error when ctx ended (the run may go on then; Run with the same id joins it if the image holds azf-handler), or
+// is a plain error for a bad argument.
+func (i *Invoker) Run(ctx context.Context, t Target, q Request) (Result, error) {
+	if err := check(t, q); err != nil {
+		return Result{}, err
+	}
+	r := &run{Invoker: i, t: t, q: q, readyBy: i.now().Add(i.readyTimeout)}
+	// The key first: reading it waits for the host as well, and a host that has a key soon answers.
+	if _, err := i.key(ctx, t, r.readyBy); err != nil {
+		return Result{}, err
+	}
+	if err := r.ready(ctx); err != nil {
+		return Result{}, err
+	}
+	return r.start(ctx)
+}
+
+// run is one call of Run.
+type run struct {
+	*Invoker
+	t       Target
+	q       Request
+	readyBy time.Time
+	// started is when the POST that counts was sent.
+	started time.Time
+	// deadline is when the client stops waiting for the end of the run; zero for never.
+	deadline time.Time
+}
+
+// ready waits until the host answers. An answer is not final: Azure may restart the container once more after creating the app.
+func (r *run) ready(ctx context.Context) error {
+	return r.retry(ctx, r.t, r.readyBy, func() *Error {
+		a, err := r.call(ctx, r.t, request{method: http.MethodGet, path: "/", limit: readyLimit}, http.Header{})
+		if err != nil {
+			if e := dialError(r.t, err); e != nil {
+				return e
+			}
+			return &Error{Kind: KindNetwork, App: r.t.App, Err: err, again: true, Message: "no answer from " + r.t.HostName + "; check network and proxy"}
+		}
+		if a.status == http.StatusServiceUnavailable || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout {
+			return r.notReady(a)
+		}
+		return nil
+	})
+}
+
+func (r *run) notReady(a answer) *Error {
+	return &Error{
+		Kind: KindNotReady, App: r.t.App, again: true, after: retryAfter(a.header), Err: statusError(a.status),
+		Message: fmt.Sprintf("the host did not come up within %s; look at the container's start-up log in the portal (Log stream), or raise the ready time-out", r.readyTimeout),
+	}
+}
+
+// start sends the POST, again and again while it is certain that nothing started, and follows the run to its end.
+func (r *run) start(ctx context.Context) (Result, error) {
+	body, err := json.Marshal(protocol.StartRequest{
+		RunID:          r.q.RunID,
+		TimeoutSeconds: int((r.q.Timeout + time.Second - 1) / time.Second),
+		WaitSeconds:    int(protocol.MaxWait / time.Second),
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("encode start request: %w", err)
+	}
+	q := request{method: http.MethodPost, path: protocol.RunPath, body: body, limit: startLimit}
+	if r.q.Timeout > 0 {
+		q.limit = min(q.limit, r.q.Timeout+timeoutMargin)
+	}
+	var a answer
+	var open error // why it is open whether the run started
+	err = r.retry(ctx, r.t, r.readyBy, func() *Error {
+		r.started = r.now()
+		if r.q.Timeout > 0 {
+			r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
+		}
+		var e *Error
+		if a, open = r.send(ctx, q); open != nil {
+			if errors.As(open, &e) { // of reading the key anew
+				return e
+			}
+			return dialError(r.t, open)
+		}
+		switch {
+		case a.ours():
+		case a.status == http.StatusUnauthorized:
+			return &Error{Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status), Message: "it refuses its own host key, even read anew; does it have authentication or access restrictions switched on?"}
+		case a.status == http.StatusNotFound:
+			return &Error{Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), Message: "it has no function that answers POST " + protocol.RunPath + "; check that the image has run/function.json in /home/site/wwwroot"}
+		case a.status == http.StatusServiceUnavailable:
+			return r.notReady(a)
+		case a.status == http.StatusInternalServerError || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout:
+			open = statusError(a.status)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return Result{}, err
+	case ctx.Err() != nil:
+		return Result{}, stopped(r.t, ctx.Err())
+	case open != nil:
+		return r.settle(ctx, a, open)
+	case !a.ours():
+		return r.foreign(a), nil
+	}
+	res, done, err := r.read(a)
+	if err != nil || done {
+		return res, err
+	}
+	return r.follow(ctx, true)
+}
+
+// send is call with our headers. On 401, which the host gives before any function runs, it reads the key anew and sends q once more.
+func (r *run) send(ctx context.Context, q request) (answer, error) {
+	for second := false; ; second = true {
+		key, err := r.key(ctx, r.t, r.readyBy)
+		if err != nil {
+			return answer{}, err
+		}
+		header := http.Header{}
+		header.Set(keyHeader, key)
+		header.Set(protocol.RunIDHeader, r.q.RunID)
+		if r.q.Traceparent != "" {
+			header.Set("traceparent", r.q.Traceparent)
+		}
+		if q.body != nil {
+			header.Set("Content-Type", "application/json")
+		}
+		a, err := r.call(ctx, r.t, q, header)
+		if err != nil || a.status != http.StatusUnauthorized || second {
+			return a, err
+		}
+		r.forgetKey(r.t, key)
+	}
+}
+
+// settle finds out what became of a run whose POST got no answer of its handler: a is the gateway's, if any, and open the failure.
+func (r *run) settle(ctx context.Context, a answer, open error) (Result, error) {
+	age := r.now().Sub(r.started)
+	res, err := r.follow(ctx, false)
+	switch {
+	case !errors.Is(err, errForeign):
+		return res, err
+	case r.late():
+		return r.timedOut(false), nil
+	case a.status == http.StatusInternalServerError && age < cutAfter:
+		return r.foreign(a), nil // too early for the cut, so it is the handler's own
+	}
+	e := &Error{App: r.t.App, Err: open}
+	const ask = "; whether the command ran is unknown, and only an image with azf-handler can be asked"
+	switch {
+	case age >= cutAfter:
+		e.Kind, e.Message = KindCut, "the answer was cut after 230 seconds"+ask
+	case a.status != 0:
+		e.Kind, e.Message = KindHostError, "the gateway answered in place of the host"+ask
+	default:
+		e.Kind, e.Message = KindNetwork, "the connection broke after the request was sent"+ask
+	}
+	return Result{}, e
+}
+
+// errForeign is follow's error when the image has a handler of its own.
+var errForeign = errors.New("not azf-handler")
+
+// follow polls azf-handler until the run has ended. known tells that the handler has answered before; until it has, an answer
+// without its header ends in errForeign.
+func (r *run) follow(ctx context.Context, known bool) (Result, error) {
+	quietBy := r.now().Add(r.readyTimeout)
+	for n := 0; ; n++ {
+		wait := protocol.MaxWait
+		if !r.deadline.IsZero() {
+			wait = min(wait, max(0, r.deadline.Sub(r.now())))
+		}
+		a, err := r.send(ctx, request{
+			method: http.MethodGet, path: protocol.RunsPath + r.q.RunID,
+			query: "wait=" + strconv.Itoa(int(wait/time.Second)), limit: wait + pollMargin,
+		})
+		switch {
+		case ctx.Err() != nil:
+			return Result{}, stopped(r.t, ctx.Err())
+		case err == nil && a.ours():
+			res, done, err := r.read(a)
+			if err != nil || done {
+				return res, err
+			}
+			known, n, quietBy = true, 0, r.now().Add(r.readyTimeout)
+		case err == nil && !known && a.status != http.StatusBadGateway && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout:
+			return Result{}, errForeign
+		case err == nil:
+			err = statusError(a.status)
+		}
+		switch {
+		case r.late():
+			return r.timedOut(known), nil
+		case err != nil && r.now().Add(backoff(n)).After(quietBy):
+			return Result{}, &Error{
+				Kind: KindLost, App: r.t.App, Err: err,
+				Message: fmt.Sprintf("the run was sent, but the app did not answer for %s, so how it ended is unknown; look at its logs, or start it again", r.readyTimeout),
+			}
+		case err != nil:
+			r.log.Debug().Str("app", r.t.App).Str("run_id", r.q.RunID).AnErr("cause", err).Msg("function app does not answer a poll")
+		}
+		if err := r.sleep(ctx, backoff(n)); err != nil {
+			return Result{}, stopped(r.t, err)
+		}
+	}
+}
+
+// read reads an answer of azf-handler; done tells that the run has ended.
+func (r *run) read(a answer) (res Result, done bool, err error) {
+	fail := func(kind Kind, message string, err error) (Result, bool, error) {
+		return Result{}, false, &Error{Kind: kind, App: r.t.App, Message: message, Err: err}
+	}
+	switch v := a.header.Get(protocol.Header); {
+	case v != protocol.Version:
+		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon %q; build the image with the azf-handler of the daemon's release", v, protocol.Version), nil)
+	case a.status == http.StatusNotFound:
+		return fail(KindLost, "azf-handler does not know the run, so it was restarted in its midst; start the container again", nil)
+	case a.status != http.StatusOK && a.status != http.StatusAccepted:
+		var b protocol.ErrorBody
+		_ = json.Unmarshal(a.body, &b) // a body of another form has no message to show
+		return fail(KindHostError, "azf-handler refused the run: "+b.Message, statusError(a.status))
+	case a.truncated:
+		return fail(KindHostError, fmt.Sprintf("its answer is larger than %d MiB; lower the image's %s", maxBody>>20, protocol.OutputLimitEnv), nil)
+	}
+	var p protocol.Run
+	if err := json.Unmarshal(a.body, &p); err != nil {
+		return fail(KindHostError, "azf-handler's answer cannot be read; is there a proxy that changes it?", fmt.Errorf("decode run: %w", err))
+	}
+	if p.RunID != r.q.RunID {
+		return fail(KindHostError, fmt.Sprintf("azf-handler answered for run %q", p.RunID), nil)
+	}
+	return Result{
+		ExitCode: p.ExitCode, Error: p.Error, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,
+		Lines: p.Lines, Truncated: p.Truncated, Protocol: true,
+	}, p.Done, nil
+}
+
+// foreign is the result of an image with a handler of its own.
+func (r *run) foreign(a answer) Result {
+	res := Result{StartedAt: r.started, FinishedAt: r.now(), Truncated: a.truncated, Body: a.body}
+	if a.status >= 200 && a.status < 300 {
+		return res
+	}
+	res.ExitCode = 1
+	res.Error = fmt.Sprintf("the handler answered status %d", a.status)
+	head := a.body
+	if len(head) > maxLines {
+		head, res.Truncated = head[:maxLines], true
+	}
+	if text := strings.TrimRight(strings.ToValidUTF8(string(head), "\uFFFD"), "\r\n"); text != "" {
+		for n, line := range strings.Split(text, "\n") {
+			res.Lines = append(res.Lines, protocol.Line{Stream: protocol.Stderr, Seq: n + 1, Time: res.FinishedAt, Text: strings.TrimSuffix(line, "\r")})
+		}
+	}
+	return res
+}
+
+func (r *run) late() bool { return !r.deadline.IsZero() && !r.now().Before(r.deadline) }
+
+func (r *run) timedOut(ours bool) Result {
+	return Result{
+		ExitCode: exitTimeout, Error: fmt.Sprintf("no end of the run %s after its time limit of %s", timeoutMargin, r.q.Timeout),
+		StartedAt: r.started, FinishedAt: r.now(), Protocol: ours,
+	}
+}
+
+// statusError is an HTTP status as a cause.
+type statusError int
+
+func (s statusError) Error() string {
+	return fmt.Sprintf("status %d %s", int(s), http.StatusText(int(s)))
+}
