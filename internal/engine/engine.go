@@ -1,0 +1,210 @@
+// Package engine is the backend: it implements api.Backend as durable jobs on River over the store, the Terraform workspaces,
+// the invoker and the logs. A container's row and the job that realises it are inserted in one transaction; a request waits
+// for its job, and the job goes on when the request is given up. The package must not know of HTTP, and talks to Azure only
+// through the adapters it is given.
+//
+//	e, err := engine.New(ctx, engine.Config{...})
+//	err = e.Start(ctx)  // recovers and begins to work
+//	defer e.Close()
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/logs"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// Workspaces runs Terraform. *workspace.Manager is one.
+type Workspaces interface {
+	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationMade, error)
+	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error)
+	Destroy(ctx context.Context, id string) (workspace.Run, error)
+	Path(id string) string
+}
+
+// Invoker calls function apps. *invoker.Invoker is one.
+type Invoker interface {
+	Run(ctx context.Context, t invoker.Target, r invoker.Request) (invoker.Result, error)
+	Forget(t invoker.Target)
+}
+
+// LogReader reads container logs from Log Analytics. *logs.Reader is one.
+type LogReader interface {
+	Lines(ctx context.Context, q logs.Query) ([]logs.Line, error)
+}
+
+// Config configures New. All adapters are required; the engine closes none of them.
+type Config struct {
+	Store      *store.DB
+	Workspaces Workspaces
+	Invoker    Invoker
+	Logs       LogReader
+	Settings   Settings
+	Version    string
+	// StopTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
+	StopTimeout time.Duration
+	Log         zerolog.Logger
+}
+
+// concurrentRuns is how many Terraform runs go on at once: Azure answers many writes to one plan with 409.
+const concurrentRuns = 4
+
+// concurrentInvocations bounds the open HTTP calls, not the runs in Azure.
+const concurrentInvocations = 1000
+
+// Queues. Invocations last long and must not keep Terraform runs waiting.
+const (
+	terraformQueue  = "terraform"
+	invocationQueue = "invocation"
+)
+
+// Engine is the backend. Its methods are safe for concurrent use.
+type Engine struct {
+	cfg   Config
+	river *river.Client[*sql.Tx]
+	// changes tells waiters that a container may have changed, outcomes how a create or remove ended.
+	changes  *broadcast
+	outcomes *outcomes
+	running  *cancels
+	stopping chan struct{}
+	stopOnce sync.Once
+	stopErr  error
+
+	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
+	made         *workspace.FoundationMade
+}
+
+var _ api.Backend = (*Engine)(nil)
+
+// New checks the settings and prepares the queue's tables in the store's database. Nothing runs before Start.
+func New(ctx context.Context, cfg Config) (*Engine, error) {
+	if err := cfg.Settings.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg:          cfg,
+		changes:      newBroadcast(),
+		outcomes:     newOutcomes(),
+		running:      newCancels(),
+		stopping:     make(chan struct{}),
+		foundationMu: make(chan struct{}, 1),
+	}
+	e.foundationMu <- struct{}{}
+	driver := riversqlite.New(cfg.Store.SQL())
+	logger := slog.New(zerolog.NewSlogHandler(cfg.Log.Level(zerolog.WarnLevel)))
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("prepare job queue: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, fmt.Errorf("migrate job queue: %w", err)
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &provisionWorker{engine: e})
+	river.AddWorker(workers, &invokeWorker{engine: e})
+	river.AddWorker(workers, &destroyWorker{engine: e})
+	e.river, err = river.NewClient(driver, &river.Config{
+		Queues: map[string]river.QueueConfig{
+			terraformQueue:  {MaxWorkers: concurrentRuns},
+			invocationQueue: {MaxWorkers: concurrentInvocations},
+		},
+		Workers: workers,
+		Logger:  logger,
+		// A job inserted in our own transaction wakes nobody on SQLite, so how often the queue looks is how soon a job starts.
+		FetchCooldown:     5 * time.Millisecond,
+		FetchPollInterval: 50 * time.Millisecond,
+		JobTimeout:        -1, // Terraform and runs have their own limits
+		// A database has one daemon, and recover frees what a killed one left.
+		RescueStuckJobsAfter: 365 * 24 * time.Hour,
+		SoftStopTimeout:      max(cfg.StopTimeout, time.Nanosecond), // 0 would mean to wait for ever
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare job queue: %w", err)
+	}
+	return e, nil
+}
+
+// Start takes up the jobs that an earlier daemon left and begins to work. It does not block. ctx bounds the start only.
+func (e *Engine) Start(ctx context.Context) error {
+	// This daemon is the only one on the database, so a job in state running belongs to one that died.
+	res, err := e.cfg.Store.SQL().ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = CURRENT_TIMESTAMP
+		WHERE state IN ('running', 'retryable')`)
+	if err != nil {
+		return fmt.Errorf("recover jobs: %w", err)
+	}
+	if n, err := res.RowsAffected(); err == nil && n > 0 {
+		e.cfg.Log.Info().Int64("jobs", n).Msg("jobs taken up")
+	}
+	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start job queue: %w", err)
+	}
+	return nil
+}
+
+// Close stops the work and blocks until it has stopped: waiting requests end with an Unavailable error, calls to function apps are
+// left to be joined by the next daemon, Terraform runs may finish within StopTimeout and are then interrupted. Calling it again
+// does nothing.
+func (e *Engine) Close() error {
+	e.stopOnce.Do(func() {
+		close(e.stopping)
+		e.running.cancelAll(errStopping)
+		if err := e.river.Stop(context.Background()); err != nil {
+			e.stopErr = fmt.Errorf("stop job queue: %w", err)
+		}
+	})
+	return e.stopErr
+}
+
+var (
+	errStopping = errors.New("the daemon is stopping")
+	errRemoved  = errors.New("the container is being removed")
+)
+
+// Capabilities implements api.Backend.
+func (e *Engine) Capabilities() api.Capabilities {
+	return api.Capabilities{
+		Backend: "azf", Version: e.cfg.Version, Logs: true,
+		MaxTimeoutSeconds: int(e.cfg.Settings.Timeout / time.Second),
+	}
+}
+
+// foundation makes what all containers share, once per daemon, and remembers it.
+func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, error) {
+	select {
+	case <-e.foundationMu:
+	case <-ctx.Done():
+		return workspace.FoundationMade{}, context.Cause(ctx)
+	}
+	defer func() { e.foundationMu <- struct{}{} }()
+	if e.made != nil {
+		return *e.made, nil
+	}
+	spec, err := e.cfg.Settings.foundationSpec()
+	if err != nil {
+		return workspace.FoundationMade{}, err
+	}
+	made, err := e.cfg.Workspaces.Foundation(ctx, spec)
+	if err != nil {
+		return workspace.FoundationMade{}, fmt.Errorf("make foundation: %w", err)
+	}
+	if !runsImages(made.ServicePlanSKU) {
+		e.cfg.Log.Warn().Str("plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
+	}
+	e.made = &made
+	return made, nil
+}

@@ -1,0 +1,568 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/invoker/protocol"
+	"github.com/sockerless/backend-azf/logs"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// The fakes stand for failures that real Terraform and Azure cannot be made to have on demand. What works is tested with the real ones.
+
+type fakeWorkspaces struct {
+	mu         sync.Mutex
+	provision  func(ctx context.Context) error
+	destroy    func(ctx context.Context) error
+	foundation error
+	destroyed  int
+	founded    int
+	app        workspace.FunctionApp
+}
+
+func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationMade, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.founded++
+	return workspace.FoundationMade{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"}, f.foundation
+}
+
+func (f *fakeWorkspaces) Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error) {
+	f.mu.Lock()
+	provision := f.provision
+	f.app = app
+	f.mu.Unlock()
+	if provision != nil {
+		if err := provision(ctx); err != nil {
+			return workspace.Made{}, err
+		}
+	}
+	return workspace.Made{ResourceID: "/sites/" + app.Name, HostName: app.Name + ".azurewebsites.net", Run: workspace.Run{Plan: workspace.Summary{Add: 1}}}, nil
+}
+
+func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Run, error) {
+	f.mu.Lock()
+	destroy := f.destroy
+	f.destroyed++
+	f.mu.Unlock()
+	if destroy != nil {
+		return workspace.Run{}, destroy(ctx)
+	}
+	return workspace.Run{}, nil
+}
+
+func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
+
+func (f *fakeWorkspaces) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+type fakeInvoker struct {
+	mu       sync.Mutex
+	run      func(ctx context.Context, r invoker.Request) (invoker.Result, error)
+	requests []invoker.Request
+}
+
+func (f *fakeInvoker) Run(ctx context.Context, _ invoker.Target, r invoker.Request) (invoker.Result, error) {
+	f.mu.Lock()
+	run := f.run
+	f.requests = append(f.requests, r)
+	f.mu.Unlock()
+	if run == nil {
+		return invoker.Result{}, nil
+	}
+	return run(ctx, r)
+}
+
+func (f *fakeInvoker) Forget(invoker.Target) {}
+
+type fakeLogs struct {
+	lines []logs.Line
+	err   error
+	query logs.Query
+}
+
+func (f *fakeLogs) Lines(_ context.Context, q logs.Query) ([]logs.Line, error) {
+	f.query = q
+	return f.lines, f.err
+}
+
+type fixture struct {
+	*Engine
+	db         *store.DB
+	workspaces *fakeWorkspaces
+	invoker    *fakeInvoker
+	logs       *fakeLogs
+}
+
+func testSettings() Settings {
+	return Settings{ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", PlanSKU: "B1", Owner: "test", Timeout: time.Minute}
+}
+
+// setup starts an engine on a fresh database.
+func setup(t *testing.T) *fixture {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "state.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f := &fixture{db: db, workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}}
+	f.start(t)
+	return f
+}
+
+// start starts an engine on the fixture's database; after Close it stands for the next daemon.
+func (f *fixture) start(t *testing.T) {
+	t.Helper()
+	e, err := New(t.Context(), Config{
+		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Settings: testSettings(), Log: zerolog.Nop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f.Engine = e
+}
+
+var request = api.CreateRequest{Config: &api.Config{Image: "registry.example.com/team/app:1", Cmd: []string{"run"}}}
+
+func (f *fixture) create(t *testing.T, name string) string {
+	t.Helper()
+	res, err := f.ContainerCreate(t.Context(), name, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.ID
+}
+
+func (f *fixture) wait(t *testing.T, ref string, cond api.WaitCondition) api.WaitResponse {
+	t.Helper()
+	res, err := f.ContainerWait(t.Context(), ref, cond, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func TestLifeOfAContainer(t *testing.T) {
+	f := setup(t)
+	f.invoker.run = func(_ context.Context, r invoker.Request) (invoker.Result, error) {
+		return invoker.Result{ExitCode: 7, Lines: []protocol.Line{{Stream: protocol.Stdout, Text: "a"}, {Stream: protocol.Stderr, Text: "b"}}}, nil
+	}
+	id := f.create(t, "web")
+	info, err := f.ContainerInspect(t.Context(), "/web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.ID != id || info.State.Status != "created" || info.AZF.Plan != "1 to add, 0 to change, 0 to destroy" || info.AZF.Workspace != "/workspaces/"+id ||
+		info.AZF.FunctionApp != "skls-"+id[:20] || info.Path != "run" {
+		t.Errorf("got %+v", info)
+	}
+	if err := f.ContainerStart(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if res := f.wait(t, "web", ""); res.StatusCode != 7 || res.Error != nil {
+		t.Errorf("got %+v, want exit code 7", res)
+	}
+	lines, tty, err := f.ContainerLogs(t.Context(), "web", api.LogOptions{Stdout: true, Stderr: true, Tail: -1})
+	if err != nil || tty || len(lines) != 2 || lines[0].Text != "a" || lines[1].Stream != api.Stderr {
+		t.Errorf("got %+v, %v, %v", lines, tty, err)
+	}
+	if got := f.invoker.requests[0]; !strings.HasPrefix(got.Traceparent, "00-") || len(got.Traceparent) != 55 || got.RunID == "" || got.Timeout != time.Minute {
+		t.Errorf("got %+v", got)
+	}
+	// It runs again, as another run.
+	if err := f.ContainerStart(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	f.wait(t, "web", "")
+	if f.invoker.requests[0].RunID == f.invoker.requests[1].RunID {
+		t.Error("two starts have one run id")
+	}
+	if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ContainerInspect(t.Context(), id); api.KindOf(err) != api.NotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+	if f.workspaces.founded != 1 {
+		t.Errorf("the foundation was made %d times, want once", f.workspaces.founded)
+	}
+}
+
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	f := setup(t)
+	f.workspaces.provision = func(context.Context) error { return errors.New("no quota") }
+	_, err := f.ContainerCreate(t.Context(), "web", request)
+	if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "no quota") {
+		t.Errorf("got %v, want the cause as unavailable", err)
+	}
+	if f.workspaces.destroyed != 1 {
+		t.Errorf("destroyed %d times, want once", f.workspaces.destroyed)
+	}
+	if list, err := f.db.Containers(t.Context(), 0); err != nil || len(list) != 0 {
+		t.Errorf("got %v, %v; want no container", list, err)
+	}
+}
+
+func TestFailedFoundation(t *testing.T) {
+	f := setup(t)
+	f.workspaces.set(func() { f.workspaces.foundation = errors.New("forbidden") })
+	f.workspaces.destroy = func(context.Context) error { return workspace.ErrNoWorkspace }
+	if _, err := f.ContainerCreate(t.Context(), "web", request); api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "forbidden") {
+		t.Errorf("got %v, want the cause", err)
+	}
+	if list, err := f.db.Containers(t.Context(), 0); err != nil || len(list) != 0 {
+		t.Errorf("got %v, %v; want no container", list, err)
+	}
+	// The next create tries again.
+	f.workspaces.set(func() { f.workspaces.foundation = nil })
+	f.create(t, "web")
+}
+
+func TestDeadUntilDestroyed(t *testing.T) {
+	f := setup(t)
+	f.workspaces.provision = func(context.Context) error { return errors.New("no quota") }
+	f.workspaces.destroy = func(context.Context) error { return errors.New("no answer") }
+	_, err := f.ContainerCreate(t.Context(), "web", request)
+	if err == nil || !strings.Contains(err.Error(), "no quota") || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("got %v, want both causes", err)
+	}
+	info, err := f.ContainerInspect(t.Context(), "web")
+	if err != nil || !info.State.Dead || !strings.Contains(info.State.Error, "no answer") {
+		t.Fatalf("got %+v, %v; want it dead with the error", info.State, err)
+	}
+	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.Conflict {
+		t.Errorf("got %v, want a conflict", err)
+	}
+	if err := f.ContainerRemove(t.Context(), "web", false); err == nil || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("got %v, want the cause", err)
+	}
+	f.workspaces.set(func() { f.workspaces.destroy = nil })
+	if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCreateGoesOnWithoutItsClient(t *testing.T) {
+	f := setup(t)
+	began, proceed := make(chan struct{}), make(chan struct{})
+	f.workspaces.provision = func(context.Context) error {
+		close(began)
+		<-proceed
+		return nil
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := f.ContainerCreate(ctx, "web", request)
+		failed <- err
+	}()
+	<-began
+	leave()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the client's cancellation", err)
+	}
+	c, err := f.db.Container(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.Conflict {
+		t.Errorf("start while creating: got %v, want a conflict", err)
+	}
+	made := f.changes.watch(c.ID)
+	close(proceed)
+	<-made
+	if c, err = f.db.Container(t.Context(), "web"); err != nil || c.State != store.Created {
+		t.Errorf("got %v, %v; want it created", c.State, err)
+	}
+}
+
+func TestNextDaemonGoesOn(t *testing.T) {
+	f := setup(t)
+	began := make(chan struct{})
+	f.workspaces.provision = func(ctx context.Context) error {
+		close(began)
+		<-ctx.Done() // as an interrupted terraform
+		return ctx.Err()
+	}
+	failed := make(chan error)
+	go func() {
+		_, err := f.ContainerCreate(t.Context(), "web", request)
+		failed <- err
+	}()
+	<-began
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; api.KindOf(err) != api.Unavailable {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	c, err := f.db.Container(t.Context(), "web")
+	if err != nil || c.State != store.Creating {
+		t.Fatalf("got %v, %v; want it creating", c.State, err)
+	}
+	f.workspaces.set(func() { f.workspaces.provision = nil })
+	f.start(t)
+	for c.State == store.Creating {
+		changed := f.changes.watch(c.ID)
+		if c, err = f.db.Container(t.Context(), "web"); err != nil {
+			t.Fatal(err)
+		}
+		if c.State == store.Creating {
+			<-changed
+		}
+	}
+	if c.State != store.Created || f.workspaces.destroyed != 0 {
+		t.Errorf("got %v, destroyed %d times; want it created", c.State, f.workspaces.destroyed)
+	}
+}
+
+func TestNextDaemonJoinsTheRun(t *testing.T) {
+	f := setup(t)
+	began := make(chan struct{})
+	f.invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
+		close(began)
+		<-ctx.Done()
+		return invoker.Result{}, ctx.Err()
+	}
+	f.create(t, "web")
+	if err := f.ContainerStart(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := f.db.Container(t.Context(), "web"); err != nil || c.State != store.Running {
+		t.Fatalf("got %v, %v; want it running", c.State, err)
+	}
+	f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) {
+		return invoker.Result{ExitCode: 3}, nil
+	}
+	f.start(t)
+	if res := f.wait(t, "web", ""); res.StatusCode != 3 {
+		t.Errorf("got %+v, want exit code 3", res)
+	}
+	if len(f.invoker.requests) != 2 || f.invoker.requests[0].RunID != f.invoker.requests[1].RunID {
+		t.Errorf("got %+v, want the same run asked for twice", f.invoker.requests)
+	}
+}
+
+func TestNotInvoked(t *testing.T) {
+	f := setup(t)
+	f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) {
+		return invoker.Result{}, errors.New("401: the key is wrong")
+	}
+	f.create(t, "web")
+	if err := f.ContainerStart(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	if res := f.wait(t, "web", ""); res.StatusCode != 125 || res.Error == nil || !strings.Contains(res.Error.Message, "401") {
+		t.Errorf("got %+v, want 125 with the cause", res)
+	}
+}
+
+func TestForcedRemoveEndsTheRun(t *testing.T) {
+	f := setup(t)
+	began := make(chan struct{})
+	f.invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
+		close(began)
+		<-ctx.Done()
+		return invoker.Result{}, context.Cause(ctx)
+	}
+	f.create(t, "web")
+	if err := f.ContainerStart(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.NotModified {
+		t.Errorf("second start: got %v, want not modified", err)
+	}
+	<-began
+	if err := f.ContainerRemove(t.Context(), "web", false); api.KindOf(err) != api.Conflict {
+		t.Errorf("got %v, want a conflict without force", err)
+	}
+	accepted, removed := make(chan struct{}), make(chan error)
+	go func() {
+		_, err := f.ContainerWait(t.Context(), "web", api.WaitRemoved, func() { close(accepted) })
+		removed <- err
+	}()
+	<-accepted
+	if err := f.ContainerRemove(t.Context(), "web", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-removed; err != nil {
+		t.Errorf("wait for removal: %v", err)
+	}
+}
+
+func TestWait(t *testing.T) {
+	f := setup(t)
+	proceed := make(chan struct{})
+	f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) {
+		<-proceed
+		return invoker.Result{ExitCode: 4}, nil
+	}
+	f.create(t, "web")
+	if res := f.wait(t, "web", api.WaitNotRunning); res.StatusCode != 0 {
+		t.Errorf("got %+v, want 0 at once for a container that never ran", res)
+	}
+	accepted, codes := make(chan struct{}, 2), make(chan int64, 2)
+	for range 2 {
+		go func() {
+			res, err := f.ContainerWait(t.Context(), "web", api.WaitNextExit, func() { accepted <- struct{}{} })
+			if err != nil {
+				t.Error(err)
+			}
+			codes <- res.StatusCode
+		}()
+	}
+	<-accepted
+	<-accepted
+	if err := f.ContainerStart(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	if _, err := f.ContainerWait(ctx, "web", "", leave); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the client's cancellation", err)
+	}
+	close(proceed)
+	for range 2 {
+		if code := <-codes; code != 4 {
+			t.Errorf("got %d, want 4", code)
+		}
+	}
+	if _, err := f.ContainerWait(t.Context(), "web", "healthy", func() {}); api.KindOf(err) != api.InvalidParameter {
+		t.Errorf("got %v, want invalid", err)
+	}
+	if _, err := f.ContainerWait(t.Context(), "nobody", "", func() {}); api.KindOf(err) != api.NotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+func TestLogsSources(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	captured := []protocol.Line{{Time: at, Stream: protocol.Stdout, Text: "head"}, {Time: at.Add(time.Second), Stream: protocol.Stdout, Text: "tail"}}
+	archived := []logs.Line{{Time: at, Stream: "stdout", Text: "1"}, {Time: at.Add(time.Second), Stream: "stderr", Text: "2"}, {Time: at.Add(2 * time.Second), Stream: "stdout", Text: "3"}}
+	for name, row := range map[string]struct {
+		result  invoker.Result
+		err     error
+		logs    fakeLogs
+		opts    api.LogOptions
+		want    string
+		wantErr api.Kind
+	}{
+		"captured":                      {result: invoker.Result{Lines: captured}, logs: fakeLogs{err: errors.New("must not be asked")}, want: "head tail"},
+		"truncated, archive complete":   {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived}, want: "1 2 3"},
+		"truncated, archive late":       {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived[:1]}, want: "head tail"},
+		"lost answer":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, want: "1 2 3"},
+		"lost answer, archive fails":    {err: errors.New("cut"), logs: fakeLogs{err: errors.New("throttled")}, wantErr: api.Unavailable},
+		"stdout only":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Tail: -1}, want: "1 3"},
+		"stderr only":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stderr: true, Tail: -1}, want: "2"},
+		"tail":                          {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true, Tail: 2}, want: "2 3"},
+		"tail 0":                        {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true}, want: ""},
+		"since and until are inclusive": {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true, Tail: -1, Since: at.Add(time.Second), Until: at.Add(time.Second)}, want: "2"},
+		"no stream":                     {opts: api.LogOptions{Tail: -1, Timestamps: true}, wantErr: api.InvalidParameter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t)
+			f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) { return row.result, row.err }
+			*f.logs = row.logs
+			if row.opts == (api.LogOptions{}) {
+				row.opts = api.LogOptions{Stdout: true, Stderr: true, Tail: -1}
+			}
+			f.create(t, "web")
+			if err := f.ContainerStart(t.Context(), "web"); err != nil {
+				t.Fatal(err)
+			}
+			f.wait(t, "web", "")
+			lines, _, err := f.ContainerLogs(t.Context(), "web", row.opts)
+			if row.wantErr != 0 {
+				if err == nil || api.KindOf(err) != row.wantErr {
+					t.Errorf("got %v, want kind %d", err, row.wantErr)
+				}
+				return
+			}
+			var got []string
+			for _, l := range lines {
+				got = append(got, l.Text)
+			}
+			if err != nil || strings.Join(got, " ") != row.want {
+				t.Errorf("got %q, %v; want %q", got, err, row.want)
+			}
+			if q := f.logs.query; q.WorkspaceID != "" && (q.WorkspaceID != "workspace" || !strings.HasPrefix(q.App, "skls-") || q.RunID != f.invoker.requests[0].RunID || !q.From.Before(q.To)) {
+				t.Errorf("asked %+v", q)
+			}
+		})
+	}
+}
+
+func TestLogsBeforeTheFirstRun(t *testing.T) {
+	f := setup(t)
+	f.create(t, "web")
+	if lines, _, err := f.ContainerLogs(t.Context(), "web", api.LogOptions{Stdout: true, Tail: -1}); err != nil || len(lines) != 0 {
+		t.Errorf("got %v, %v; want no lines", lines, err)
+	}
+}
+
+func TestList(t *testing.T) {
+	f := setup(t)
+	proceed := make(chan struct{})
+	defer close(proceed)
+	f.invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
+		select {
+		case <-proceed:
+		case <-ctx.Done():
+		}
+		return invoker.Result{}, ctx.Err()
+	}
+	f.create(t, "one")
+	f.create(t, "two")
+	if err := f.ContainerStart(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		opts api.ListOptions
+		want string
+	}{{api.ListOptions{}, "/one"}, {api.ListOptions{All: true}, "/two /one"}, {api.ListOptions{Limit: 1}, "/two"}} {
+		list, err := f.ContainerList(t.Context(), row.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range list {
+			got = append(got, c.Names...)
+			if c.Status == "" || c.Image != request.Image || c.Command != "run" {
+				t.Errorf("got %+v", c)
+			}
+		}
+		if strings.Join(got, " ") != row.want {
+			t.Errorf("%+v: got %v, want %s", row.opts, got, row.want)
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/riverqueue/river"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/invoker/protocol"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// The jobs. Each looks at the store first and does nothing when its work is done, so it may run any number of times. An error that
+// a job returns is one that the next daemon shall try again; what Azure or Terraform refuse is recorded instead.
+
+type provisionArgs struct {
+	ContainerID string `json:"container_id"`
+}
+
+func (provisionArgs) Kind() string { return "provision" }
+
+type invokeArgs struct {
+	RunID string `json:"run_id"`
+}
+
+func (invokeArgs) Kind() string { return "invoke" }
+
+type destroyArgs struct {
+	ContainerID string `json:"container_id"`
+}
+
+func (destroyArgs) Kind() string { return "destroy" }
+
+// maxAttempts is out of reach: a job that the queue gave up would be lost work.
+const maxAttempts = 10_000
+
+// enqueue inserts a job in the store's transaction.
+func (e *Engine) enqueue(args river.JobArgs) store.Enqueue {
+	queue := terraformQueue
+	if args.Kind() == (invokeArgs{}).Kind() {
+		queue = invocationQueue
+	}
+	return func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := e.river.InsertTx(ctx, tx, args, &river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts}); err != nil {
+			return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+		}
+		return nil
+	}
+}
+
+type provisionWorker struct {
+	river.WorkerDefaults[provisionArgs]
+	engine *Engine
+}
+
+// Work makes the container's function app. When that fails, what was made is destroyed and the container is forgotten.
+func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
+	e, id := w.engine, job.Args.ContainerID
+	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
+	c, err := e.cfg.Store.Container(ctx, id)
+	if api.KindOf(err) == api.NotFound || (err == nil && c.State != store.Creating) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = e.provision(ctx, c)
+	if err == nil {
+		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
+		e.outcomes.settle(id, nil)
+		e.changes.notify(id)
+		return nil
+	}
+	if ctx.Err() != nil {
+		e.outcomes.settle(id, api.Errorf(api.Unavailable, "the daemon stopped before container %s was made; it goes on when the daemon is started again", c.Name))
+		return err
+	}
+	log.Error().Err(err).Msg("create failed")
+	failure := e.undo(ctx, c, err)
+	if ctx.Err() != nil {
+		return failure
+	}
+	e.outcomes.settle(id, failure)
+	e.changes.notify(id)
+	return nil
+}
+
+func (e *Engine) provision(ctx context.Context, c store.Container) error {
+	shared, err := e.foundation(ctx)
+	if err != nil {
+		return err
+	}
+	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
+	if err != nil {
+		return err
+	}
+	made, err := e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+	if err != nil {
+		return err
+	}
+	return e.cfg.Store.Provisioned(ctx, c.ID, store.App{
+		ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Run.Plan.String(),
+	})
+}
+
+// undo destroys what a failed create has made and forgets the container, or keeps it as dead. It returns the error for the client.
+func (e *Engine) undo(ctx context.Context, c store.Container, cause error) error {
+	_, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
+		if err := e.cfg.Store.Delete(ctx, c.ID); err != nil {
+			return err
+		}
+		return &api.Error{Kind: failureKind(cause), Message: fmt.Sprintf("cannot create container %s: %v", c.Name, cause), Err: cause}
+	}
+	both := fmt.Errorf("%w; then what was made could not be destroyed: %w", cause, err)
+	if ctx.Err() != nil {
+		return both
+	}
+	if err := e.cfg.Store.Fail(ctx, c.ID, both.Error()); err != nil {
+		return errors.Join(both, err)
+	}
+	return &api.Error{
+		Kind:    failureKind(cause),
+		Message: fmt.Sprintf("cannot create container %s: %v. The container is kept as dead: mend the cause and remove it", c.Name, both),
+		Err:     both,
+	}
+}
+
+// failureKind is Unavailable for what Azure or Terraform refuse, and the error's own kind where it has one.
+func failureKind(err error) api.Kind {
+	if kind := api.KindOf(err); kind != api.Internal {
+		return kind
+	}
+	return api.Unavailable
+}
+
+type destroyWorker struct {
+	river.WorkerDefaults[destroyArgs]
+	engine *Engine
+}
+
+// Work destroys the container's function app and forgets the container, or keeps it as dead with the error.
+func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) error {
+	e, id := w.engine, job.Args.ContainerID
+	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
+	c, err := e.cfg.Store.Container(ctx, id)
+	if api.KindOf(err) == api.NotFound || (err == nil && c.State != store.Removing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e.running.cancel(id, errRemoved)
+	if _, err = e.cfg.Workspaces.Destroy(ctx, id); err == nil {
+		err = e.cfg.Store.Delete(ctx, id)
+	}
+	switch {
+	case err == nil:
+		e.cfg.Invoker.Forget(e.target(c))
+		log.Info().Str("function_app", c.FunctionApp).Msg("container removed")
+	case ctx.Err() != nil:
+		e.outcomes.settle(id, api.Errorf(api.Unavailable, "the daemon stopped before container %s was removed; it goes on when the daemon is started again", c.Name))
+		return err
+	default:
+		log.Error().Err(err).Msg("remove failed")
+		if failErr := e.cfg.Store.Fail(ctx, id, err.Error()); failErr != nil {
+			err = errors.Join(err, failErr)
+		}
+		err = &api.Error{
+			Kind:    failureKind(err),
+			Message: fmt.Sprintf("cannot remove container %s: %v. The container is kept as dead: mend the cause and remove it again", c.Name, err),
+			Err:     err,
+		}
+	}
+	e.outcomes.settle(id, err)
+	e.changes.notify(id)
+	return nil
+}
+
+type invokeWorker struct {
+	river.WorkerDefaults[invokeArgs]
+	engine *Engine
+}
+
+// Exit codes of runs that brought no code of their own, after Docker's and timeout(1)'s.
+const exitNotInvoked = 125
+
+// Work calls the function app and records how the run ended.
+func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) error {
+	e := w.engine
+	run, err := e.cfg.Store.Run(ctx, job.Args.RunID)
+	if api.KindOf(err) == api.NotFound || (err == nil && !run.Finished.IsZero()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := e.cfg.Store.Container(ctx, run.ContainerID)
+	if err != nil {
+		return err
+	}
+	log := e.cfg.Log.With().Str("container_id", c.ID).Int64("job_id", job.ID).Str("run_id", run.ID).Logger()
+	runCtx, end := e.running.begin(ctx, c.ID)
+	defer end()
+	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
+		RunID: run.ID, Traceparent: traceparent(run), Timeout: e.cfg.Settings.Timeout,
+	})
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(runCtx), errStopping) {
+		return errStopping // the next daemon joins the run
+	}
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer.Lines), Truncated: answer.Truncated}
+	if err != nil {
+		result = store.Result{ExitCode: exitNotInvoked, Error: err.Error()}
+		if errors.Is(context.Cause(runCtx), errRemoved) {
+			result.Error = errRemoved.Error()
+		}
+	}
+	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Msg("run finished")
+	if err := e.cfg.Store.Finish(ctx, run.ID, result); err != nil {
+		return err
+	}
+	e.changes.notify(c.ID)
+	return nil
+}
+
+func logLines(lines []protocol.Line) []api.LogLine {
+	out := make([]api.LogLine, len(lines))
+	for i, l := range lines {
+		out[i] = api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
+		if l.Stream == protocol.Stderr {
+			out[i].Stream = api.Stderr
+		}
+	}
+	return out
+}
+
+func (e *Engine) target(c store.Container) invoker.Target {
+	return invoker.Target{ResourceGroup: e.cfg.Settings.ResourceGroup, App: c.FunctionApp, HostName: c.HostName}
+}

@@ -1,0 +1,107 @@
+// Package server speaks the internal API over HTTP and turns errors into Docker's statuses in one table. It decodes requests,
+// calls an api.Backend and encodes answers, and must not know how the backend does its work.
+//
+//	l, err := server.Listen("/run/azf.sock")
+//	err = server.New(server.Config{Backend: engine, Log: log}).Serve(ctx, l)
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// Prefix is the path below which the internal API answers.
+const Prefix = "/internal/v1"
+
+// maxBody is the largest request body. 64 KiB of environment and labels each leave it far away.
+const maxBody = "4M"
+
+// Config configures New.
+type Config struct {
+	Backend api.Backend
+	// StopTimeout is how long Serve waits for requests under way when it is told to stop; 0 means 10 seconds.
+	StopTimeout time.Duration
+	Log         zerolog.Logger
+}
+
+// Server is an http.Handler for the internal API.
+type Server struct {
+	cfg  Config
+	echo *echo.Echo
+}
+
+// New returns a Server.
+func New(cfg Config) *Server {
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = 10 * time.Second
+	}
+	s := &Server{cfg: cfg, echo: echo.New()}
+	s.echo.HTTPErrorHandler = s.handleError
+	s.echo.Use(s.logRequests, middleware.Recover(), middleware.BodyLimit(maxBody))
+	g := s.echo.Group(Prefix)
+	g.GET("/capabilities", s.capabilities)
+	g.POST("/containers", s.containerCreate)
+	g.GET("/containers", s.containerList)
+	g.GET("/containers/:id", s.containerInspect)
+	g.POST("/containers/:id/start", s.containerStart)
+	g.POST("/containers/:id/wait", s.containerWait)
+	g.GET("/containers/:id/logs", s.containerLogs)
+	g.DELETE("/containers/:id", s.containerRemove)
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+
+// Serve answers requests on l until ctx ends, then waits for those under way, at most StopTimeout. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	// The ended context would end the shutdown at once.
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopTimeout)
+	defer cancel()
+	err := srv.Shutdown(stopCtx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), srv.Close())
+	}
+	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	return err
+}
+
+// requestIDHeader names a request in the log.
+const requestIDHeader = "X-Request-Id"
+
+// logRequests logs each request once it has been answered. The query is left out: it may hold what users type.
+func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		started := time.Now()
+		id := uuid.NewString()
+		c.Response().Header().Set(requestIDHeader, id)
+		err := next(c)
+		if err != nil {
+			c.Error(err)
+		}
+		s.cfg.Log.Info().Str("request_id", id).Str("method", c.Request().Method).Str("path", c.Request().URL.Path).
+			Int("status", c.Response().Status).Dur("duration", time.Since(started)).Msg("request")
+		return nil
+	}
+}

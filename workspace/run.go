@@ -1,0 +1,351 @@
+package workspace
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
+)
+
+// kind of a run, and the prefix of its files.
+type kind string
+
+const (
+	applyRun   kind = "apply"
+	destroyRun kind = "destroy"
+)
+
+// Run is the verdict of one Terraform run. It is kept in the workspace as apply.run.json or destroy.run.json.
+type Run struct {
+	// CorrelationID is sent with each of the run's Azure calls and names the run in Azure's Activity Log.
+	CorrelationID string    `json:"correlation_id"`
+	Started       time.Time `json:"started"`
+	Finished      time.Time `json:"finished,omitzero"`
+	Plan          Summary   `json:"plan"`
+	// Error is empty when the run succeeded.
+	Error string `json:"error,omitempty"`
+	// StateWritten tells that there was a state when the run had finished.
+	StateWritten bool `json:"state_written"`
+	applying     bool
+}
+
+// mayHaveMade tells whether Azure may hold something of this run although there is no state now.
+func (r *Run) mayHaveMade() bool {
+	return r != nil && (r.Finished.IsZero() || r.Error == "" || r.StateWritten)
+}
+
+// Summary counts the changes of a plan.
+type Summary struct {
+	Add     int `json:"add"`
+	Change  int `json:"change"`
+	Destroy int `json:"destroy"`
+}
+
+// String is the summary in Terraform's words.
+func (s Summary) String() string {
+	return fmt.Sprintf("%d to add, %d to change, %d to destroy", s.Add, s.Change, s.Destroy)
+}
+
+// RunError is a Terraform command that failed.
+type RunError struct {
+	Step          string // init, plan, show, apply, output
+	Dir           string
+	CorrelationID string
+	// Diagnostics are Terraform's errors: summary, and detail after a line feed.
+	Diagnostics []string
+	Err         error
+}
+
+// Error is the diagnostics, or the command's own error when there are none.
+func (e *RunError) Error() string {
+	what := strings.Join(e.Diagnostics, "; ")
+	if what == "" {
+		what = e.Err.Error()
+	}
+	return fmt.Sprintf("terraform %s in %s failed: %s", e.Step, e.Dir, what)
+}
+
+// Unwrap returns the command's error; it is the context's when the run was interrupted.
+func (e *RunError) Unwrap() error { return e.Err }
+
+// run initialises the workspace if needed, plans, keeps the plan and its redacted JSON, and applies exactly that plan.
+func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err error) {
+	run = Run{CorrelationID: uuid.NewString(), Started: m.cfg.Now().UTC()}
+	log := m.cfg.Log.With().Str("workspace", dir).Str("run", string(k)).Str("correlation_id", run.CorrelationID).Logger()
+	defer func() {
+		run.Finished = m.cfg.Now().UTC()
+		if err != nil {
+			run.Error = err.Error()
+		}
+		_, statErr := os.Stat(filepath.Join(dir, stateFile))
+		run.StateWritten = statErr == nil
+		// A run that ended before its apply has made nothing: the verdict of an earlier apply stays.
+		if run.applying {
+			err = errors.Join(err, writeVerdict(dir, k, run))
+		}
+	}()
+	if err := m.init(ctx, dir, run.CorrelationID); err != nil {
+		return run, err
+	}
+	planFile := string(k) + ".tfplan"
+	changes, err := m.plan(ctx, dir, k, planFile, run.CorrelationID)
+	if err != nil {
+		return run, err
+	}
+	run.Plan, err = m.show(ctx, dir, k, planFile, run.CorrelationID)
+	if err != nil {
+		return run, err
+	}
+	log.Info().Stringer("plan", run.Plan).Msg("planned")
+	if !changes {
+		return run, nil
+	}
+	// Written before anything can be made, so that a killed apply is known as one that has no verdict.
+	if err := writeVerdict(dir, k, run); err != nil {
+		return run, err
+	}
+	run.applying = true
+	err = m.logged(ctx, dir, "apply", string(k)+".jsonl", run.CorrelationID, func(tf *tfexec.Terraform, w io.Writer) error {
+		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile))
+	})
+	if err != nil {
+		return run, err
+	}
+	log.Info().Stringer("plan", run.Plan).Msg("applied")
+	return run, nil
+}
+
+func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile, correlation string) (changes bool, err error) {
+	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun)}
+	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
+		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
+	}
+	err = m.logged(ctx, dir, "plan", string(k)+".plan.jsonl", correlation, func(tf *tfexec.Terraform, w io.Writer) error {
+		changes, err = tf.PlanJSON(ctx, w, opts...)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	// terraform makes plan files with the umask's mode.
+	return changes, os.Chmod(filepath.Join(dir, planFile), 0o600)
+}
+
+// show keeps the plan as redacted JSON and sums it up.
+func (m *Manager) show(ctx context.Context, dir string, k kind, planFile, correlation string) (Summary, error) {
+	tf, err := m.terraform(dir, correlation)
+	if err != nil {
+		return Summary{}, err
+	}
+	plan, err := tf.ShowPlanFile(ctx, planFile)
+	if err != nil {
+		return Summary{}, &RunError{Step: "show", Dir: dir, CorrelationID: correlation, Err: err}
+	}
+	content, err := json.MarshalIndent(redact(plan), "", "  ")
+	if err != nil {
+		return Summary{}, fmt.Errorf("encode plan: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, string(k)+".plan.json"), content); err != nil {
+		return Summary{}, fmt.Errorf("keep plan: %w", err)
+	}
+	return summarize(plan), nil
+}
+
+func summarize(plan *tfjson.Plan) (s Summary) {
+	for _, rc := range plan.ResourceChanges {
+		for _, action := range rc.Change.Actions {
+			switch action {
+			case tfjson.ActionCreate:
+				s.Add++
+			case tfjson.ActionUpdate:
+				s.Change++
+			case tfjson.ActionDelete:
+				s.Destroy++
+			}
+		}
+	}
+	return s
+}
+
+// init runs terraform init unless the workspace was initialised by the same terraform and provider.
+func (m *Manager) init(ctx context.Context, dir, correlation string) error {
+	marker := filepath.Join(dir, ".terraform", "initialized")
+	if have, err := os.ReadFile(marker); err == nil && string(have) == m.cfg.InitKey && m.cfg.InitKey != "" {
+		return nil
+	}
+	tf, err := m.terraform(dir, correlation)
+	if err != nil {
+		return err
+	}
+	if err := tf.Init(ctx, tfexec.Upgrade(false)); err != nil {
+		return &RunError{Step: "init", Dir: dir, CorrelationID: correlation, Err: err}
+	}
+	if err := os.Chmod(filepath.Join(dir, ".terraform"), 0o700); err != nil {
+		return fmt.Errorf("initialise workspace: %w", err)
+	}
+	if err := os.Chmod(filepath.Join(dir, ".terraform.lock.hcl"), 0o600); err != nil {
+		return fmt.Errorf("initialise workspace: %w", err)
+	}
+	return writeFile(marker, []byte(m.cfg.InitKey))
+}
+
+// outputs decodes the outputs of a workspace's state into a struct of output fields.
+func (m *Manager) outputs(ctx context.Context, dir string, into any) error {
+	tf, err := m.terraform(dir, "")
+	if err != nil {
+		return err
+	}
+	meta, err := tf.Output(ctx)
+	if err != nil {
+		return &RunError{Step: "output", Dir: dir, Err: err}
+	}
+	content, err := json.Marshal(meta)
+	if err != nil {
+		return fmt.Errorf("read outputs: %w", err)
+	}
+	if err := json.Unmarshal(content, into); err != nil {
+		return fmt.Errorf("read outputs: %w", err)
+	}
+	return nil
+}
+
+type output[T any] struct {
+	Value T `json:"value"`
+}
+
+// logged runs one command with its JSON output kept in a file, and reads the errors from there when it fails.
+func (m *Manager) logged(ctx context.Context, dir, step, file, correlation string, command func(*tfexec.Terraform, io.Writer) error) (err error) {
+	tf, err := m.terraform(dir, correlation)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep output: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := command(tf, f); err != nil {
+		diagnostics, readErr := readErrors(f)
+		return errors.Join(&RunError{Step: step, Dir: dir, CorrelationID: correlation, Diagnostics: diagnostics, Err: err}, readErr)
+	}
+	return nil
+}
+
+// readErrors reads the error diagnostics from terraform's JSON lines. Not every line is JSON; lines have any length.
+func readErrors(f io.ReadSeeker) ([]string, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read output: %w", err)
+	}
+	var found []string
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		var entry struct {
+			Type       string `json:"type"`
+			Diagnostic struct {
+				Severity string `json:"severity"`
+				Summary  string `json:"summary"`
+				Detail   string `json:"detail"`
+			} `json:"diagnostic"`
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Type == "diagnostic" && entry.Diagnostic.Severity == "error" {
+			text := strings.TrimSpace(entry.Diagnostic.Summary + "\n" + entry.Diagnostic.Detail)
+			if !slices.Contains(found, text) {
+				found = append(found, text)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return found, fmt.Errorf("read output: %w", err)
+		}
+	}
+}
+
+// terraform makes the value for one command: its setters and JSON variants change it, so it is never shared.
+func (m *Manager) terraform(dir, correlation string) (*tfexec.Terraform, error) {
+	tf, err := tfexec.NewTerraform(dir, m.cfg.Terraform)
+	if err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	env := make(map[string]string, len(m.env)+1)
+	for k, v := range m.env {
+		env[k] = v
+	}
+	if correlation != "" {
+		env["ARM_CORRELATION_REQUEST_ID"] = correlation
+	}
+	if err := tf.SetEnv(env); err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	if err := tf.SetAppendUserAgent(m.cfg.UserAgent); err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	if err := tf.SetWaitDelay(m.cfg.InterruptWait); err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	return tf, nil
+}
+
+func writeVerdict(dir string, k kind, run Run) error {
+	content, err := json.MarshalIndent(run, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keep verdict: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, string(k)+".run.json"), content); err != nil {
+		return fmt.Errorf("keep verdict: %w", err)
+	}
+	return nil
+}
+
+// lastRun is the verdict that the last apply or destroy left, nil when none was begun.
+func lastRun(dir string, k kind) (*Run, error) {
+	content, err := os.ReadFile(filepath.Join(dir, string(k)+".run.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read verdict: %w", err)
+	}
+	var run Run
+	if err := json.Unmarshal(content, &run); err != nil {
+		return nil, fmt.Errorf("read verdict in %s: %w", dir, err)
+	}
+	return &run, nil
+}
+
+// resourcesInState counts the managed resources in a state file of the local backend (format version 4).
+func resourcesInState(path string) (int, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read state: %w", err)
+	}
+	var state struct {
+		Resources []struct {
+			Mode string `json:"mode"`
+		} `json:"resources"`
+	}
+	if err := json.Unmarshal(content, &state); err != nil {
+		return 0, fmt.Errorf("read state: %w", err)
+	}
+	n := 0
+	for _, r := range state.Resources {
+		if r.Mode == "managed" {
+			n++
+		}
+	}
+	return n, nil
+}

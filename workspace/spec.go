@@ -1,0 +1,49 @@
+package workspace
+
+// FunctionApp is the spec of one container's workspace: the variables of the module functionapp, which describes each.
+type FunctionApp struct {
+	Name                                string            `json:"name"`
+	ResourceGroupName                   string            `json:"resource_group_name"`
+	Location                            string            `json:"location"`
+	ServicePlanID                       string            `json:"service_plan_id"`
+	AlwaysOn                            bool              `json:"always_on"`
+	StorageAccountName                  string            `json:"storage_account_name"`
+	StorageAccountResourceGroupName     string            `json:"storage_account_resource_group_name"`
+	Identity                            *Identity         `json:"identity"`
+	ApplicationInsightsConnectionString string            `json:"application_insights_connection_string"`
+	RegistryURL                         string            `json:"registry_url"`
+	RegistryUsername                    *string           `json:"registry_username"`
+	RegistryPassword                    *string           `json:"registry_password"`
+	RegistryUsesIdentity                bool              `json:"registry_uses_identity"`
+	ImageName                           string            `json:"image_name"`
+	ImageTag                            string            `json:"image_tag"`
+	Command                             []string          `json:"command"`
+	WorkingDir                          string            `json:"working_dir"`
+	FunctionTimeout                     string            `json:"function_timeout"`
+	Environment                         map[string]string `json:"environment"`
+	Tags                                map[string]string `json:"tags"`
+}
+
+// Identity is a user-assigned managed identity.
+type Identity struct {
+	ID       string `json:"id"`
+	ClientID string `json:"client_id"`
+}
+
+// Foundation is the spec of the shared workspace: the variables of the module foundation. A nil Existing is made.
+type Foundation struct {
+	Name                  string            `json:"name"`
+	ResourceGroupName     string            `json:"resource_group_name"`
+	Location              string            `json:"location"`
+	LogAnalyticsWorkspace *Existing         `json:"log_analytics_workspace"`
+	ApplicationInsights   *Existing         `json:"application_insights"`
+	ServicePlan           *Existing         `json:"service_plan"`
+	PlanSKU               string            `json:"plan_sku"`
+	Tags                  map[string]string `json:"tags"`
+}
+
+// Existing names a resource that was made by others.
+type Existing struct {
+	Name              string `json:"name"`
+	ResourceGroupName string `json:"resource_group_name"`
+}

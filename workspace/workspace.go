@@ -1,0 +1,268 @@
+// Package workspace turns one spec into one Terraform directory and runs plan, apply and destroy on it. It is call and
+// return: it starts no goroutine that outlives a call, retries nothing, and must not know of containers' states, jobs or HTTP.
+// The files of every run are kept: configuration, variables, plan, redacted plan JSON, output and verdict.
+//
+//	m, err := workspace.New(workspace.Config{Dir: dir, Terraform: path, ...})
+//	made, err := m.Provision(ctx, id, workspace.FunctionApp{...})
+//	run, err := m.Destroy(ctx, id)
+//
+// Below Config.Dir lie foundation, containers/ID for each container and archive/ID for each removed one. Plans, variables and
+// state hold secrets in clear: folders are 0700 and files 0600.
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/sockerless/backend-azf/tfmodules"
+)
+
+// Files of a workspace beside the module's own. A destroy run has the same set with the prefix "destroy".
+const (
+	varsFile  = "terraform.tfvars.json"
+	stateFile = "terraform.tfstate"
+)
+
+// Config configures New.
+type Config struct {
+	// Dir is the root of all workspaces. It is made when missing.
+	Dir string
+	// Terraform is the path of a terraform or tofu binary.
+	Terraform string
+	// CLIConfig is the content of the CLI configuration file that the runs use; it says where providers are installed from.
+	CLIConfig string
+	// InitKey names terraform and provider as they are now: a workspace initialised under another key is initialised again.
+	InitKey string
+	// Environ is the daemon's environment, from which an allow list passes to terraform. Env is added: ARM_* and the like.
+	Environ []string
+	Env     map[string]string
+	// UserAgent is appended to the provider's User-Agent.
+	UserAgent string
+	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means 5 minutes.
+	InterruptWait time.Duration
+	// Now is the clock, nil means time.Now.
+	Now func() time.Time
+	Log zerolog.Logger
+}
+
+// Manager owns the workspaces below one folder. Its methods are safe for concurrent use on different workspaces; on one
+// workspace, Terraform's state lock makes a second run fail.
+type Manager struct {
+	cfg Config
+	env map[string]string
+}
+
+// New checks cfg and prepares the folders.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Dir == "" || cfg.Terraform == "" {
+		return nil, errors.New("configure workspaces: a folder and a terraform binary are needed")
+	}
+	dir, err := filepath.Abs(cfg.Dir) // terraform runs elsewhere
+	if err != nil {
+		return nil, fmt.Errorf("configure workspaces: %w", err)
+	}
+	cfg.Dir = dir
+	if cfg.InterruptWait == 0 {
+		cfg.InterruptWait = 5 * time.Minute
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, "containers"), filepath.Join(cfg.Dir, "archive")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("configure workspaces: %w", err)
+		}
+	}
+	rc := filepath.Join(cfg.Dir, "terraform.rc")
+	if err := writeFile(rc, []byte(cfg.CLIConfig)); err != nil {
+		return nil, fmt.Errorf("configure workspaces: %w", err)
+	}
+	m := &Manager{cfg: cfg, env: environment(cfg.Environ, cfg.Env)}
+	m.env["TF_CLI_CONFIG_FILE"] = rc
+	return m, nil
+}
+
+var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Path is the folder of a container's workspace, whether it exists or not.
+func (m *Manager) Path(id string) string { return filepath.Join(m.cfg.Dir, "containers", id) }
+
+// ArchivePath is the folder where a container's workspace is kept after Destroy.
+func (m *Manager) ArchivePath(id string) string { return filepath.Join(m.cfg.Dir, "archive", id) }
+
+// Made is the outcome of Provision.
+type Made struct {
+	Run        Run
+	ResourceID string
+	HostName   string
+}
+
+// Provision makes or completes the function app of the container with the given id (64 hex digits), and blocks until
+// Terraform is done. It can be called again after any failure. When ctx ends, terraform is interrupted and given time to
+// write its state. A failed run is a *RunError.
+func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Made, error) {
+	if !idPattern.MatchString(id) {
+		return Made{}, fmt.Errorf("provision: %q is not a container id", id)
+	}
+	dir := m.Path(id)
+	if err := render(dir, tfmodules.FunctionApp(), app); err != nil {
+		return Made{}, fmt.Errorf("render workspace %s: %w", dir, err)
+	}
+	run, err := m.run(ctx, dir, applyRun)
+	if err != nil {
+		return Made{}, err
+	}
+	var out struct {
+		ID       output[string] `json:"id"`
+		HostName output[string] `json:"default_hostname"`
+	}
+	if err := m.outputs(ctx, dir, &out); err != nil {
+		return Made{}, err
+	}
+	return Made{Run: run, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
+}
+
+// FoundationMade is the outcome of Foundation.
+type FoundationMade struct {
+	Run                Run
+	ServicePlanID      string
+	ServicePlanSKU     string
+	LogAnalyticsID     string // the workspace's customer id, a UUID
+	InsightsConnection string // a secret
+}
+
+// Foundation makes or updates what all containers share and blocks until Terraform is done.
+func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade, error) {
+	dir := filepath.Join(m.cfg.Dir, "foundation")
+	if err := render(dir, tfmodules.Foundation(), f); err != nil {
+		return FoundationMade{}, fmt.Errorf("render workspace %s: %w", dir, err)
+	}
+	run, err := m.run(ctx, dir, applyRun)
+	if err != nil {
+		return FoundationMade{}, err
+	}
+	var out struct {
+		PlanID   output[string] `json:"service_plan_id"`
+		PlanSKU  output[string] `json:"service_plan_sku"`
+		Logs     output[string] `json:"log_analytics_workspace_id"`
+		Insights output[string] `json:"application_insights_connection_string"`
+	}
+	if err := m.outputs(ctx, dir, &out); err != nil {
+		return FoundationMade{}, err
+	}
+	return FoundationMade{
+		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
+		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
+	}, nil
+}
+
+// ErrNoWorkspace is wrapped by Destroy when there is no workspace of the container, neither in use nor in the archive.
+var ErrNoWorkspace = errors.New("terraform workspace is missing")
+
+// ErrNoState is wrapped by Destroy when a workspace that Terraform may have made something from has no state. Nothing is
+// destroyed then, and the workspace stays.
+var ErrNoState = errors.New("terraform state is missing")
+
+// Destroy destroys what the workspace's state holds, checks that nothing is left, and moves the workspace to the archive.
+// It works from the files in the workspace, not from today's module. A workspace that is in the archive already is no error;
+// one that is missing is ErrNoWorkspace, and one whose state is missing is ErrNoState unless nothing was ever applied.
+func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
+	dir := m.Path(id)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(m.ArchivePath(id)); err == nil {
+			return Run{}, nil
+		}
+		return Run{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
+	}
+	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
+		last, err := lastRun(dir, applyRun)
+		if err != nil {
+			return Run{}, err
+		}
+		if last.mayHaveMade() {
+			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, stateFile)
+		}
+		return Run{}, m.archive(id)
+	}
+	run, err := m.run(ctx, dir, destroyRun)
+	if err != nil {
+		return Run{}, err
+	}
+	left, err := resourcesInState(filepath.Join(dir, stateFile))
+	if err != nil {
+		return Run{}, fmt.Errorf("workspace %s: %w", dir, err)
+	}
+	if left > 0 {
+		return Run{}, fmt.Errorf("workspace %s: %d resources are still in the state after destroy", dir, left)
+	}
+	return run, m.archive(id)
+}
+
+// archive keeps a workspace without what terraform init can make again.
+func (m *Manager) archive(id string) error {
+	dir := m.Path(id)
+	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
+		return fmt.Errorf("archive workspace: %w", err)
+	}
+	if err := os.Rename(dir, m.ArchivePath(id)); err != nil {
+		return fmt.Errorf("archive workspace: %w", err)
+	}
+	return nil
+}
+
+// render writes a module's files and its variables into dir.
+func render(dir string, module fs.FS, vars any) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	files, err := fs.Glob(module, "*.tf")
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		content, err := fs.ReadFile(module, name)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, name), content); err != nil {
+			return err
+		}
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(vars); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, varsFile), buf.Bytes())
+}
+
+// writeFile replaces a file whole, so that a crash leaves the old or the new content.
+func writeFile(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(content)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
