@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
+)
+
+// config is what the app settings say.
+type config struct {
+	environ     []string
+	command     []string
+	workingDir  string
+	outputLimit int
+}
+
+func readConfig(args, environ []string) (config, error) {
+	c := config{environ: environ, command: args, outputLimit: protocol.DefaultOutputLimit}
+	// host.json may end the handler's own arguments with "--" before the command.
+	if len(c.command) > 0 && c.command[0] == "--" {
+		c.command = c.command[1:]
+	}
+	c.workingDir = c.getenv(protocol.WorkingDirEnv)
+	if value := c.getenv(protocol.CommandEnv); value != "" {
+		var command []string
+		if err := json.Unmarshal([]byte(value), &command); err != nil {
+			return c, fmt.Errorf("%s is no JSON array of strings: %w", protocol.CommandEnv, err)
+		}
+		if len(command) > 0 {
+			c.command = command
+		}
+	}
+	if value := c.getenv(protocol.OutputLimitEnv); value != "" {
+		limit, err := strconv.Atoi(value)
+		if err != nil || limit < 1 {
+			return c, fmt.Errorf("%s is %q: give a number of bytes", protocol.OutputLimitEnv, value)
+		}
+		c.outputLimit = limit
+	}
+	return c, nil
+}
+
+func (c config) getenv(name string) string {
+	value := ""
+	for _, entry := range c.environ {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// hidden are the settings of the Functions host, many of them secrets, that the command must not see. An entry ending in * is a prefix.
+// App Service passes each setting under its own name and, for some kinds, once more with a prefix.
+var hidden = []string{
+	"FUNCTIONS_*", "AZF_*", "AzureWebJobs*", "AzureFunctionsJobHost__*", "AzureFunctionsWebHost__*", "APPINSIGHTS_*", "APPLICATIONINSIGHTS_*",
+	"DOCKER_REGISTRY_SERVER_*", "WEBSITE_AUTH_*", "WEBSITE_CONTENT*", "WEBSITE_SLOT_*", "CONTAINER_ENCRYPTION_KEY", "MACHINEKEY_*", "APPSETTING_*", "ASPNETCORE_*",
+	"IDENTITY_HEADER", "MSI_SECRET",
+}
+
+// childEnv is the environment of the command of one run.
+func (c config) childEnv(runID string) []string {
+	var env []string
+	for _, entry := range c.environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if !isHidden(name) {
+			env = append(env, entry)
+		}
+	}
+	return append(env, "AZF_RUN_ID="+runID)
+}
+
+func isHidden(name string) bool {
+	for _, pattern := range hidden {
+		prefix, isPrefix := strings.CutSuffix(pattern, "*")
+		if strings.EqualFold(name, pattern) || (isPrefix && len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)) {
+			return true
+		}
+	}
+	return false
+}

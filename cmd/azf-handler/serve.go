@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
+)
+
+// stopLimit is how long runs may take to end when the handler is told to: App Service kills a container 5 s after TERM by default.
+const stopLimit = 4 * time.Second
+
+// maxBody is far above what a StartRequest needs.
+const maxBody = 1 << 20
+
+// run serves until ctx ends, then ends the runs under way.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	cfg, err := readConfig(args, environ)
+	if err != nil {
+		return err
+	}
+	port := cfg.getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
+	if port == "" {
+		return errors.New("FUNCTIONS_CUSTOMHANDLER_PORT is not set: azf-handler is started by the Azure Functions host, see customHandler in host.json")
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	runs := newRuns(cfg, stdout, stderr)
+	srv := &http.Server{Handler: handler{runs}, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(listener) }()
+	select {
+	case err = <-failed:
+		runs.stop()
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	// Ending the runs lets the requests that wait for them be answered.
+	runs.stop()
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	err = srv.Shutdown(stopCtx)
+	<-failed
+	return err
+}
+
+// handler answers the Functions host.
+type handler struct{ runs *runs }
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(protocol.Header, protocol.Version)
+	id, isRuns := strings.CutPrefix(r.URL.Path, protocol.RunsPath)
+	switch {
+	case r.URL.Path == "/":
+		w.WriteHeader(http.StatusOK) // the Functions host's probe: any answer means ready
+	case r.URL.Path == protocol.RunPath:
+		h.start(w, r)
+	case isRuns:
+		h.get(w, r, id)
+	case r.Method == http.MethodPost && strings.Count(r.URL.Path, "/") == 1:
+		// The form that the Functions host uses without forwarding: POST /<function>.
+		fail(w, http.StatusBadRequest, "the Functions host does not forward requests: set enableForwardingHttpRequest to true in customHandler of host.json")
+	default:
+		fail(w, http.StatusNotFound, "azf-handler answers "+protocol.RunPath+" and "+protocol.RunsPath+"{id} only")
+	}
+}
+
+// start starts a run, or joins the one with the same id.
+func (h handler) start(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		fail(w, http.StatusMethodNotAllowed, "use POST to start a run")
+		return
+	}
+	var req protocol.StartRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&req); err != nil {
+		if errors.Is(err, io.EOF) {
+			fail(w, http.StatusBadRequest, "the body is empty: send it with Content-Length, since the Functions host does not forward chunked bodies")
+			return
+		}
+		fail(w, http.StatusBadRequest, "the body is no start request: "+err.Error())
+		return
+	}
+	switch {
+	case req.RunID == "" || len(req.RunID) > 128:
+		fail(w, http.StatusBadRequest, "run_id must have 1 to 128 characters")
+	case req.TimeoutSeconds < 0 || req.WaitSeconds < 0:
+		fail(w, http.StatusBadRequest, "timeout_seconds and wait_seconds must not be negative")
+	default:
+		rn, err := h.runs.start(req.RunID, time.Duration(req.TimeoutSeconds)*time.Second)
+		if err != nil {
+			fail(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, r, rn, time.Duration(req.WaitSeconds)*time.Second)
+	}
+}
+
+func (h handler) get(w http.ResponseWriter, r *http.Request, id string) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		fail(w, http.StatusMethodNotAllowed, "use GET to read a run")
+		return
+	}
+	seconds := 0
+	if wait := r.URL.Query().Get("wait"); wait != "" {
+		var err error
+		if seconds, err = strconv.Atoi(wait); err != nil || seconds < 0 {
+			fail(w, http.StatusBadRequest, "wait must be a number of seconds")
+			return
+		}
+	}
+	rn, ok := h.runs.find(id)
+	if !ok {
+		fail(w, http.StatusNotFound, "this handler knows no run "+strconv.Quote(id)+": it was never started here, or the handler was restarted since")
+		return
+	}
+	answer(w, r, rn, time.Duration(seconds)*time.Second)
+}
+
+// answer waits for the run to end, at most so long, and answers what is known of it.
+func answer(w http.ResponseWriter, r *http.Request, rn *runState, wait time.Duration) {
+	timer := time.NewTimer(min(wait, protocol.MaxWait))
+	defer timer.Stop()
+	select {
+	case <-rn.done:
+	default:
+		select {
+		case <-rn.done:
+		case <-timer.C:
+		case <-r.Context().Done():
+			return // the client left; the run goes on
+		}
+	}
+	status := http.StatusAccepted
+	snapshot := rn.snapshot()
+	if snapshot.Done {
+		status = http.StatusOK
+	}
+	reply(w, status, snapshot)
+}
+
+func fail(w http.ResponseWriter, status int, message string) {
+	reply(w, status, protocol.ErrorBody{Message: message})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	content, err := json.Marshal(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	w.WriteHeader(status)
+	_, _ = w.Write(content) // a client that left can ask again
+}
