@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/gofrs/flock"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/toolchain"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/logs"
+	"github.com/sockerless/backend-azf/server"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// daemonConfig is everything that a daemon is made of. Which cloud it is comes with it.
+type daemonConfig struct {
+	Socket         string
+	StateDir       string
+	SubscriptionID string
+	Settings       engine.Settings
+	StopTimeout    time.Duration
+	Credential     credential
+	Cloud          cloud.Configuration
+	// Transport carries calls to Azure, AppTransport calls to function apps; nil means the default.
+	Transport    policy.Transporter
+	AppTransport http.RoundTripper
+	Tools        toolchain.Tools
+	Environ      []string
+	// TerraformEnv is added to terraform's environment.
+	TerraformEnv map[string]string
+	Log          zerolog.Logger
+}
+
+// daemon is the wired program, listening but not yet answering.
+type daemon struct {
+	cfg      daemonConfig
+	lock     *flock.Flock
+	db       *store.DB
+	engine   *engine.Engine
+	server   *server.Server
+	listener net.Listener
+}
+
+// newDaemon wires the parts, takes the state folder for itself and listens on the socket. The caller calls run, or close.
+func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
+	d = &daemon{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+			d = nil
+		}
+	}()
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return d, fmt.Errorf("prepare state folder: %w", err)
+	}
+	d.lock = flock.New(filepath.Join(cfg.StateDir, "daemon.lock"), flock.SetPermissions(0o600))
+	locked, err := d.lock.TryLock()
+	if err != nil {
+		return d, fmt.Errorf("lock state folder: %w", err)
+	}
+	if !locked {
+		return d, fmt.Errorf("state folder %s is in use by another daemon: stop it or choose another --state-dir", cfg.StateDir)
+	}
+	if d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db")}); err != nil {
+		return d, err
+	}
+	env := map[string]string{"ARM_SUBSCRIPTION_ID": cfg.SubscriptionID}
+	for _, more := range []map[string]string{cfg.Credential.Terraform, cfg.TerraformEnv} {
+		for name, value := range more {
+			env[name] = value
+		}
+	}
+	workspaces, err := workspace.New(workspace.Config{
+		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
+		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
+		Environ: cfg.Environ, Env: env, UserAgent: "sockerless-backend-azf/" + buildVersion(), Log: cfg.Log,
+	})
+	if err != nil {
+		return d, err
+	}
+	inv, err := invoker.New(invoker.Config{
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
+		SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
+	})
+	if err != nil {
+		return d, err
+	}
+	reader, err := logs.New(logs.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport})
+	if err != nil {
+		return d, err
+	}
+	d.engine, err = engine.New(ctx, engine.Config{
+		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Settings: cfg.Settings,
+		Version: buildVersion(), StopTimeout: cfg.StopTimeout, Log: cfg.Log,
+	})
+	if err != nil {
+		return d, err
+	}
+	d.server = server.New(server.Config{Backend: d.engine, Log: cfg.Log})
+	d.listener, err = server.Listen(cfg.Socket)
+	return d, err
+}
+
+// run answers requests until ctx ends, then stops everything in order and closes the daemon.
+func (d *daemon) run(ctx context.Context) error {
+	if err := d.engine.Start(ctx); err != nil {
+		return errors.Join(err, d.close())
+	}
+	d.cfg.Log.Info().Str("socket", d.cfg.Socket).Str("credential", d.cfg.Credential.Method).Msg("listening")
+	var g errgroup.Group
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	g.Go(func() error {
+		defer stopServing() // a server that failed stops the jobs too
+		return d.server.Serve(serving, d.listener)
+	})
+	// Requests wait for jobs, so jobs must be told to stop while requests are drained, not after.
+	g.Go(func() error {
+		<-serving.Done()
+		return d.engine.Close()
+	})
+	err := g.Wait()
+	d.cfg.Log.Info().Msg("stopped")
+	d.listener = nil // closed by Serve
+	return errors.Join(err, d.close())
+}
+
+// close releases what newDaemon took. It must not be called while run goes on.
+func (d *daemon) close() error {
+	var errs []error
+	if d.listener != nil {
+		errs = append(errs, d.listener.Close())
+	}
+	if d.db != nil {
+		errs = append(errs, d.db.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,354 @@
+package azuresim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const correlationHeader = "X-Ms-Correlation-Request-Id"
+
+// armError is an error answer of Resource Manager, as far as clients read it.
+type armError struct {
+	status        int
+	code, message string
+}
+
+func (e *armError) Error() string { return e.code + ": " + e.message }
+
+// A route is one operation: a method on a path pattern in certain API versions. Pattern segments in braces are
+// parameters, all others match in any case, as in Azure.
+type route struct {
+	method   string
+	pattern  []string
+	versions []string
+	handle   func(*Sim, *armRequest) (any, error)
+}
+
+// armRequest is one matched request. id is the resource it is about: the path up to the name of the innermost resource.
+type armRequest struct {
+	params map[string]string
+	id     string
+	body   map[string]any
+	query  func(string) string
+}
+
+// resource is one Resource Manager resource; body is what GET answers, without what is derived then.
+type resource struct {
+	id, kind, name string
+	group          string // name of its resource group
+	body           map[string]any
+
+	site      *site          // of Microsoft.Web/sites
+	workspace *workspace     // of Microsoft.OperationalInsights/workspaces
+	billing   map[string]any // of Microsoft.Insights/components, once set
+}
+
+// state is everything that Resource Manager knows. Sim.mu guards it.
+type state struct {
+	groups    map[string]string    // lower-case name -> name
+	resources map[string]*resource // lower-case id ->
+	deleted   map[string]*resource // lower-case id -> soft-deleted workspaces
+	busy      map[string]bool      // lower-case ids of plans that a site is being written on
+	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
+}
+
+// armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, and the key
+// lookup of armappservice/v5.
+func armRoutes() []route {
+	const (
+		sub   = "/subscriptions/{subscription}"
+		group = sub + "/resourceGroups/{group}/providers/"
+		plan  = group + "Microsoft.Web/serverfarms/{name}"
+		app   = group + "Microsoft.Web/sites/{name}"
+		ai    = group + "Microsoft.Insights/components/{name}"
+		rule  = group + "Microsoft.AlertsManagement/smartDetectorAlertRules/{name}"
+		logs  = group + "Microsoft.OperationalInsights/workspaces/{name}"
+		store = group + "Microsoft.Storage/storageAccounts/{name}"
+	)
+	var routes []route
+	add := func(versions, method, pattern string, handle func(*Sim, *armRequest) (any, error)) {
+		routes = append(routes, route{method, segments(pattern), strings.Fields(versions), handle})
+	}
+	const web = "2023-12-01 2024-11-01" // azurerm 5.2, armappservice/v5
+
+	add("2023-01-01", "POST", sub+"/providers/Microsoft.Web/checknameavailability", (*Sim).checkNameAvailability)
+	add(web, "GET", plan, (*Sim).getPlan)
+	add(web, "PUT", plan, (*Sim).putPlan)
+	add(web, "DELETE", plan, (*Sim).deletePlan)
+
+	add(web, "GET", app, (*Sim).getSite)
+	add(web, "PUT", app, (*Sim).putSite)
+	add(web, "DELETE", app, (*Sim).deleteSite)
+	add(web, "POST", app+"/host/default/listkeys", (*Sim).listHostKeys)
+	add(web, "GET", app+"/config/web", (*Sim).getSiteConfig)
+	add(web, "PATCH", app+"/config/web", (*Sim).patchSiteConfig)
+	add(web, "POST", app+"/config/appsettings/list", (*Sim).listSettings)
+	add(web, "POST", app+"/config/publishingcredentials/list", (*Sim).listPublishingCredentials)
+	add(web, "GET", app+"/config/publishingcredentials", (*Sim).noSiteDocument)
+	add(web, "POST", app+"/config/backup/list", (*Sim).noSiteDocument)
+	add(web, "POST", app+"/config/connectionstrings/list", siteDocument("connectionstrings"))
+	add(web, "PUT", app+"/config/connectionstrings", emptySiteDocument("connectionstrings"))
+	add(web, "POST", app+"/config/azurestorageaccounts/list", siteDocument("azurestorageaccounts"))
+	add(web, "PUT", app+"/config/azurestorageaccounts", emptySiteDocument("azurestorageaccounts"))
+	add(web, "POST", app+"/config/authsettings/list", siteDocument("authsettings"))
+	add(web, "GET", app+"/config/slotConfigNames", siteDocument("slotConfigNames"))
+	add(web, "GET", app+"/config/logs", siteDocument("logs"))
+	add(web, "GET", app+"/basicPublishingCredentialsPolicies/{policy}", (*Sim).getPublishingPolicy)
+	add(web, "PUT", app+"/basicPublishingCredentialsPolicies/{policy}", (*Sim).putPublishingPolicy)
+
+	add("2020-02-02", "GET", ai, (*Sim).getResource)
+	add("2020-02-02", "PUT", ai, (*Sim).putComponent)
+	add("2020-02-02", "DELETE", ai, (*Sim).deleteResource)
+	add("2015-05-01", "GET", ai+"/currentbillingfeatures", (*Sim).getBilling)
+	add("2015-05-01", "PUT", ai+"/currentbillingfeatures", (*Sim).putBilling)
+	add("2019-06-01", "GET", rule, (*Sim).getResource)
+	add("2019-06-01", "PUT", rule, (*Sim).putAlertRule)
+	add("2019-06-01", "DELETE", rule, (*Sim).deleteResource)
+
+	const workspaces = "2020-08-01 2025-07-01" // azurerm uses both
+	add(workspaces, "GET", logs, (*Sim).getResource)
+	add(workspaces, "PUT", logs, (*Sim).putWorkspace)
+	add(workspaces, "DELETE", logs, (*Sim).deleteWorkspace)
+	add(workspaces, "POST", logs+"/sharedKeys", (*Sim).listSharedKeys)
+	add(workspaces, "GET", sub+"/providers/Microsoft.OperationalInsights/deletedWorkspaces", (*Sim).listDeletedWorkspaces)
+
+	add("2025-08-01", "GET", store, (*Sim).getResource)
+	add("2025-08-01", "POST", store+"/listKeys", (*Sim).listStorageKeys)
+	return routes
+}
+
+// serveARM answers a Resource Manager call. A write spends its delay, and the test hooks, while it holds its plan.
+func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Duration, f Faults) {
+	setRequestIDs(w, r)
+	route, params := s.findRoute(r)
+	if route == nil {
+		s.unknownRoute(w, r)
+		return
+	}
+	if err := s.checkToken(r, s.url, "https://management.azure.com", "https://management.core.windows.net"); err != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="%s"`,
+			s.url, s.cfg.TenantID, err.message))
+		writeError(w, err)
+		return
+	}
+	request, err := s.newARMRequest(r, params)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+
+	write := r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodDelete
+	if write {
+		release, err := s.holdPlan(request)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer release()
+	}
+	if delay > 0 {
+		s.cfg.Sleep(r.Context(), delay)
+	}
+	if write && f.BeforeWrite != nil {
+		f.BeforeWrite(r.Method, r.URL.Path)
+	}
+	status, body, err := s.run(route, request)
+	if write && f.AfterWrite != nil {
+		f.AfterWrite(r.Method, r.URL.Path, status)
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	writeJSON(w, status, body)
+}
+
+// run handles the request with the state locked; the answer is marshalled before it is unlocked.
+func (s *Sim) run(route *route, request *armRequest) (status int, body any, failure *armError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	result, err := route.handle(s, request)
+	if err != nil {
+		if !errors.As(err, &failure) {
+			failure = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
+		}
+		return failure.status, nil, failure
+	}
+	if result == nil {
+		return http.StatusOK, nil, nil
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		failure = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
+		return failure.status, nil, failure
+	}
+	return http.StatusOK, json.RawMessage(data), nil
+}
+
+func (s *Sim) findRoute(r *http.Request) (*route, map[string]string) {
+	path, version := segments(r.URL.Path), r.URL.Query().Get("api-version")
+	for i := range s.routes {
+		route := &s.routes[i]
+		if route.method != r.Method || len(route.pattern) != len(path) || version != "" && !slices.Contains(route.versions, version) {
+			continue
+		}
+		if params, ok := matchPath(route.pattern, path); ok {
+			return route, params
+		}
+	}
+	return nil, nil
+}
+
+func matchPath(pattern, path []string) (map[string]string, bool) {
+	params := make(map[string]string)
+	for i, p := range pattern {
+		if strings.HasPrefix(p, "{") {
+			params[strings.Trim(p, "{}")] = path[i]
+		} else if !strings.EqualFold(p, path[i]) {
+			return nil, false
+		}
+	}
+	return params, true
+}
+
+func segments(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
+
+// newARMRequest checks what Resource Manager itself checks before a resource provider sees the request.
+func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequest, *armError) {
+	if r.URL.Query().Get("api-version") == "" {
+		return nil, &armError{http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
+	}
+	if sub := params["subscription"]; !strings.EqualFold(sub, s.cfg.SubscriptionID) {
+		return nil, &armError{http.StatusNotFound, "SubscriptionNotFound", fmt.Sprintf("The subscription '%s' could not be found.", sub)}
+	}
+	request := &armRequest{params: params, query: r.URL.Query().Get}
+	if group, ok := params["group"]; ok {
+		s.mu.Lock()
+		_, exists := s.state.groups[strings.ToLower(group)]
+		s.mu.Unlock()
+		if !exists {
+			return nil, &armError{http.StatusNotFound, "ResourceGroupNotFound", fmt.Sprintf("Resource group '%s' could not be found.", group)}
+		}
+		request.id = "/" + strings.Join(segments(r.URL.Path)[:8], "/") // subscriptions/S/resourceGroups/G/providers/N/T/NAME
+	}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content could not be read: " + err.Error()}
+	}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &request.body); err != nil {
+			return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: " + err.Error()}
+		}
+	}
+	if (r.Method == http.MethodPut || r.Method == http.MethodPatch) && request.body == nil {
+		return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content was empty."}
+	}
+	return request, nil
+}
+
+// unknownRoute says loudly what azuresim would have to learn.
+func (s *Sim) unknownRoute(w http.ResponseWriter, r *http.Request) {
+	version := r.URL.Query().Get("api-version")
+	s.log.Error().Str("method", r.Method).Str("host", r.Host).Str("path", r.URL.Path).Str("api_version", version).Msg("unknown route")
+	writeError(w, &armError{http.StatusNotImplemented, "NotImplemented",
+		fmt.Sprintf("azuresim does not know %s %s with api-version %q.", r.Method, r.URL.Path, version)})
+}
+
+func writeError(w http.ResponseWriter, err *armError) {
+	writeJSON(w, err.status, map[string]any{"error": map[string]any{"code": err.code, "message": err.message}})
+}
+
+func setRequestIDs(w http.ResponseWriter, r *http.Request) {
+	correlation := r.Header.Get(correlationHeader)
+	if correlation == "" {
+		correlation = uuid.NewString()
+	}
+	w.Header().Set(correlationHeader, correlation)
+	w.Header().Set("X-Ms-Request-Id", uuid.NewString())
+}
+
+// find returns the resource of the request or says 404 as Resource Manager does.
+func (s *Sim) find(rq *armRequest) (*resource, error) {
+	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
+		return r, nil
+	}
+	p := segments(rq.id)
+	return nil, &armError{http.StatusNotFound, "ResourceNotFound",
+		fmt.Sprintf("The Resource '%s/%s/%s' under resource group '%s' was not found.", p[5], p[6], p[7], p[3])}
+}
+
+// upsert returns the resource of a PUT with its new, still mostly empty body, in which location, tags and identity are
+// set already. The caller stores it with keep once everything is checked.
+func (s *Sim) upsert(rq *armRequest, kind string) (r *resource, existed bool, err error) {
+	location := text(rq.body["location"])
+	if location == "" {
+		return nil, false, &armError{http.StatusBadRequest, "LocationRequired", "The location property is required for this definition."}
+	}
+	p := segments(rq.id)
+	r = &resource{id: rq.id, kind: kind, name: p[7], group: p[3]}
+	old, existed := s.state.resources[strings.ToLower(rq.id)]
+	if existed {
+		if oldLocation := text(old.body["location"]); !sameLocation(oldLocation, location) {
+			return nil, false, &armError{http.StatusConflict, "InvalidResourceLocation", fmt.Sprintf(
+				"The resource '%s' already exists in location '%s' in resource group '%s'. A resource with the same name cannot be created in location '%s'.",
+				r.name, oldLocation, r.group, location)}
+		}
+		*r = *old
+	}
+	r.body = map[string]any{"id": r.id, "name": r.name, "type": kind, "location": location, "tags": rq.body["tags"]}
+	if identity, ok := rq.body["identity"]; ok {
+		if r.body["identity"], err = s.expandIdentity(object(identity)); err != nil {
+			return nil, false, err
+		}
+	}
+	return r, existed, nil
+}
+
+func (s *Sim) keep(r *resource) { s.state.resources[strings.ToLower(r.id)] = r }
+
+func (s *Sim) getResource(rq *armRequest) (any, error) {
+	r, err := s.find(rq)
+	if err != nil {
+		return nil, err
+	}
+	return r.body, nil
+}
+
+// deleteResource answers 200 whether or not there was one; Azure's 204 for nothing makes no difference to clients.
+func (s *Sim) deleteResource(rq *armRequest) (any, error) {
+	delete(s.state.resources, strings.ToLower(rq.id))
+	return nil, nil
+}
+
+// merged returns a copy of base with over's values on top.
+func merged(base, over map[string]any) map[string]any {
+	result := maps.Clone(base)
+	if result == nil {
+		result = make(map[string]any)
+	}
+	maps.Copy(result, over)
+	return result
+}
+
+// object, text and truth read decoded JSON; they are zero for a value that is missing or of another type.
+func object(v any) map[string]any { m, _ := v.(map[string]any); return m }
+func text(v any) string           { s, _ := v.(string); return s }
+func truth(v any) bool            { b, _ := v.(bool); return b }
+
+// sameLocation compares as Azure does, to which "West Europe" is westeurope.
+func sameLocation(a, b string) bool {
+	return strings.EqualFold(strings.ReplaceAll(a, " ", ""), strings.ReplaceAll(b, " ", ""))
+}

@@ -1,0 +1,353 @@
+// Package azuresim is Azure small enough for a test and a demo. It serves, over TLS and on loopback only,
+//
+//   - cloud metadata and Entra tokens that azurerm and azidentity accept,
+//   - the part of Azure Resource Manager that the Terraform modules in tfmodules use through azurerm 5.2,
+//   - the function apps made that way, on their own host names, by running their images (subpackage funchost),
+//   - the Log Analytics query API over what those apps logged (subpackage monitor),
+//   - an OCI registry that the images are pushed to and pulled from.
+//
+// It is strict: a route or API version it does not know is answered 501 and logged, never guessed. Failures are
+// switched on with Faults. It must not know who uses it: it imports nothing of the product, and the product knows it
+// only as another cloud configuration. It is linked into the product's demo, so it must not import testing.
+//
+//	sim, err := azuresim.Start(azuresim.Config{Dir: dir, Log: log})
+//	defer sim.Close()
+//	// azurerm:    ARM_METADATA_HOSTNAME = host of sim.URL(), SSL_CERT_FILE = sim.CAFile()
+//	// azidentity: cloud.Configuration{ActiveDirectoryAuthorityHost: sim.URL(), ...}, HTTP transport sim.Transport()
+package azuresim
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// What Config's empty fields stand for.
+const (
+	DefaultSubscriptionID = "5c1e0001-0000-4000-8000-000000000001"
+	DefaultTenantID       = "5c1e0002-0000-4000-8000-000000000002"
+	DefaultClientID       = "5c1e0003-0000-4000-8000-000000000003"
+	DefaultClientSecret   = "azuresim-client-secret"
+	DefaultResourceGroup  = "sockerless-rg"
+	DefaultLocation       = "westeurope"
+	DefaultStorageAccount = "sockerlessstore"
+	DefaultIdentity       = "sockerless-identity"
+)
+
+// Config describes the simulated Azure. Only Dir is required.
+type Config struct {
+	// Dir is a folder that the caller owns and removes after Close. The CA certificate, pushed images and unpacked
+	// images are kept there; it is made if missing.
+	Dir string
+	// Listen is a loopback address to serve on; "" is 127.0.0.1 with a free port.
+	Listen string
+
+	// SubscriptionID, TenantID, ClientID and ClientSecret are the one subscription and the one service principal.
+	SubscriptionID, TenantID, ClientID, ClientSecret string
+
+	// ResourceGroup, StorageAccount and Identity (a user-assigned managed identity) exist from the start, in Location.
+	ResourceGroup, Location, StorageAccount, Identity string
+
+	// Faults are the first faults; see SetFaults.
+	Faults Faults
+
+	// Now is the clock of tokens, logs and the call list; nil is time.Now.
+	Now func() time.Time
+	// Sleep waits for injected latency, until ctx ends at the latest; nil really waits.
+	Sleep func(ctx context.Context, d time.Duration)
+
+	Log zerolog.Logger
+}
+
+// Sim is a running simulator. Its methods may be called from any goroutine, and after Close.
+type Sim struct {
+	cfg      Config
+	log      zerolog.Logger
+	url      string
+	registry http.Handler
+	tokenKey []byte
+	tls      tlsFiles
+	routes   []route
+	server   *http.Server
+	pulls    *http.Transport // of function hosts that pull from the registry
+
+	ctx    context.Context // ends at Close; of work that no request waits for
+	cancel context.CancelFunc
+	work   sync.WaitGroup // requests in progress, the server and closing function hosts
+
+	faults faultState
+	calls  callList
+
+	mu     sync.Mutex
+	closed bool
+	state  state
+}
+
+// Start listens and serves. The caller must call Close.
+func Start(cfg Config) (*Sim, error) {
+	setDefault := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	setDefault(&cfg.Listen, "127.0.0.1:0")
+	setDefault(&cfg.SubscriptionID, DefaultSubscriptionID)
+	setDefault(&cfg.TenantID, DefaultTenantID)
+	setDefault(&cfg.ClientID, DefaultClientID)
+	setDefault(&cfg.ClientSecret, DefaultClientSecret)
+	setDefault(&cfg.ResourceGroup, DefaultResourceGroup)
+	setDefault(&cfg.Location, DefaultLocation)
+	setDefault(&cfg.StorageAccount, DefaultStorageAccount)
+	setDefault(&cfg.Identity, DefaultIdentity)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
+	if cfg.Dir == "" {
+		return nil, errors.New("start azuresim: no folder: set Config.Dir")
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make azuresim folder: %w", err)
+	}
+	if err := checkLoopback(cfg.Listen); err != nil {
+		return nil, err
+	}
+
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for azuresim: %w", err)
+	}
+	s, err := newSim(cfg, listener.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	s.work.Go(func() {
+		if err := s.server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error().Err(err).Msg("azuresim stopped serving")
+		}
+	})
+	return s, nil
+}
+
+func newSim(cfg Config, addr string) (*Sim, error) {
+	s := &Sim{cfg: cfg, log: cfg.Log.With().Str("component", "azuresim").Logger(), url: "https://" + addr}
+	s.tokenKey = make([]byte, 32)
+	if _, err := rand.Read(s.tokenKey); err != nil {
+		return nil, fmt.Errorf("make token key: %w", err)
+	}
+	var err error
+	if s.tls, err = newTLS(filepath.Join(cfg.Dir, "ca.pem"), cfg.Now()); err != nil {
+		return nil, err
+	}
+	if s.registry, err = newRegistry(filepath.Join(cfg.Dir, "registry")); err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.pulls = s.Transport()
+	s.routes = armRoutes()
+	s.state = s.newState()
+	s.faults.set(cfg.Faults)
+	s.server = &http.Server{
+		Handler:           s,
+		TLSConfig:         s.tls.server,
+		ReadHeaderTimeout: 30 * time.Second,
+		// The server only has to tell of clients that do not trust the CA or went away.
+		ErrorLog: log.New(debugWriter{s.log}, "", 0),
+	}
+	return s, nil
+}
+
+// Close stops the server, ends requests in progress, stops every function host with its processes, and returns when
+// nothing of the simulator runs any more. It leaves Config.Dir to its owner. A second call does nothing.
+func (s *Sim) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		s.work.Wait()
+		return nil
+	}
+	s.closed = true
+	for _, r := range s.state.resources {
+		if r.site != nil {
+			s.stopHost(r.site)
+		}
+	}
+	s.mu.Unlock()
+
+	s.cancel()
+	err := s.server.Close()
+	s.work.Wait()
+	s.pulls.CloseIdleConnections()
+	if err != nil {
+		return fmt.Errorf("stop azuresim: %w", err)
+	}
+	return nil
+}
+
+// URL is the endpoint of Resource Manager (audience: itself), Entra, and, followed by /v1, Log Analytics (audience:
+// LogsAudience): https://127.0.0.1:PORT.
+func (s *Sim) URL() string { return s.url }
+
+// CAFile is a PEM file with the one certificate to trust.
+func (s *Sim) CAFile() string { return s.tls.caFile }
+
+// Registry is the host:port of the OCI registry, which is where the simulator itself listens.
+func (s *Sim) Registry() string { return strings.TrimPrefix(s.url, "https://") }
+
+// SetFaults replaces all faults, and starts their counts anew.
+func (s *Sim) SetFaults(f Faults) { s.faults.set(f) }
+
+// Transport returns a new transport that reaches the simulator under every host name and trusts only its CA. The name
+// of a function app resolves only while that app exists, as in DNS. The caller closes its idle connections.
+func (s *Sim) Transport() *http.Transport {
+	dialer := &net.Dialer{}
+	return &http.Transport{
+		TLSClientConfig:   s.tls.client.Clone(),
+		ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, fmt.Errorf("dial azuresim: %w", err)
+			}
+			if app, ok := appOfHost(host); ok && !s.hasSite(app) {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}
+			}
+			return dialer.DialContext(ctx, network, s.Registry())
+		},
+	}
+}
+
+// ServeHTTP answers any request as the server does: by host name for function apps, else by path.
+func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		http.Error(w, "azuresim is closed", http.StatusServiceUnavailable)
+		return
+	}
+	s.work.Add(1)
+	s.mu.Unlock()
+	defer s.work.Done()
+
+	service := serviceOf(r)
+	if service == inspection {
+		s.serveInspection(w, r)
+		return
+	}
+	if service == imageRegistry {
+		s.registry.ServeHTTP(w, r)
+		return
+	}
+	recorder := &statusRecorder{ResponseWriter: w}
+	started := s.cfg.Now()
+	defer func() { s.calls.add(newCall(service, r, recorder.status, started, s.cfg.Now())) }()
+	s.serveWithFaults(recorder, r, service)
+}
+
+// A service is what one call is addressed to.
+type service string
+
+const (
+	resourceManager service = "arm"
+	entra           service = "entra"
+	metadata        service = "metadata"
+	logAnalytics    service = "loganalytics"
+	functionHost    service = "host"
+	imageRegistry   service = "registry"
+	inspection      service = "inspection"
+)
+
+func serviceOf(r *http.Request) service {
+	if _, ok := appOfHost(hostOnly(r.Host)); ok {
+		return functionHost
+	}
+	path := strings.ToLower(r.URL.Path)
+	for _, p := range []struct {
+		prefix  string
+		service service
+	}{
+		{"/v2/", imageRegistry},
+		{"/azuresim/", inspection},
+		{"/metadata/", metadata},
+		{"/v1/workspaces/", logAnalytics},
+		{"/subscriptions/", resourceManager},
+		{"/providers/", resourceManager},
+	} {
+		if strings.HasPrefix(path, p.prefix) {
+			return p.service
+		}
+	}
+	if strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/") || strings.Contains(path, "/discovery/") {
+		return entra
+	}
+	return resourceManager // whose unknown routes are told of
+}
+
+// serve answers r without faults other than delay, which a write of a site spends while it holds its plan.
+func (s *Sim) serve(w http.ResponseWriter, r *http.Request, service service, delay time.Duration, f Faults) {
+	if service == resourceManager {
+		s.serveARM(w, r, delay, f)
+		return
+	}
+	if delay > 0 {
+		s.cfg.Sleep(r.Context(), delay)
+	}
+	switch service {
+	case functionHost:
+		s.serveFunctionHost(w, r)
+	case logAnalytics:
+		s.serveLogAnalytics(w, r)
+	case metadata:
+		s.serveMetadata(w, r)
+	case entra:
+		s.serveEntra(w, r)
+	}
+}
+
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("read listen address of azuresim: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("listen address of azuresim: %q is not a loopback address: use 127.0.0.1:PORT", addr)
+}
+
+func hostOnly(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return hostport
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// debugWriter logs what net/http's server writes to its error log.
+type debugWriter struct{ log zerolog.Logger }
+
+func (d debugWriter) Write(p []byte) (int, error) {
+	d.log.Debug().Str("detail", strings.TrimSpace(string(p))).Msg("http server")
+	return len(p), nil
+}

@@ -1,0 +1,179 @@
+package funchost
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopLimit is how long a handler may take to end after TERM (App Service: WEBSITES_CONTAINER_STOP_TIME_LIMIT).
+const stopLimit = 5 * time.Second
+
+// process is one run of the handler.
+type process struct {
+	url   string
+	cmd   *exec.Cmd
+	ended chan struct{}
+	code  int // valid when ended is closed
+}
+
+// startProcess starts the handler on a free port.
+func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
+	port, err := freePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{url: "http://127.0.0.1:" + port, ended: make(chan struct{})}
+	p.cmd = exec.Command(s.executable, s.args...)
+	p.cmd.Dir = s.workDir
+	p.cmd.Env = h.environment(s, port)
+	// Its own group, so that its children can be ended with it.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start handler: %w", err)
+	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start handler: %w", err)
+	}
+	started := make(chan error)
+	h.work.Go(func() {
+		// The death signal follows the thread that started the process: it must live as long.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		var read sync.WaitGroup
+		read.Go(func() { h.console(stdout, false) })
+		read.Go(func() { h.console(stderr, true) })
+		exited := make(chan struct{})
+		var reaper sync.WaitGroup
+		reaper.Go(func() {
+			// Children that the handler left hold its pipes open: they end when it has ended.
+			waitExit(p.cmd.Process.Pid)
+			close(exited)
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // nothing may be left
+		})
+		reaper.Wait()
+		read.Wait()
+		_ = p.cmd.Wait() // the code is in ProcessState
+		p.code = p.cmd.ProcessState.ExitCode()
+		close(p.ended)
+	})
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start handler: %w", err)
+	}
+	return p, nil
+}
+
+// environment is all that the handler sees: the image's variables, the app settings but for registry access, and the port.
+func (h *Host) environment(s *site, port string) []string {
+	search := os.Getenv("PATH")
+	for _, dir := range []string{"bin", "usr/bin", "usr/local/bin"} {
+		search = filepath.Join(s.root, dir) + string(filepath.ListSeparator) + search
+	}
+	env := []string{"HOME=" + filepath.Join(s.root, "home"), "TMPDIR=" + os.TempDir()}
+	env = append(env, s.env...)
+	for name, value := range h.cfg.Settings {
+		if !strings.HasPrefix(name, "DOCKER_REGISTRY_SERVER_") {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, "PATH="+search, "FUNCTIONS_CUSTOMHANDLER_PORT="+port, "FUNCTIONS_HTTPWORKER_PORT="+port)
+}
+
+func freePort(ctx context.Context) (string, error) {
+	var cfg net.ListenConfig
+	l, err := cfg.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return strconv.Itoa(port), l.Close()
+}
+
+// waitExit blocks until a child has exited, without reaping it.
+func waitExit(pid int) {
+	for {
+		err := waitid(pid)
+		if err != syscall.EINTR {
+			return
+		}
+	}
+}
+
+// waitReady waits for the handler to answer anything on /. It is false when the handler or ctx ended first.
+func (p *process) waitReady(ctx context.Context, client *http.Client) bool {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/", nil)
+		if err != nil {
+			return false
+		}
+		if res, err := client.Do(req); err == nil {
+			return res.Body.Close() == nil
+		}
+		select {
+		case <-p.ended:
+			return false
+		case <-ctx.Done():
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// stop asks the handler to end and kills what has not ended in time. It does not wait.
+func (p *process) stop() {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) // it may have ended by itself
+	timer := time.NewTimer(stopLimit)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	}
+}
+
+// Severity levels of Application Insights.
+const (
+	information = 1
+	warning     = 2
+	failure     = 3
+)
+
+// console logs a handler's lines as the Functions host does for custom handlers: stderr is an error, or a warning when it says so.
+func (h *Host) console(stream io.Reader, isStderr bool) {
+	r := bufio.NewReader(stream)
+	for {
+		line, err := r.ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			severity := information
+			if isStderr {
+				severity = failure
+				if strings.Contains(strings.ToLower(line), "warn") {
+					severity = warning
+				}
+			}
+			h.trace(time.Time{}, "Host.Function.Console", severity, line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}

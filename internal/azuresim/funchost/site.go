@@ -1,0 +1,294 @@
+package funchost
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+)
+
+var (
+	errTooManyRestarts = errors.New("exceeded http worker restart retry count for runtime: custom. Shutting down Functions Host")
+	errNotCustom       = errors.New("FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
+)
+
+// site is what the unpacked image says.
+type site struct {
+	root       string // of the unpacked image
+	scriptRoot string // folder of host.json
+	env        []string
+	executable string
+	args       []string
+	workDir    string
+	forward    bool
+	prefix     string
+	timeout    time.Duration
+	functions  []function
+}
+
+// function is one HTTP function.
+type function struct {
+	name    string
+	route   *regexp.Regexp
+	methods []string
+	level   string
+	simple  bool // exactly one HTTP trigger and one HTTP output: only those are forwarded
+}
+
+// load pulls and unpacks the image, and reads what is in it.
+func (h *Host) load(ctx context.Context) (*site, error) {
+	if h.cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] != "custom" {
+		return nil, errNotCustom
+	}
+	img, err := h.cfg.Pull(ctx, h.cfg.Image)
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("read image config: %w", err)
+	}
+	s := &site{root: filepath.Join(h.cfg.Dir, "rootfs"), env: config.Config.Env}
+	content := mutate.Extract(img)
+	err = unpack(content, s.root)
+	if err = errors.Join(err, content.Close()); err != nil {
+		return nil, fmt.Errorf("unpack image: %w", err)
+	}
+	scriptRoot := "/home/site/wwwroot"
+	for _, entry := range s.env {
+		if v, ok := strings.CutPrefix(entry, "AzureWebJobsScriptRoot="); ok {
+			scriptRoot = v
+		}
+	}
+	if v := h.cfg.Settings["AzureWebJobsScriptRoot"]; v != "" {
+		scriptRoot = v
+	}
+	s.scriptRoot = filepath.Join(s.root, path.Clean("/"+scriptRoot))
+	if err := s.readHostJSON(h.cfg.Settings); err != nil {
+		return nil, err
+	}
+	// App Service: unless this is false, the shared mount hides the image's /home.
+	if h.cfg.Settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false" || !strings.HasPrefix(scriptRoot, "/home") {
+		err = s.readFunctions()
+	}
+	return s, err
+}
+
+// unpack writes a flattened image's files below root. The os.Root refuses every path and link that leaves it.
+func unpack(content io.Reader, root string) (err error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	r := tar.NewReader(content)
+	for {
+		entry, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+entry.Name), "/")
+		if name == "" {
+			continue
+		}
+		if err := dir.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		switch entry.Typeflag {
+		case tar.TypeDir:
+			err = dir.MkdirAll(name, 0o755)
+		case tar.TypeReg:
+			err = writeEntry(dir, name, entry.FileInfo().Mode().Perm(), r)
+		case tar.TypeSymlink:
+			err = dir.Symlink(entry.Linkname, name)
+		case tar.TypeLink:
+			err = dir.Link(strings.TrimPrefix(path.Clean("/"+entry.Linkname), "/"), name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", entry.Name, err)
+		}
+	}
+}
+
+func writeEntry(dir *os.Root, name string, mode fs.FileMode, content io.Reader) error {
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode|0o200)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	return errors.Join(err, f.Close())
+}
+
+// readHostJSON reads host.json, with the app settings that override it.
+func (s *site) readHostJSON(settings map[string]string) error {
+	content, err := os.ReadFile(filepath.Join(s.scriptRoot, "host.json"))
+	if err != nil {
+		return fmt.Errorf("read host.json: %w", err)
+	}
+	var host struct {
+		FunctionTimeout string `json:"functionTimeout"`
+		CustomHandler   *struct {
+			Description struct {
+				DefaultExecutablePath string   `json:"defaultExecutablePath"`
+				WorkingDirectory      string   `json:"workingDirectory"`
+				Arguments             []string `json:"arguments"`
+			} `json:"description"`
+			EnableForwarding bool `json:"enableForwardingHttpRequest"`
+			EnableProxying   bool `json:"enableProxyingHttpRequest"`
+		} `json:"customHandler"`
+		Extensions struct {
+			HTTP struct {
+				RoutePrefix *string `json:"routePrefix"`
+			} `json:"http"`
+		} `json:"extensions"`
+	}
+	if err := json.Unmarshal(content, &host); err != nil {
+		return fmt.Errorf("read host.json: %w", err)
+	}
+	if host.CustomHandler == nil || host.CustomHandler.Description.DefaultExecutablePath == "" {
+		return errors.New("host.json names no customHandler.description.defaultExecutablePath")
+	}
+	expand := func(text string) string {
+		return variable.ReplaceAllStringFunc(text, func(name string) string { return settings[strings.Trim(name, "%")] })
+	}
+	d := host.CustomHandler.Description
+	s.workDir = filepath.Join(s.scriptRoot, expand(d.WorkingDirectory))
+	if executable := expand(d.DefaultExecutablePath); path.IsAbs(executable) {
+		s.executable = filepath.Join(s.root, executable)
+	} else {
+		s.executable = filepath.Join(s.workDir, executable)
+	}
+	for _, arg := range d.Arguments {
+		s.args = append(s.args, expand(arg))
+	}
+	s.forward = host.CustomHandler.EnableForwarding || host.CustomHandler.EnableProxying
+	s.prefix = "api"
+	if p := host.Extensions.HTTP.RoutePrefix; p != nil {
+		s.prefix = strings.Trim(*p, "/")
+	}
+	timeout := host.FunctionTimeout
+	if v := settings["AzureFunctionsJobHost__functionTimeout"]; v != "" {
+		timeout = v
+	}
+	s.timeout, err = parseTimeout(timeout)
+	return err
+}
+
+var variable = regexp.MustCompile(`%[^%]+%`)
+
+// defaultTimeout is the host's on Premium and Dedicated plans.
+const defaultTimeout = 30 * time.Minute
+
+// parseTimeout reads hh:mm:ss; -1 is unbounded, which is 0 here.
+func parseTimeout(text string) (time.Duration, error) {
+	switch text {
+	case "":
+		return defaultTimeout, nil
+	case "-1":
+		return 0, nil
+	}
+	var hours, minutes, seconds int
+	if _, err := fmt.Sscanf(text, "%d:%d:%d", &hours, &minutes, &seconds); err != nil {
+		return 0, fmt.Errorf("functionTimeout %q is not hh:mm:ss", text)
+	}
+	return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second, nil
+}
+
+// readFunctions reads each function.json one folder below host.json.
+func (s *site) readFunctions() error {
+	files, err := filepath.Glob(filepath.Join(s.scriptRoot, "*", "function.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var def struct {
+			Bindings []struct {
+				Type, Direction, AuthLevel string
+				Route                      *string
+				Methods                    []string
+			}
+		}
+		name := filepath.Base(filepath.Dir(file))
+		if err := json.Unmarshal(content, &def); err != nil {
+			return fmt.Errorf("read function %s: %w", name, err)
+		}
+		outputs := 0
+		f := function{name: name}
+		for _, b := range def.Bindings {
+			switch strings.ToLower(b.Type) {
+			case "httptrigger":
+				route := name
+				if b.Route != nil {
+					route = *b.Route
+				}
+				f.route = compileRoute(s.prefix + "/" + strings.Trim(route, "/"))
+				f.level = strings.ToLower(b.AuthLevel)
+				for _, m := range b.Methods {
+					f.methods = append(f.methods, strings.ToUpper(m))
+				}
+			case "http":
+				outputs++
+			}
+		}
+		if f.route != nil {
+			f.simple = len(def.Bindings) == 2 && outputs == 1
+			s.functions = append(s.functions, f)
+		}
+	}
+	return nil
+}
+
+// compileRoute understands {name}, {name?}, {name:constraint} (the constraint is not checked) and {*rest}.
+func compileRoute(route string) *regexp.Regexp {
+	var pattern strings.Builder
+	for segment := range strings.SplitSeq(strings.Trim(route, "/"), "/") {
+		switch {
+		case strings.HasPrefix(segment, "{*"):
+			pattern.WriteString("(?:/.*)?")
+		case strings.HasPrefix(segment, "{") && strings.HasSuffix(segment, "?}"):
+			pattern.WriteString("(?:/[^/]+)?")
+		case strings.HasPrefix(segment, "{"):
+			pattern.WriteString("/[^/]+")
+		default:
+			pattern.WriteString("/" + regexp.QuoteMeta(segment))
+		}
+	}
+	return regexp.MustCompile("(?i)^" + pattern.String() + "/?$")
+}
+
+// find is the function that answers a request; known tells whether the route exists for another method.
+func (s *site) find(r *http.Request) (f function, known, ok bool) {
+	for _, f := range s.functions {
+		if !f.route.MatchString(r.URL.Path) {
+			continue
+		}
+		if len(f.methods) == 0 || slices.Contains(f.methods, r.Method) {
+			return f, true, true
+		}
+		known = true
+	}
+	return function{}, known, false
+}

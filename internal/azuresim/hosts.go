@@ -1,0 +1,179 @@
+package azuresim
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
+)
+
+const appDomain = ".azurewebsites.net"
+
+// appOfHost returns the function app that a host name belongs to.
+func appOfHost(host string) (app string, ok bool) {
+	return strings.CutSuffix(strings.ToLower(host), appDomain)
+}
+
+type siteKeys = funchost.Keys
+
+// serveFunctionHost hands a request for NAME.azurewebsites.net to the app's host. App Service's front end answers for
+// apps that do not exist or do not run.
+func (s *Sim) serveFunctionHost(w http.ResponseWriter, r *http.Request) {
+	app, _ := appOfHost(hostOnly(r.Host))
+	exists, enabled, host := s.lookUpHost(app)
+	switch {
+	case !exists:
+		w.Header().Set("Connection", "close")
+		http.Error(w, "404 Web Site not found.", http.StatusNotFound)
+	case !enabled:
+		http.Error(w, "Error 403 - This web app is stopped.", http.StatusForbidden)
+	case host == nil:
+		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
+	default:
+		host.ServeHTTP(w, r)
+	}
+}
+
+func (s *Sim) lookUpHost(app string) (exists, enabled bool, host *funchost.Host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.siteNamed(app)
+	if r == nil {
+		return false, false, nil
+	}
+	return true, truth(object(r.body["properties"])["enabled"]), r.site.host
+}
+
+// listHostKeys is proxied to the running Functions host, so it fails until there is one.
+func (s *Sim) listHostKeys(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	if r.site.host == nil || !r.site.host.Ready() {
+		return nil, &armError{http.StatusBadRequest, "BadRequest", "Encountered an error (InternalServerError) from host runtime."}
+	}
+	keys := s.keysOf(r)
+	return map[string]any{"masterKey": keys.Master, "functionKeys": map[string]string{"default": keys.Default}, "systemKeys": map[string]string{}}, nil
+}
+
+// keysOf returns the keys that the storage account holds for a site name, new ones the first time.
+func (s *Sim) keysOf(r *resource) siteKeys {
+	id := strings.ToLower(r.name)
+	keys, ok := s.state.keys[id]
+	if !ok {
+		keys = siteKeys{Master: rand.Text() + rand.Text(), Default: rand.Text() + rand.Text()}
+		s.state.keys[id] = keys
+	}
+	return keys
+}
+
+// syncHost makes a site's host run what the site says, restarting it once if that changed. Sim.mu is held.
+func (s *Sim) syncHost(r *resource) {
+	image, problem := s.imageToRun(r)
+	wanted, err := json.Marshal([]any{image, problem, r.site.settings, r.body["identity"]})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	if r.site.runs == string(wanted) {
+		return
+	}
+	r.site.runs = string(wanted)
+	s.stopHost(r.site)
+	if problem != "" || s.closed {
+		s.log.Warn().Str("app", r.name).Str("reason", problem).Msg("function host does not start")
+		return
+	}
+	parent := filepath.Join(s.cfg.Dir, "hosts")
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		s.log.Error().Err(err).Str("app", r.name).Msg("make folder of function host")
+		return
+	}
+	if r.site.hostDir, err = os.MkdirTemp(parent, strings.ToLower(r.name)+"-"); err != nil {
+		s.log.Error().Err(err).Str("app", r.name).Msg("make folder of function host")
+		return
+	}
+	faults := s.faults.current()
+	r.site.host = funchost.Start(funchost.Config{
+		Name: r.name, Image: image, Settings: maps.Clone(r.site.settings), Keys: s.keysOf(r), Dir: r.site.hostDir,
+		Pull: s.pull, ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
+		Telemetry: s.sinkFor(r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]), Log: s.log.With().Str("app", r.name).Logger(),
+	})
+}
+
+// imageToRun returns the site's image, or why its host can never come up although App Service accepted the site.
+func (s *Sim) imageToRun(r *resource) (image, problem string) {
+	image, isImage := strings.CutPrefix(text(r.site.config["linuxFxVersion"]), "DOCKER|")
+	plan := s.state.resources[strings.ToLower(r.site.planID)]
+	switch {
+	case !truth(object(r.body["properties"])["enabled"]):
+		return "", "the site is disabled"
+	case !isImage:
+		return "", "the site has no image"
+	case !plan.sku().images:
+		return "", "images do not run on " + plan.sku().tier + " plans"
+	case !s.storageUsable(r):
+		return "", "the host cannot use its storage account: AzureWebJobsStorage is neither its connection string nor granted by identity"
+	}
+	return image, ""
+}
+
+// storageUsable says whether the Functions host reaches AzureWebJobsStorage, without which it does not start.
+func (s *Sim) storageUsable(r *resource) bool {
+	if account, ok := r.site.settings["AzureWebJobsStorage__accountName"]; ok {
+		return account == s.cfg.StorageAccount && len(object(object(r.body["identity"])["userAssignedIdentities"])) > 0
+	}
+	fields := make(map[string]string)
+	for field := range strings.SplitSeq(r.site.settings["AzureWebJobsStorage"], ";") {
+		key, value, _ := strings.Cut(field, "=")
+		fields[key] = value
+	}
+	keys := storageKeys()
+	return fields["AccountName"] == s.cfg.StorageAccount && (fields["AccountKey"] == keys[0] || fields["AccountKey"] == keys[1])
+}
+
+// stopHost stops a site's host, if it has one, without waiting; Close waits. Sim.mu is held.
+func (s *Sim) stopHost(a *site) {
+	host, dir := a.host, a.hostDir
+	if host == nil {
+		return
+	}
+	a.host, a.hostDir = nil, ""
+	s.work.Go(func() {
+		if err := host.Close(); err != nil {
+			s.log.Error().Err(err).Msg("stop function host")
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			s.log.Error().Err(err).Msg("remove folder of function host")
+		}
+	})
+}
+
+// pull fetches an image for a host. The simulator's own registry is the only one there is; any other is unreachable.
+func (s *Sim) pull(ctx context.Context, ref string) (v1.Image, error) {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, fmt.Errorf("parse image reference: %w", err)
+	}
+	if registry := parsed.Context().RegistryStr(); registry != s.Registry() {
+		return nil, fmt.Errorf("pull image %s: %w", ref, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s: %w", registry, syscall.ECONNREFUSED)})
+	}
+	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithTransport(s.pulls))
+	if err != nil {
+		return nil, fmt.Errorf("pull image %s: %w", ref, err)
+	}
+	return image, nil
+}

@@ -1,0 +1,262 @@
+package azuresim_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/armappservice/v5"
+
+	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+)
+
+// TestMain lets this binary also be the custom handler of the images that the tests push.
+func TestMain(m *testing.M) {
+	port := os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
+	if port == "" {
+		os.Exit(m.Run())
+	}
+	err := http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "A=%s pid=%d", os.Getenv("A"), os.Getpid()) // a lost answer fails the test
+	}))
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// pushImage makes a function image with one function, /api/run, and returns its reference.
+func (a *azure) pushImage(name string) string {
+	a.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	handler, err := os.ReadFile(self)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	image, err := appimage.Build(map[string]appimage.File{
+		"/home/site/wwwroot/handler": {Content: handler, Mode: 0o755},
+		"/home/site/wwwroot/host.json": {Mode: 0o644, Content: []byte(`{"version":"2.0","customHandler":{
+			"description":{"defaultExecutablePath":"handler"},"enableForwardingHttpRequest":true}}`)},
+		"/home/site/wwwroot/run/function.json": {Mode: 0o644, Content: []byte(`{"bindings":[
+			{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function","methods":["get","post"]},
+			{"type":"http","direction":"out","name":"res"}]}`)},
+	}, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	ref := a.Registry() + "/" + name
+	if err := appimage.Push(a.t.Context(), ref, image, a.client.Transport); err != nil {
+		a.t.Fatal(err)
+	}
+	return ref
+}
+
+func customHandler(settings map[string]string) map[string]string {
+	settings["FUNCTIONS_WORKER_RUNTIME"] = "custom"
+	settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] = "false"
+	return settings
+}
+
+// hostKeys asks as the product does, with armappservice and azidentity.
+func (a *azure) hostKeys(app string) (armappservice.HostKeys, error) {
+	a.t.Helper()
+	options := a.cloud()
+	credential, err := azidentity.NewClientSecretCredential(azuresim.DefaultTenantID, azuresim.DefaultClientID, azuresim.DefaultClientSecret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	client, err := armappservice.NewWebAppsClient(azuresim.DefaultSubscriptionID, credential, &arm.ClientOptions{ClientOptions: options})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	result, err := client.ListHostKeys(a.t.Context(), azuresim.DefaultResourceGroup, app, nil)
+	return result.HostKeys, err
+}
+
+// keyWhenUp asks for the default key until the host is up; only the test's own time limit ends that.
+func (a *azure) keyWhenUp(app string) string {
+	a.t.Helper()
+	for {
+		keys, err := a.hostKeys(app)
+		if err == nil {
+			return *keys.FunctionKeys["default"]
+		}
+		if a.t.Context().Err() != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+// invoke calls the app's function until it is answered by the handler, and returns that answer.
+func (a *azure) invoke(app, key string) string {
+	a.t.Helper()
+	for {
+		result, err := a.do("GET", "https://"+app+".azurewebsites.net/api/run?code="+key, "", nil)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		if result.status == http.StatusOK {
+			return result.message
+		}
+		if result.status != http.StatusServiceUnavailable {
+			a.t.Fatalf("invoke %s: %d %s", app, result.status, result.message)
+		}
+	}
+}
+
+func TestFunctionAppLives(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	image := a.pushImage("team/app:1")
+	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
+	site := func(value string) m { return a.siteBody("p", image, customHandler(map[string]string{"A": value})) }
+	a.must("PUT", sitePath("app")+webAPI, site("1"))
+	key := a.keyWhenUp("app")
+
+	first := a.invoke("app", key)
+	if !strings.HasPrefix(first, "A=1 ") {
+		t.Fatalf("handler answered %q", first)
+	}
+	a.must("PUT", sitePath("app")+webAPI, site("1"))
+	if again := a.invoke("app", key); again != first {
+		t.Errorf("a PUT that changes nothing restarted the host: %q, then %q", first, again)
+	}
+	a.must("PUT", sitePath("app")+webAPI, site("2"))
+	if changed := a.invoke("app", key); !strings.HasPrefix(changed, "A=2 ") {
+		t.Errorf("after a PUT with other settings the handler answered %q", changed)
+	}
+
+	host := "https://app.azurewebsites.net/api/run?code=" + key
+	a.must("DELETE", sitePath("app")+webAPI, nil)
+	// A connection that is still open reaches App Service, which knows no such app.
+	if result, err := a.do("GET", host, "", nil); err == nil && result.status != http.StatusNotFound {
+		t.Errorf("deleted app: %d %s", result.status, result.message)
+	}
+	a.client.CloseIdleConnections()
+	var dns *net.DNSError
+	if _, err := a.do("GET", host, "", nil); !errors.As(err, &dns) || !dns.IsNotFound {
+		t.Errorf("host of a deleted app: %v, want no such host", err)
+	}
+
+	a.must("PUT", sitePath("app")+webAPI, site("3"))
+	if again := a.keyWhenUp("app"); again != key {
+		t.Error("a name used again has other keys; they are kept in the storage account")
+	}
+}
+
+func TestHostThatNeverComesUp(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	image := a.pushImage("app:1")
+	for _, sku := range []string{"B1", "Y1", "FC1"} {
+		a.must("PUT", planPath(sku)+webAPI, planBody(sku))
+	}
+	wrongKey := a.siteBody("B1", image, nil)
+	wrongKey["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{{"name": "AzureWebJobsStorage", "value": "AccountName=sockerlessstore;AccountKey=x"}}
+	stopped := a.siteBody("B1", image, nil)
+	stopped["properties"].(m)["enabled"] = false
+	for name, row := range map[string]struct {
+		site   m
+		status int
+	}{
+		"consumption":      {a.siteBody("Y1", image, customHandler(map[string]string{})), 503},
+		"flex":             {a.siteBody("FC1", image, customHandler(map[string]string{})), 503},
+		"unpushed":         {a.siteBody("B1", a.Registry()+"/none:1", nil), 503},
+		"another-registry": {a.siteBody("B1", "registry.invalid/app:1", nil), 503},
+		"wrong-key":        {wrongKey, 503},
+		"stopped":          {stopped, 403},
+	} {
+		a.must("PUT", sitePath(name)+webAPI, row.site)
+		if _, err := a.hostKeys(name); err == nil || !strings.Contains(err.Error(), "Encountered an error (InternalServerError) from host runtime.") {
+			t.Errorf("%s: keys: %v", name, err)
+		}
+		if result, err := a.do("GET", "https://"+name+".azurewebsites.net/api/run", "", nil); err != nil || result.status != row.status {
+			t.Errorf("%s: %d %v, want %d", name, result.status, err, row.status)
+		}
+	}
+}
+
+func TestStorageByIdentity(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	image := a.pushImage("app:1")
+	a.must("PUT", planPath("p")+webAPI, planBody("EP1"))
+	site := a.siteBody("p", image, nil)
+	id, clientID := a.Identity()
+	site["identity"] = m{"type": "UserAssigned", "userAssignedIdentities": m{id: m{}}}
+	site["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{
+		{"name": "AzureWebJobsStorage__accountName", "value": azuresim.DefaultStorageAccount}, {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "custom"},
+		{"name": "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "value": "false"},
+	}
+	put := a.must("PUT", sitePath("app")+webAPI, site)
+	assigned := put["identity"].(m)["userAssignedIdentities"].(m)[id].(m)
+	if assigned["clientId"] != clientID || assigned["principalId"] == "" {
+		t.Errorf("identity %v", assigned)
+	}
+	a.invoke("app", a.keyWhenUp("app"))
+}
+
+func TestTelemetryReachesWorkspace(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	image := a.pushImage("app:1")
+	workspace := groupPath + "/providers/Microsoft.OperationalInsights/workspaces/w"
+	component := groupPath + "/providers/Microsoft.Insights/components/C"
+	customer := a.must("PUT", workspace+"?api-version=2025-07-01",
+		m{"location": "westeurope", "properties": m{"sku": m{"name": "PerGB2018"}}})["properties"].(m)["customerId"].(string)
+	connection := a.must("PUT", component+"?api-version=2020-02-02",
+		m{"location": "westeurope", "kind": "other", "properties": m{"WorkspaceResourceId": workspace}})["properties"].(m)["ConnectionString"].(string)
+	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
+	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", image, customHandler(map[string]string{"APPLICATIONINSIGHTS_CONNECTION_STRING": connection})))
+	a.invoke("app", a.keyWhenUp("app"))
+
+	token := a.tokenFor(azuresim.LogsAudience)
+	for { // the host logs a request after it is answered
+		result, err := a.do("POST", "/v1/workspaces/"+customer+"/query", token, m{"query": "AppRequests | project _ResourceId, AppRoleName"})
+		switch {
+		case err != nil || result.status != http.StatusOK && result.status != http.StatusNoContent:
+			t.Fatalf("query: %d %s %v", result.status, result.message, err)
+		case t.Context().Err() != nil:
+			t.Fatal("no row came")
+		}
+		if result.status == http.StatusNoContent { // the workspace has no data at all
+			continue
+		}
+		rows := result.body["tables"].([]any)[0].(m)["rows"].([]any)
+		if len(rows) == 0 {
+			continue
+		}
+		if row := rows[0].([]any); row[0] != strings.ToLower(component) || row[1] != "app" {
+			t.Errorf("row %v, want the component's id and the app's name", row)
+		}
+		return
+	}
+}
+
+// Faults reach calls of function apps too.
+func TestHostFaults(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
+	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", a.Registry()+"/none:1", nil))
+	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Host: regexp.MustCompile(`^app\.azurewebsites\.net$`), Status: 502, Times: 1}}})
+	for _, want := range []int{502, 503} {
+		if result, err := a.do("POST", "https://app.azurewebsites.net/api/run", "", m{}); err != nil || result.status != want {
+			t.Errorf("%d %v, want %d", result.status, err, want)
+		}
+	}
+	calls := a.Calls()
+	if last := calls[len(calls)-1]; last.Service != "host" || last.Host != "app.azurewebsites.net" || last.Path != "/api/run" || last.Status != 503 {
+		t.Errorf("last call %+v", last)
+	}
+}

@@ -1,0 +1,134 @@
+package azuresim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// sku is what azuresim has to know of an App Service plan's SKU.
+type sku struct {
+	tier     string
+	alwaysOn bool // apps may be kept loaded
+	images   bool // apps that are images run
+}
+
+// skuOf reads a SKU's name; ok is false for a name that App Service does not have.
+func skuOf(name string) (result sku, ok bool) {
+	for _, s := range []struct {
+		names string
+		sku
+	}{
+		{`F1`, sku{"Free", false, false}},
+		{`D1`, sku{"Shared", false, false}},
+		{`B[1-3]`, sku{"Basic", true, true}},
+		{`S[1-3]`, sku{"Standard", true, true}},
+		{`P[1-3]v2`, sku{"PremiumV2", true, true}},
+		{`P[0-3]v3`, sku{"PremiumV3", true, true}},
+		{`P[1-5]mv3`, sku{"PremiumMV3", true, true}},
+		{`P[0-3]v4`, sku{"PremiumV4", true, true}},
+		{`P[1-5]mv4`, sku{"PremiumMV4", true, true}},
+		{`Y1`, sku{"Dynamic", false, false}},
+		{`FC1`, sku{"FlexConsumption", false, false}},
+		{`EP[1-3]`, sku{"ElasticPremium", false, true}},
+	} {
+		if regexp.MustCompile(`(?i)^(` + s.names + `)$`).MatchString(name) {
+			return s.sku, true
+		}
+	}
+	return sku{}, false
+}
+
+func (r *resource) sku() sku {
+	result, _ := skuOf(text(object(r.body["sku"])["name"]))
+	return result
+}
+
+func (s *Sim) putPlan(rq *armRequest) (any, error) {
+	r, existed, err := s.upsert(rq, typePlan)
+	if err != nil {
+		return nil, err
+	}
+	name := text(object(rq.body["sku"])["name"])
+	sku, ok := skuOf(name)
+	if !ok {
+		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The parameter SKU name has an invalid value %q.", name)}
+	}
+	sent := object(rq.body["properties"])
+	linux := truth(sent["reserved"])
+	if existed {
+		old := s.state.resources[strings.ToLower(rq.id)]
+		if truth(object(old.body["properties"])["reserved"]) != linux {
+			return nil, &armError{http.StatusConflict, "Conflict", "The operating system of an App Service plan cannot be changed."}
+		}
+	}
+	capacity := object(rq.body["sku"])["capacity"]
+	if n, ok := capacity.(float64); !ok || n == 0 {
+		capacity = 1
+		if sku.tier == "Dynamic" || sku.tier == "FlexConsumption" {
+			capacity = 0
+		}
+	}
+	family := strings.TrimRight(name, "0123456789")
+	r.body["sku"] = map[string]any{"name": name, "tier": sku.tier, "size": name, "family": family, "capacity": capacity}
+	switch {
+	case sku.tier == "Dynamic", sku.tier == "FlexConsumption":
+		r.body["kind"] = "functionapp"
+	case sku.tier == "ElasticPremium":
+		r.body["kind"] = "elastic"
+	case linux:
+		r.body["kind"] = "linux"
+	default:
+		r.body["kind"] = "app"
+	}
+	r.body["properties"] = merged(merged(map[string]any{
+		"perSiteScaling": false, "elasticScaleEnabled": false, "zoneRedundant": false, "hyperV": false, "isXenon": false, "isSpot": false,
+		"reserved": false, "maximumElasticWorkerCount": 1,
+	}, sent), map[string]any{
+		"name": r.name, "status": "Ready", "provisioningState": "Succeeded", "subscription": s.cfg.SubscriptionID,
+		"resourceGroup": r.group, "geoRegion": r.body["location"], "numberOfWorkers": capacity,
+	})
+	s.keep(r)
+	for _, app := range s.sitesOf(r) {
+		s.syncHost(app)
+	}
+	return s.planBody(r), nil
+}
+
+func (s *Sim) getPlan(rq *armRequest) (any, error) {
+	r, err := s.find(rq)
+	if err != nil {
+		return nil, err
+	}
+	return s.planBody(r), nil
+}
+
+func (s *Sim) planBody(r *resource) map[string]any {
+	return merged(r.body, map[string]any{
+		"properties": merged(object(r.body["properties"]), map[string]any{"numberOfSites": len(s.sitesOf(r))}),
+	})
+}
+
+func (s *Sim) deletePlan(rq *armRequest) (any, error) {
+	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
+		if apps := s.sitesOf(r); len(apps) > 0 {
+			return nil, &armError{http.StatusConflict, "Conflict",
+				fmt.Sprintf("Server farm '%s' cannot be deleted because it has web app(s) %s assigned to it.", r.name, apps[0].name)}
+		}
+	}
+	return s.deleteResource(rq)
+}
+
+// sitesOf returns the sites on a plan, by name.
+func (s *Sim) sitesOf(plan *resource) []*resource {
+	var apps []*resource
+	for _, r := range s.state.resources {
+		if r.site != nil && strings.EqualFold(r.site.planID, plan.id) {
+			apps = append(apps, r)
+		}
+	}
+	slices.SortFunc(apps, func(a, b *resource) int { return strings.Compare(a.name, b.name) })
+	return apps
+}

@@ -1,0 +1,116 @@
+package azuresim
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+const (
+	typeSite      = "Microsoft.Web/sites"
+	typePlan      = "Microsoft.Web/serverfarms"
+	typeComponent = "Microsoft.Insights/components"
+	typeAlertRule = "Microsoft.AlertsManagement/smartDetectorAlertRules"
+	typeWorkspace = "Microsoft.OperationalInsights/workspaces"
+	typeStorage   = "Microsoft.Storage/storageAccounts"
+	typeIdentity  = "Microsoft.ManagedIdentity/userAssignedIdentities"
+)
+
+// newState returns what exists beforehand: a resource group with a storage account and a managed identity.
+func (s *Sim) newState() state {
+	st := state{
+		groups:    map[string]string{strings.ToLower(s.cfg.ResourceGroup): s.cfg.ResourceGroup},
+		resources: make(map[string]*resource),
+		deleted:   make(map[string]*resource),
+		busy:      make(map[string]bool),
+		keys:      make(map[string]siteKeys),
+	}
+	seed := func(kind, name string, body map[string]any) {
+		r := &resource{id: s.resourceID(kind, name), kind: kind, name: name, group: s.cfg.ResourceGroup, body: body}
+		body["id"], body["name"], body["type"], body["location"] = r.id, name, kind, s.cfg.Location
+		st.resources[strings.ToLower(r.id)] = r
+	}
+	account := s.cfg.StorageAccount
+	endpoints := make(map[string]any)
+	for _, service := range []string{"blob", "dfs", "file", "queue", "table", "web"} {
+		endpoints[service] = fmt.Sprintf("https://%s.%s.core.windows.net/", account, service)
+	}
+	seed(typeStorage, account, map[string]any{
+		"kind": "StorageV2",
+		"sku":  map[string]any{"name": "Standard_LRS", "tier": "Standard"},
+		"tags": map[string]any{},
+		"properties": map[string]any{
+			"provisioningState": "Succeeded", "accessTier": "Hot", "allowBlobPublicAccess": false, "allowSharedKeyAccess": true,
+			"minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true, "primaryLocation": s.cfg.Location, "statusOfPrimary": "available",
+			"primaryEndpoints": endpoints,
+		},
+	})
+	seed(typeIdentity, s.cfg.Identity, map[string]any{
+		"properties": map[string]any{"tenantId": s.cfg.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString()},
+	})
+	return st
+}
+
+func (s *Sim) resourceID(kind, name string) string {
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s", s.cfg.SubscriptionID, s.cfg.ResourceGroup, kind, name)
+}
+
+// AddResourceGroup makes one more resource group exist.
+func (s *Sim) AddResourceGroup(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.groups[strings.ToLower(name)] = name
+}
+
+// Identity returns the resource id and the client id of the managed identity that exists from the start. Function apps
+// that use it may read the storage account.
+func (s *Sim) Identity() (id, clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.state.resources[strings.ToLower(s.resourceID(typeIdentity, s.cfg.Identity))]
+	return r.id, text(object(r.body["properties"])["clientId"])
+}
+
+// storageKeys are the storage account's two keys: fixed, well-formed and worthless.
+func storageKeys() [2]string {
+	return [2]string{
+		base64.StdEncoding.EncodeToString([]byte(strings.Repeat("azuresim-storage-key-1..........", 2))),
+		base64.StdEncoding.EncodeToString([]byte(strings.Repeat("azuresim-storage-key-2..........", 2))),
+	}
+}
+
+func (s *Sim) listStorageKeys(rq *armRequest) (any, error) {
+	if _, err := s.find(rq); err != nil {
+		return nil, err
+	}
+	list := []any{}
+	for i, key := range storageKeys() {
+		list = append(list, map[string]any{"keyName": fmt.Sprintf("key%d", i+1), "value": key, "permissions": "FULL", "creationTime": "2026-01-01T00:00:00Z"})
+	}
+	return map[string]any{"keys": list}, nil
+}
+
+// expandIdentity fills in what Azure knows of the identities that a PUT assigns.
+func (s *Sim) expandIdentity(identity map[string]any) (map[string]any, error) {
+	kind := text(identity["type"])
+	if kind == "" || strings.EqualFold(kind, "None") {
+		return map[string]any{"type": "None"}, nil
+	}
+	if !strings.EqualFold(kind, "UserAssigned") {
+		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim has no identities of type %q, only UserAssigned.", kind)}
+	}
+	assigned := make(map[string]any)
+	for id := range object(identity["userAssignedIdentities"]) {
+		r, ok := s.state.resources[strings.ToLower(id)]
+		if !ok || r.kind != typeIdentity {
+			return nil, &armError{http.StatusBadRequest, "FailedIdentityOperation",
+				fmt.Sprintf("Identity operation failed: The resource '%s' was not found.", id)}
+		}
+		properties := object(r.body["properties"])
+		assigned[id] = map[string]any{"principalId": properties["principalId"], "clientId": properties["clientId"]}
+	}
+	return map[string]any{"type": kind, "userAssignedIdentities": assigned}, nil
+}

@@ -1,0 +1,356 @@
+package azuresim
+
+import (
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
+)
+
+// site is what App Service knows of a function app besides its resource.
+type site struct {
+	planID   string
+	settings map[string]string // app settings
+	config   map[string]any    // config/web, without app settings
+	policies map[string]bool   // whether basic authentication is allowed for ftp and scm
+	password string            // for publishing
+
+	host    *funchost.Host // nil: nothing runs
+	hostDir string
+	runs    string // what host runs, to see when it must be restarted
+}
+
+// defaultSiteConfig is config/web of a new Linux function app.
+func defaultSiteConfig(app string) map[string]any {
+	allowAll := []any{map[string]any{"ipAddress": "Any", "action": "Allow", "priority": 2147483647, "name": "Allow all", "description": "Allow all access"}}
+	return map[string]any{
+		"numberOfWorkers": 1, "linuxFxVersion": "", "appCommandLine": "", "publishingUsername": "$" + app,
+		"acrUseManagedIdentityCreds": false, "alwaysOn": false, "autoHealEnabled": false, "detailedErrorLoggingEnabled": false,
+		"functionAppScaleLimit": 0, "functionsRuntimeScaleMonitoringEnabled": false, "http20Enabled": false, "httpLoggingEnabled": false,
+		"localMySqlEnabled": false, "minimumElasticInstanceCount": 0, "preWarmedInstanceCount": 0, "remoteDebuggingEnabled": false,
+		"requestTracingEnabled": false, "use32BitWorkerProcess": false, "vnetRouteAllEnabled": false, "webSocketsEnabled": false,
+		"ipSecurityRestrictions": allowAll, "ipSecurityRestrictionsDefaultAction": "Allow",
+		"scmIpSecurityRestrictions": allowAll, "scmIpSecurityRestrictionsDefaultAction": "Allow", "scmIpSecurityRestrictionsUseMain": false,
+		"minTlsVersion": "1.2", "scmMinTlsVersion": "1.2", "ftpsState": "FtpsOnly", "scmType": "None",
+		"loadBalancing": "LeastRequests", "managedPipelineMode": "Integrated", "logsDirectorySizeLimit": 35,
+		"defaultDocuments": []any{"Default.htm", "Default.html", "index.htm"},
+	}
+}
+
+func (s *Sim) checkNameAvailability(rq *armRequest) (any, error) {
+	if kind := text(rq.body["type"]); kind != typeSite && kind != "Site" {
+		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The type '%s' is not supported.", kind)}
+	}
+	app := text(rq.body["name"])
+	if s.siteNamed(app) != nil {
+		return map[string]any{"nameAvailable": false, "reason": "AlreadyExists",
+			"message": fmt.Sprintf("Hostname '%s' already exists. Please select a different name.", app)}, nil
+	}
+	if !validSiteName(app) {
+		return map[string]any{"nameAvailable": false, "reason": "Invalid",
+			"message": fmt.Sprintf("The name '%s' is invalid: use letters, digits and hyphens, at most 60, no hyphen at either end.", app)}, nil
+	}
+	return map[string]any{"nameAvailable": true, "reason": "", "message": ""}, nil
+}
+
+func validSiteName(app string) bool {
+	return regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z-]{0,58}[0-9A-Za-z])?$`).MatchString(app)
+}
+
+// siteNamed finds a site in any resource group: names are global, and the same in any case.
+func (s *Sim) siteNamed(app string) *resource {
+	for _, r := range s.state.resources {
+		if r.site != nil && strings.EqualFold(r.name, app) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *Sim) hasSite(app string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.siteNamed(app) != nil
+}
+
+// findSite is find for a path below a site.
+func (s *Sim) findSite(rq *armRequest) (*resource, error) {
+	r, err := s.find(rq)
+	if err == nil && r.site == nil {
+		return nil, &armError{http.StatusNotFound, "ResourceNotFound", "The Resource '" + rq.id + "' is not a site."}
+	}
+	return r, err
+}
+
+// putSite answers 200 with the complete site at once, as App Service does, whether or not the image will ever run.
+func (s *Sim) putSite(rq *armRequest) (any, error) {
+	r, existed, err := s.upsert(rq, typeSite)
+	if err != nil {
+		return nil, err
+	}
+	if kind := text(rq.body["kind"]); !strings.Contains(kind, "functionapp") || !strings.Contains(kind, "linux") {
+		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim has no sites of kind %q, only functionapp,linux.", kind)}
+	}
+	if !validSiteName(r.name) {
+		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The parameter SiteName has an invalid value %q.", r.name)}
+	}
+	if other := s.siteNamed(r.name); other != nil && !existed {
+		return nil, &armError{http.StatusConflict, "Conflict", fmt.Sprintf("Website with given name %s already exists.", r.name)}
+	}
+	if !existed {
+		r.site = &site{
+			settings: make(map[string]string), config: defaultSiteConfig(r.name), password: rand.Text(),
+			policies: map[string]bool{"ftp": true, "scm": true},
+		}
+	}
+	sent := object(rq.body["properties"])
+	planID := text(sent["serverFarmId"])
+	if planID == "" {
+		planID = r.site.planID
+	}
+	plan, ok := s.state.resources[strings.ToLower(planID)]
+	if !ok || plan.kind != typePlan {
+		return nil, &armError{http.StatusNotFound, "NotFound", fmt.Sprintf("Cannot find ServerFarm with name %s.", planID[strings.LastIndex(planID, "/")+1:])}
+	}
+	if location := text(plan.body["location"]); !sameLocation(location, text(r.body["location"])) {
+		return nil, &armError{http.StatusConflict, "Conflict", fmt.Sprintf(
+			"The site's location '%s' is not the location '%s' of its App Service plan.", text(r.body["location"]), location)}
+	}
+	if err := r.site.configure(plan, object(sent["siteConfig"])); err != nil {
+		return nil, err
+	}
+
+	r.site.planID = plan.id
+	r.body["kind"] = rq.body["kind"]
+	properties := map[string]any{
+		"enabled": true, "httpsOnly": false, "clientCertEnabled": false, "clientCertMode": "Required", "publicNetworkAccess": "Enabled",
+		"keyVaultReferenceIdentity": "SystemAssigned",
+	}
+	if existed {
+		old := s.state.resources[strings.ToLower(r.id)]
+		maps.Copy(properties, object(old.body["properties"]))
+		if r.body["identity"] == nil {
+			r.body["identity"] = old.body["identity"]
+		}
+	}
+	maps.Copy(properties, sent)
+	r.body["properties"] = s.siteProperties(r, plan, properties)
+	s.keep(r)
+	s.syncHost(r)
+	return siteBody(r), nil
+}
+
+// siteProperties adds what App Service itself knows of a site.
+func (s *Sim) siteProperties(r, plan *resource, properties map[string]any) map[string]any {
+	host := strings.ToLower(r.name) + appDomain
+	addresses := "203.0.113.1,203.0.113.2" // documentation addresses (RFC 5737): nothing is there
+	running := "Running"
+	if !truth(properties["enabled"]) {
+		running = "Stopped"
+	}
+	delete(properties, "siteConfig")
+	return merged(properties, map[string]any{
+		"name": r.name, "state": running, "usageState": "Normal", "availabilityState": "Normal", "resourceGroup": r.group,
+		"serverFarmId": plan.id, "reserved": object(plan.body["properties"])["reserved"], "sku": plan.sku().tier,
+		"defaultHostName": host, "hostNames": []string{host}, "enabledHostNames": []string{host, strings.ToLower(r.name) + ".scm" + appDomain},
+		"repositorySiteName": r.name, "outboundIpAddresses": addresses, "possibleOutboundIpAddresses": addresses + ",203.0.113.3",
+		"customDomainVerificationId": strings.Repeat("5C1E", 16), "lastModifiedTimeUtc": s.timestamp(),
+	})
+}
+
+// siteBody is the site as GET answers it, with the part of its configuration that App Service shows there.
+func siteBody(r *resource) map[string]any {
+	shown := make(map[string]any)
+	for _, key := range []string{
+		"numberOfWorkers", "linuxFxVersion", "acrUseManagedIdentityCreds", "alwaysOn", "http20Enabled", "functionAppScaleLimit",
+		"minimumElasticInstanceCount",
+	} {
+		shown[key] = r.site.config[key]
+	}
+	return merged(r.body, map[string]any{"properties": merged(object(r.body["properties"]), map[string]any{"siteConfig": shown})})
+}
+
+// configure checks a sent siteConfig and puts it on top of what there is; app settings, if sent, are replaced as a whole.
+func (a *site) configure(plan *resource, sent map[string]any) error {
+	config, settings := merged(a.config, sent), a.settings
+	if list, ok := sent["appSettings"].([]any); ok {
+		settings = make(map[string]string, len(list))
+		for _, item := range list {
+			settings[text(object(item)["name"])] = text(object(item)["value"])
+		}
+	}
+	delete(config, "appSettings")
+
+	if fx := text(config["linuxFxVersion"]); fx != "" {
+		image, isImage := strings.CutPrefix(fx, "DOCKER|")
+		if _, err := name.ParseReference(image); !isImage || err != nil || !truth(object(plan.body["properties"])["reserved"]) {
+			return &armError{http.StatusBadRequest, "BadRequest", "The parameter LinuxFxVersion has an invalid value."}
+		}
+	}
+	if truth(config["alwaysOn"]) && !plan.sku().alwaysOn {
+		return &armError{http.StatusConflict, "Conflict", "There was a conflict. AlwaysOn cannot be set for this site as the plan does not allow it."}
+	}
+	a.config, a.settings = config, settings
+	return nil
+}
+
+func (s *Sim) getSite(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	return siteBody(r), nil
+}
+
+// deleteSite is done when it is answered: there is nothing to poll. The keys stay behind in the storage account.
+func (s *Sim) deleteSite(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	s.stopHost(r.site)
+	return s.deleteResource(rq)
+}
+
+// holdPlan refuses a write of a site while another write of a site of the same plan is going on.
+func (s *Sim) holdPlan(rq *armRequest) (release func(), failure *armError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	planID := text(object(rq.body["properties"])["serverFarmId"])
+	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil && r.site != nil {
+		planID = r.site.planID
+	}
+	if planID == "" {
+		return func() {}, nil
+	}
+	planID = strings.ToLower(planID)
+	if s.state.busy[planID] {
+		return nil, &armError{http.StatusConflict, "Conflict", "Cannot modify this site because another operation is in progress."}
+	}
+	s.state.busy[planID] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.state.busy, planID)
+	}, nil
+}
+
+// siteConfigBody is a document below a site.
+func siteConfigBody(r *resource, document string, properties any) map[string]any {
+	return map[string]any{
+		"id": r.id + "/config/" + document, "name": document, "type": typeSite + "/config", "location": r.body["location"], "properties": properties,
+	}
+}
+
+func (s *Sim) getSiteConfig(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	return siteConfigBody(r, "web", r.site.config), nil
+}
+
+func (s *Sim) patchSiteConfig(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.site.configure(s.state.resources[strings.ToLower(r.site.planID)], object(rq.body["properties"])); err != nil {
+		return nil, err
+	}
+	s.syncHost(r)
+	return siteConfigBody(r, "web", r.site.config), nil
+}
+
+func (s *Sim) listSettings(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	return siteConfigBody(r, "appsettings", r.site.settings), nil
+}
+
+func (s *Sim) listPublishingCredentials(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	return siteConfigBody(r, "publishingcredentials", map[string]any{
+		"publishingUserName": "$" + r.name, "publishingPassword": r.site.password,
+	}), nil
+}
+
+// noSiteDocument answers for what a site may have but never has here.
+func (s *Sim) noSiteDocument(rq *armRequest) (any, error) {
+	if _, err := s.findSite(rq); err != nil {
+		return nil, err
+	}
+	return nil, &armError{http.StatusNotFound, "NotFound", "Not found."}
+}
+
+// siteDocument answers with a configuration document that is as App Service first makes it, because nobody writes it.
+func siteDocument(document string) func(*Sim, *armRequest) (any, error) {
+	off := map[string]any{"enabled": false}
+	properties := map[string]map[string]any{
+		"connectionstrings":    {},
+		"azurestorageaccounts": {},
+		"slotConfigNames":      {},
+		"authsettings":         off,
+		"logs": {
+			"applicationLogs":       map[string]any{"fileSystem": map[string]any{"level": "Off"}},
+			"httpLogs":              map[string]any{"fileSystem": map[string]any{"retentionInMb": 35, "retentionInDays": 0, "enabled": false}},
+			"failedRequestsTracing": off, "detailedErrorMessages": off,
+		},
+	}[document]
+	return func(s *Sim, rq *armRequest) (any, error) {
+		r, err := s.findSite(rq)
+		if err != nil {
+			return nil, err
+		}
+		return siteConfigBody(r, document, properties), nil
+	}
+}
+
+// emptySiteDocument takes a configuration document that azurerm writes whether or not there is anything to write.
+func emptySiteDocument(document string) func(*Sim, *armRequest) (any, error) {
+	return func(s *Sim, rq *armRequest) (any, error) {
+		if len(object(rq.body["properties"])) > 0 {
+			return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim takes %s only empty.", document)}
+		}
+		return siteDocument(document)(s, rq)
+	}
+}
+
+func (s *Sim) getPublishingPolicy(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	policy := strings.ToLower(rq.params["policy"])
+	allow, ok := r.site.policies[policy]
+	if !ok {
+		return nil, &armError{http.StatusNotFound, "NotFound", fmt.Sprintf("There is no publishing policy '%s'.", policy)}
+	}
+	return map[string]any{
+		"id": r.id + "/basicPublishingCredentialsPolicies/" + policy, "name": policy, "type": typeSite + "/basicPublishingCredentialsPolicies",
+		"location": r.body["location"], "properties": map[string]any{"allow": allow},
+	}, nil
+}
+
+func (s *Sim) putPublishingPolicy(rq *armRequest) (any, error) {
+	r, err := s.findSite(rq)
+	if err != nil {
+		return nil, err
+	}
+	policy := strings.ToLower(rq.params["policy"])
+	if _, ok := r.site.policies[policy]; ok {
+		r.site.policies[policy] = truth(object(rq.body["properties"])["allow"])
+	}
+	return s.getPublishingPolicy(rq)
+}
