@@ -76,6 +76,12 @@ type Request struct {
 	Traceparent string
 	// Timeout ends the command; 0 is no limit. It is rounded up to whole seconds.
 	Timeout time.Duration
+	// Resume tells that the run may have been started already, by a caller that died: it is asked for and never started. An
+	// image's own handler cannot be asked, and a run that azf-handler does not know is lost.
+	Resume bool
+	// BeforeStart, when set, is called once before the request is sent that starts the run, so that the caller can remember
+	// that from now on only Resume is safe. Its error ends Run before anything was started.
+	BeforeStart func(ctx context.Context) error
 }
 
 // Result is how a run ended.

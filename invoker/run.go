@@ -49,7 +49,31 @@ func (i *Invoker) Run(ctx context.Context, t Target, q Request) (Result, error) 
 	if err := r.ready(ctx); err != nil {
 		return Result{}, err
 	}
+	if q.Resume {
+		return r.resume(ctx)
+	}
+	if q.BeforeStart != nil {
+		if err := q.BeforeStart(ctx); err != nil {
+			return Result{}, fmt.Errorf("before start: %w", err)
+		}
+	}
 	return r.start(ctx)
+}
+
+// resume follows a run that an earlier caller started, or was about to start.
+func (r *run) resume(ctx context.Context) (Result, error) {
+	r.started = r.now()
+	if r.q.Timeout > 0 {
+		r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
+	}
+	res, err := r.follow(ctx, false)
+	if errors.Is(err, errForeign) {
+		return Result{}, &Error{
+			Kind: KindLost, App: r.t.App,
+			Message: "the daemon was stopped while the run went on, and only an image with azf-handler can be asked how it ended; start it again if it must run",
+		}
+	}
+	return res, err
 }
 
 // run is one call of Run.

@@ -19,6 +19,7 @@ type Run struct {
 	TraceID  string
 	SpanID   string
 	Started  time.Time
+	Sent     time.Time // zero until the function app is called: until then it is certain that nothing ran
 	Finished time.Time // zero while it runs
 	ExitCode int
 	Error    string
@@ -61,6 +62,16 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
 			return fmt.Errorf("insert run: %w", err)
 		}
 		return enqueue(ctx, tx)
+	})
+}
+
+// Sent records that the function app is about to be called for a run.
+func (db *DB) Sent(ctx context.Context, runID string) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = ? WHERE id = ? AND sent_at IS NULL", nanos(db.now()), runID); err != nil {
+			return fmt.Errorf("record call of run %s: %w", runID, err)
+		}
+		return nil
 	})
 }
 
@@ -111,19 +122,19 @@ func (db *DB) LastRun(ctx context.Context, containerID string) (run Run, ok bool
 	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? ORDER BY started_at DESC LIMIT 1", containerID))
 }
 
-const selectRun = "SELECT id, container_id, trace_id, span_id, started_at, finished_at, exit_code, error, output, truncated FROM runs "
+const selectRun = "SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error, output, truncated FROM runs "
 
 func scanRun(row *sql.Row) (run Run, ok bool, err error) {
-	var started, finished sql.NullInt64
+	var started, sent, finished sql.NullInt64
 	var output string
-	err = row.Scan(&run.ID, &run.ContainerID, &run.TraceID, &run.SpanID, &started, &finished, &run.ExitCode, &run.Error, &output, &run.Truncated)
+	err = row.Scan(&run.ID, &run.ContainerID, &run.TraceID, &run.SpanID, &started, &sent, &finished, &run.ExitCode, &run.Error, &output, &run.Truncated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Run{}, false, nil
 	}
 	if err != nil {
 		return Run{}, false, fmt.Errorf("read run: %w", err)
 	}
-	run.Started, run.Finished = fromNanos(started), fromNanos(finished)
+	run.Started, run.Sent, run.Finished = fromNanos(started), fromNanos(sent), fromNanos(finished)
 	if err := json.Unmarshal([]byte(output), &run.Output); err != nil {
 		return Run{}, false, fmt.Errorf("decode output of run %s: %w", run.ID, err)
 	}

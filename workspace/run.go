@@ -89,8 +89,9 @@ func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err err
 		if err != nil {
 			run.Error = err.Error()
 		}
-		_, statErr := os.Stat(filepath.Join(dir, stateFile))
-		run.StateWritten = statErr == nil
+		written, secureErr := secureState(dir)
+		run.StateWritten = written
+		err = errors.Join(err, secureErr)
 		// A run that ended before its apply has made nothing: the verdict of an earlier apply stays.
 		if run.applying {
 			err = errors.Join(err, writeVerdict(dir, k, run))
@@ -125,6 +126,18 @@ func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err err
 	}
 	log.Info().Stringer("plan", run.Plan).Msg("applied")
 	return run, nil
+}
+
+// secureState gives the state files, which terraform makes with the umask's mode, the mode of the others, and tells whether there is a state.
+func secureState(dir string) (written bool, err error) {
+	for _, name := range []string{stateFile + ".backup", stateFile} {
+		chmodErr := os.Chmod(filepath.Join(dir, name), 0o600)
+		written = chmodErr == nil
+		if chmodErr != nil && !errors.Is(chmodErr, fs.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("secure state: %w", chmodErr))
+		}
+	}
+	return written, err
 }
 
 func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile, correlation string) (changes bool, err error) {
@@ -165,6 +178,9 @@ func (m *Manager) show(ctx context.Context, dir string, k kind, planFile, correl
 
 func summarize(plan *tfjson.Plan) (s Summary) {
 	for _, rc := range plan.ResourceChanges {
+		if rc.Change == nil {
+			continue
+		}
 		for _, action := range rc.Change.Actions {
 			switch action {
 			case tfjson.ActionCreate:

@@ -213,6 +213,9 @@ func (m *Manager) archive(id string) error {
 	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
 	}
+	if _, err := secureState(dir); err != nil {
+		return err
+	}
 	if err := os.Rename(dir, m.ArchivePath(id)); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
 	}

@@ -13,13 +13,13 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
-	"github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/toolchain"
+	"github.com/sockerless/backend-azf/logs"
 )
 
 type demoConfig struct {
@@ -162,8 +162,8 @@ func simulatedDaemon(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 	simulated := cloud.Configuration{
 		ActiveDirectoryAuthorityHost: sim.URL(),
 		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-			cloud.ResourceManager:   {Endpoint: sim.URL(), Audience: sim.URL()},
-			azquery.ServiceNameLogs: {Endpoint: sim.URL() + "/v1", Audience: sim.URL()},
+			cloud.ResourceManager: {Endpoint: sim.URL(), Audience: sim.URL()},
+			logs.ServiceName:      {Endpoint: sim.URL() + "/v1", Audience: sim.URL()},
 		},
 	}
 	client := httpTransporter{transport}

@@ -81,6 +81,11 @@ func (f *fakeInvoker) Run(ctx context.Context, _ invoker.Target, r invoker.Reque
 	run := f.run
 	f.requests = append(f.requests, r)
 	f.mu.Unlock()
+	if !r.Resume && r.BeforeStart != nil {
+		if err := r.BeforeStart(ctx); err != nil {
+			return invoker.Result{}, err
+		}
+	}
 	if run == nil {
 		return invoker.Result{}, nil
 	}
@@ -369,8 +374,8 @@ func TestNextDaemonJoinsTheRun(t *testing.T) {
 	if res := f.wait(t, "web", ""); res.StatusCode != 3 {
 		t.Errorf("got %+v, want exit code 3", res)
 	}
-	if len(f.invoker.requests) != 2 || f.invoker.requests[0].RunID != f.invoker.requests[1].RunID {
-		t.Errorf("got %+v, want the same run asked for twice", f.invoker.requests)
+	if len(f.invoker.requests) != 2 || f.invoker.requests[0].RunID != f.invoker.requests[1].RunID || f.invoker.requests[0].Resume || !f.invoker.requests[1].Resume {
+		t.Errorf("got %+v, want the same run started, then resumed", f.invoker.requests)
 	}
 }
 
@@ -477,6 +482,7 @@ func TestLogsSources(t *testing.T) {
 		want    string
 		wantErr api.Kind
 	}{
+		"own handler":                   {result: invoker.Result{Body: []byte("one\r\ntwo")}, logs: fakeLogs{err: errors.New("must not be asked")}, want: "one two"},
 		"captured":                      {result: invoker.Result{Lines: captured}, logs: fakeLogs{err: errors.New("must not be asked")}, want: "head tail"},
 		"truncated, archive complete":   {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived}, want: "1 2 3"},
 		"truncated, archive late":       {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived[:1]}, want: "head tail"},

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/riverqueue/river"
 
@@ -209,6 +210,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	defer end()
 	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
 		RunID: run.ID, Traceparent: traceparent(run), Timeout: e.cfg.Settings.Timeout,
+		Resume: !run.Sent.IsZero(), BeforeStart: func(ctx context.Context) error { return e.cfg.Store.Sent(ctx, run.ID) },
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(runCtx), errStopping) {
 		return errStopping // the next daemon joins the run
@@ -216,7 +218,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	if err != nil && ctx.Err() != nil {
 		return err
 	}
-	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer.Lines), Truncated: answer.Truncated}
+	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
 	if err != nil {
 		result = store.Result{ExitCode: exitNotInvoked, Error: err.Error()}
 		if errors.Is(context.Cause(runCtx), errRemoved) {
@@ -231,12 +233,18 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	return nil
 }
 
-func logLines(lines []protocol.Line) []api.LogLine {
-	out := make([]api.LogLine, len(lines))
-	for i, l := range lines {
+// logLines is the output that an answer brought back. What an image's own handler answers is its stdout.
+func logLines(answer invoker.Result) []api.LogLine {
+	out := make([]api.LogLine, len(answer.Lines))
+	for i, l := range answer.Lines {
 		out[i] = api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
 		if l.Stream == protocol.Stderr {
 			out[i].Stream = api.Stderr
+		}
+	}
+	if len(out) == 0 && len(answer.Body) > 0 {
+		for text := range strings.Lines(strings.ToValidUTF8(string(answer.Body), "\uFFFD")) {
+			out = append(out, api.LogLine{Time: answer.FinishedAt, Stream: api.Stdout, Text: strings.TrimRight(text, "\r\n")})
 		}
 	}
 	return out

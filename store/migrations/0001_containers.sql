@@ -28,6 +28,7 @@ CREATE TABLE runs (
     trace_id     TEXT NOT NULL,
     span_id      TEXT NOT NULL,
     started_at   INTEGER NOT NULL,
+    sent_at      INTEGER, -- just before the function app was called
     finished_at  INTEGER,
     exit_code    INTEGER NOT NULL DEFAULT 0,
     error        TEXT NOT NULL DEFAULT '',

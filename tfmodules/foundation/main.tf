@@ -13,12 +13,7 @@ terraform {
 }
 
 provider "azurerm" {
-  features {
-    application_insights {
-      # The generated smart detection rule and its action group are outside Terraform and can block the resource group's deletion.
-      disable_generated_rule = true
-    }
-  }
+  features {}
   resource_provider_registrations = "none"
 }
 
