@@ -63,7 +63,7 @@ type RunError struct {
 	Step          string // init, plan, show, apply, output
 	Dir           string
 	CorrelationID string
-	// Diagnostics are Terraform's errors: summary, and detail after a line feed.
+	// Diagnostics are Terraform's errors: summary, and detail after a colon.
 	Diagnostics []string
 	Err         error
 }
@@ -277,7 +277,11 @@ func readErrors(f io.ReadSeeker) ([]string, error) {
 			} `json:"diagnostic"`
 		}
 		if json.Unmarshal(line, &entry) == nil && entry.Type == "diagnostic" && entry.Diagnostic.Severity == "error" {
-			text := strings.TrimSpace(entry.Diagnostic.Summary + "\n" + entry.Diagnostic.Detail)
+			text := entry.Diagnostic.Summary
+			// Providers often say the same in both.
+			if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
+				text += ": " + detail
+			}
 			if !slices.Contains(found, text) {
 				found = append(found, text)
 			}
@@ -305,9 +309,6 @@ func (m *Manager) terraform(dir, correlation string) (*tfexec.Terraform, error) 
 		env["ARM_CORRELATION_REQUEST_ID"] = correlation
 	}
 	if err := tf.SetEnv(env); err != nil {
-		return nil, fmt.Errorf("prepare terraform: %w", err)
-	}
-	if err := tf.SetAppendUserAgent(m.cfg.UserAgent); err != nil {
 		return nil, fmt.Errorf("prepare terraform: %w", err)
 	}
 	if err := tf.SetWaitDelay(m.cfg.InterruptWait); err != nil {

@@ -45,8 +45,6 @@ type Config struct {
 	// Environ is the daemon's environment, from which an allow list passes to terraform. Env is added: ARM_* and the like.
 	Environ []string
 	Env     map[string]string
-	// UserAgent is appended to the provider's User-Agent.
-	UserAgent string
 	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means 5 minutes.
 	InterruptWait time.Duration
 	// Now is the clock, nil means time.Now.

@@ -86,7 +86,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	workspaces, err := workspace.New(workspace.Config{
 		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
 		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
-		Environ: cfg.Environ, Env: env, UserAgent: "sockerless-backend-azf/" + buildVersion(), Log: cfg.Log,
+		Environ: cfg.Environ, Env: env, Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -117,6 +117,9 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 // run answers requests until ctx ends, then stops everything in order and closes the daemon.
 func (d *daemon) run(ctx context.Context) error {
 	if err := d.engine.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return d.close() // told to stop before it began
+		}
 		return errors.Join(err, d.close())
 	}
 	d.cfg.Log.Info().Str("socket", d.cfg.Socket).Str("credential", d.cfg.Credential.Method).Msg("listening")

@@ -163,7 +163,7 @@ func simulatedDaemon(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 		ActiveDirectoryAuthorityHost: sim.URL(),
 		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: sim.URL(), Audience: sim.URL()},
-			logs.ServiceName:      {Endpoint: sim.URL() + "/v1", Audience: sim.URL()},
+			logs.ServiceName:      {Endpoint: sim.URL() + "/v1", Audience: azuresim.LogsAudience},
 		},
 	}
 	client := httpTransporter{transport}

@@ -1,0 +1,437 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/toolchain"
+)
+
+// sitePath matches the function app alone, not what lies below it.
+var sitePath = regexp.MustCompile(`/sites/[^/]+$`)
+
+// tempDir is short, since it holds sockets, and takes the place of the machine's folder for temporary files.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "azf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("TMPDIR", dir)
+	return dir
+}
+
+// children are the processes that this one has, by name.
+func children(t *testing.T) (names []string) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		name, rest, ok := strings.Cut(string(content), ") ")
+		if fields := strings.Fields(rest); ok && len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestDemoLeavesNothing(t *testing.T) {
+	dir := tempDir(t)
+	var stdout, stderr bytes.Buffer
+	if err := run(t.Context(), []string{"demo", "--json", "--source", "../.."}, os.Environ(), &stdout, &stderr); err != nil {
+		t.Fatalf("%v\n%s%s", err, &stdout, &stderr)
+	}
+	steps := map[string]step{}
+	for line := range strings.Lines(stdout.String()) {
+		var s step
+		if err := json.Unmarshal([]byte(line), &s); err != nil || !s.OK {
+			t.Errorf("%s: %v", line, err)
+		}
+		steps[s.Step] = s
+	}
+	for _, name := range []string{"tools", "azure", "image", "daemon", "create", "start", "wait", "logs", "remove", "left"} {
+		if _, ok := steps[name]; !ok {
+			t.Errorf("no step %s in\n%s", name, &stdout)
+		}
+	}
+	create := steps["create"]
+	if create.Plan != "1 to add, 0 to change, 0 to destroy" || !strings.HasPrefix(create.FunctionApp, "skls-") || !strings.Contains(create.Workspace, "/workspaces/containers/") {
+		t.Errorf("create: %+v", create)
+	}
+	if code := steps["wait"].ExitCode; code == nil || *code != 0 {
+		t.Errorf("wait: %+v", steps["wait"])
+	}
+	if !slices.Contains(steps["logs"].Lines, "stdout: Greetings, from Azure Functions!") || len(steps["logs"].Lines) != 2 {
+		t.Errorf("logs: %q", steps["logs"].Lines)
+	}
+	if left := steps["left"].FunctionApps; left == nil || *left != 0 {
+		t.Errorf("left: %+v", steps["left"])
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left in the folder for temporary files: %v, %v", left, err)
+	}
+	if left := children(t); len(left) > 0 {
+		t.Errorf("processes left: %q", left)
+	}
+}
+
+// playground is a simulator with the example image and a running daemon.
+type playground struct {
+	*client
+	sim   *azuresim.Sim
+	image string
+	dir   string
+	// stop ends the daemon; start starts the next one on the same state.
+	stop  func()
+	start func()
+}
+
+func newPlayground(t *testing.T) *playground {
+	t.Helper()
+	p := &playground{dir: tempDir(t)}
+	tools, err := toolchain.Prepare(t.Context(), toolchain.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.sim, err = azuresim.Start(azuresim.Config{Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.sim.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.image = p.sim.Registry() + "/hello:1"
+	img, err := exampleImage(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := p.sim.Transport()
+	defer transport.CloseIdleConnections()
+	if err := appimage.Push(t.Context(), p.image, img, transport); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(p.dir, "s")
+	p.client = newClient(socket)
+	p.start = func() {
+		t.Helper()
+		d, err := simulatedDaemon(t.Context(), p.sim, tools, p.dir, socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		stopped := make(chan error, 1)
+		go func() { stopped <- d.run(ctx) }()
+		p.stop = func() {
+			p.client.close()
+			cancel()
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
+			p.stop = func() {}
+		}
+	}
+	p.start()
+	t.Cleanup(func() { p.stop() })
+	return p
+}
+
+func (p *playground) must(t *testing.T, method, path string, in, out any) {
+	t.Helper()
+	if err := p.call(t.Context(), method, path, in, out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *playground) create(t *testing.T, name string, config api.Config) string {
+	t.Helper()
+	if config.Image == "" {
+		config.Image = p.image
+	}
+	var created api.CreateResponse
+	p.must(t, http.MethodPost, "/containers?name="+name, api.CreateRequest{Config: &config}, &created)
+	return created.ID
+}
+
+// TestOnlyTerraformChangesAzure goes demo's way and then reads what the simulator was asked.
+func TestOnlyTerraformChangesAzure(t *testing.T) {
+	p := newPlayground(t)
+	if err := journey(t.Context(), newReport(io.Discard, true), p.client, p.image, p.sim); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	writes, ours := 0, 0
+	runs := map[string]bool{}
+	for _, c := range p.sim.Calls() {
+		if c.Service != "arm" {
+			continue
+		}
+		byTerraform := strings.Contains(c.UserAgent, "terraform-provider-azurerm")
+		if byTerraform {
+			runs[c.CorrelationID] = true
+		}
+		switch {
+		case c.Method == http.MethodGet:
+		case !byTerraform && c.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(c.Path), "/host/default/listkeys"):
+			ours++ // reads the host key
+		case byTerraform:
+			writes++
+		default:
+			t.Errorf("%s %s came from %q", c.Method, c.Path, c.UserAgent)
+		}
+	}
+	if writes == 0 || ours == 0 {
+		t.Errorf("saw %d writes and %d key reads: the test looks at nothing", writes, ours)
+	}
+	// One correlation id each for foundation, create and destroy.
+	if delete(runs, ""); len(runs) != 3 {
+		t.Errorf("saw correlation ids %v, want 3", runs)
+	}
+	for _, kind := range []string{"apply", "destroy"} {
+		paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/archive/*", kind+".run.json"))
+		if err != nil || len(paths) != 1 {
+			t.Fatalf("found %v, %v", paths, err)
+		}
+		content, err := os.ReadFile(paths[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var verdict struct {
+			ID string `json:"correlation_id"`
+		}
+		if err := json.Unmarshal(content, &verdict); err != nil || !runs[verdict.ID] {
+			t.Errorf("the verdict names %q, %v; Azure saw %v", verdict.ID, err, runs)
+		}
+	}
+}
+
+func TestContainersTheWholeWay(t *testing.T) {
+	p := newPlayground(t)
+	nasty := "${x} %{if} $${y} \"q\" \\ 'a'\nsecond line"
+	long := strings.Repeat("x", 64<<10)
+	id := p.create(t, "first", api.Config{
+		Cmd: []string{"hello", "-exit", "3", nasty}, Env: []string{"GREETING=" + nasty, "LONG=" + long},
+		Labels: map[string]string{"plain": "v", "nasty": nasty, "long": long},
+	})
+
+	t.Run("strings arrive unchanged", func(t *testing.T) {
+		p.must(t, http.MethodPost, "/containers/first/start", nil, nil)
+		var res api.WaitResponse
+		p.must(t, http.MethodPost, "/containers/first/wait", nil, &res)
+		if res.StatusCode != 3 || res.Error != nil {
+			t.Errorf("got %+v, want exit code 3", res)
+		}
+		stream, err := p.raw(t.Context(), "/containers/first/logs?stdout=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := demultiplex(stream)
+		if err != nil || strings.ReplaceAll(strings.Join(lines, "\n"), "stdout: ", "") != nasty+", "+nasty+"!" {
+			t.Errorf("got %q, %v", lines, err)
+		}
+	})
+
+	t.Run("a start can be repeated", func(t *testing.T) {
+		p.must(t, http.MethodPost, "/containers/first/start", nil, nil)
+		p.must(t, http.MethodPost, "/containers/first/wait", nil, nil)
+	})
+
+	t.Run("the next daemon knows it", func(t *testing.T) {
+		p.stop()
+		p.start()
+		var info api.InspectResponse
+		p.must(t, http.MethodGet, "/containers/"+id[:12], nil, &info)
+		if info.ID != id || info.State.ExitCode != 3 || info.Config.Labels["nasty"] != nasty || info.AZF.TraceID == "" {
+			t.Errorf("got %+v", info)
+		}
+		var list []api.Summary
+		p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
+		if len(list) != 1 || list[0].State != "exited" {
+			t.Errorf("got %+v", list)
+		}
+	})
+
+	t.Run("lines come from Log Analytics when there are too many", func(t *testing.T) {
+		// 40,000 lines of 30 bytes do not fit into the answer.
+		p.create(t, "many", api.Config{Cmd: []string{"/bin/sh", "-c", "seq -f 'line %.0f of very many lines' 40000"}})
+		p.must(t, http.MethodPost, "/containers/many/start", nil, nil)
+		p.must(t, http.MethodPost, "/containers/many/wait", nil, nil)
+		stream, err := p.raw(t.Context(), "/containers/many/logs?stdout=1&stderr=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := demultiplex(stream)
+		if err != nil || len(lines) != 40000 || lines[0] != "stdout: line 1 of very many lines" || lines[39999] != "stdout: line 40000 of very many lines" {
+			t.Errorf("got %d lines, %v", len(lines), err)
+		}
+		p.must(t, http.MethodDelete, "/containers/many", nil, nil)
+	})
+
+	t.Run("a refused create leaves nothing", func(t *testing.T) {
+		before := p.sim.Sites()
+		p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"}}})
+		err := p.call(t.Context(), http.MethodPost, "/containers?name=refused", api.CreateRequest{Config: &api.Config{Image: p.image}}, nil)
+		p.sim.SetFaults(azuresim.Faults{})
+		if err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "AuthorizationFailed") {
+			t.Errorf("got %v, want Azure's reason", err)
+		}
+		if err := p.call(t.Context(), http.MethodGet, "/containers/refused", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
+			t.Errorf("got %v, want it gone", err)
+		}
+		if after := p.sim.Sites(); !slices.Equal(before, after) {
+			t.Errorf("function apps were %v and are %v", before, after)
+		}
+	})
+
+	t.Run("state that was lost is not taken for none", func(t *testing.T) {
+		state := filepath.Join(p.dir, "daemon/workspaces/containers", id, "terraform.tfstate")
+		content, err := os.ReadFile(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(state); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.call(t.Context(), http.MethodDelete, "/containers/first", nil, nil); err == nil || !strings.Contains(err.Error(), "state is missing") {
+			t.Errorf("got %v, want a loud refusal", err)
+		}
+		if len(p.sim.Sites()) != 1 {
+			t.Errorf("function apps: %v, want the one", p.sim.Sites())
+		}
+		if err := os.WriteFile(state, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.must(t, http.MethodDelete, "/containers/first", nil, nil)
+		if len(p.sim.Sites()) != 0 {
+			t.Errorf("function apps left: %v", p.sim.Sites())
+		}
+	})
+
+	t.Run("the archive keeps files and no secret in readable plans", func(t *testing.T) {
+		dir := filepath.Join(p.dir, "daemon/workspaces/archive", id)
+		for _, name := range []string{"main.tf", "terraform.tfvars.json", "apply.tfplan", "apply.jsonl", "apply.run.json", "destroy.tfplan", "destroy.jsonl", "destroy.run.json"} {
+			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, name := range []string{"apply.plan.json", "destroy.plan.json", "apply.jsonl", "destroy.jsonl"} {
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range []string{long[:1000], "AccountKey=", "InstrumentationKey="} {
+				if bytes.Contains(content, []byte(secret)) {
+					t.Errorf("%s holds %.20s", name, secret)
+				}
+			}
+		}
+		err := filepath.WalkDir(filepath.Join(p.dir, "daemon"), func(path string, entry os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			// What terraform init makes again holds no secret and lies in a closed folder.
+			if err == nil && !strings.Contains(path, "/.terraform/") && info.Mode()&os.ModeSymlink == 0 && info.Mode()&os.ModeSocket == 0 && info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s has mode %v", path, info.Mode())
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSecondDaemonIsRefused(t *testing.T) {
+	p := newPlayground(t)
+	_, err := simulatedDaemon(t.Context(), p.sim, toolchain.Tools{Terraform: "/bin/true"}, p.dir, filepath.Join(p.dir, "other"), os.Environ(), zerolog.Nop())
+	if err == nil || !strings.Contains(err.Error(), "in use by another daemon") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func TestDemoServes(t *testing.T) {
+	dir := tempDir(t)
+	ctx, stop := context.WithCancel(t.Context())
+	socket := filepath.Join(dir, "s")
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, []string{"demo", "--serve", "--json", "--source", "../..", "--listen", "unix://" + socket}, os.Environ(), w, io.Discard)
+		ended <- errors.Join(err, w.Close())
+	}()
+	dec := json.NewDecoder(r)
+	for {
+		var line struct{ Step, Socket, Image string }
+		if err := dec.Decode(&line); err != nil {
+			t.Fatal(err, <-ended)
+		}
+		if line.Step == "serving" {
+			if line.Socket != socket || !strings.Contains(line.Image, "hello") {
+				t.Errorf("got %+v", line)
+			}
+			break
+		}
+	}
+	c := newClient(socket)
+	var caps api.Capabilities
+	if err := c.call(t.Context(), http.MethodGet, "/capabilities", nil, &caps); err != nil || caps.Backend != "azf" || caps.MaxTimeoutSeconds != 600 {
+		t.Errorf("got %+v, %v", caps, err)
+	}
+	c.close()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+func TestDemoRefusals(t *testing.T) {
+	dir := tempDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "old"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"demo", "--state-dir", dir}, "not empty"},
+		{[]string{"demo", "--source", dir}, "not a checkout"},
+		{[]string{"demo", "now"}, "takes no arguments"},
+		{[]string{"demo", "--unknown"}, "unknown"},
+	} {
+		err := run(t.Context(), row.args, os.Environ(), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%q: got %v, want %q", row.args, err, row.want)
+		}
+	}
+}
