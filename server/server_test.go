@@ -266,7 +266,7 @@ func TestWaitSendsHeadersAtOnce(t *testing.T) {
 		}
 		proceed <- row.err
 		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 200 || strings.TrimSpace(string(body)) != row.want {
+		if err != nil || res.StatusCode != http.StatusOK || strings.TrimSpace(string(body)) != row.want {
 			t.Errorf("got %d %s, %v; want %s", res.StatusCode, body, err, row.want)
 		}
 		if err := res.Body.Close(); err != nil {
@@ -326,7 +326,7 @@ func TestDepartedClientIsNoError(t *testing.T) {
 	log := make(lines, 10)
 	client, stop := serve(t, b, log)
 	ctx, leave := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://d/internal/v1/containers/x/wait", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://d/internal/v1/containers/x/wait", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

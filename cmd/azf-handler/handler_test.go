@@ -350,7 +350,7 @@ func TestServe(t *testing.T) {
 		if err != nil {
 			continue // not listening yet
 		}
-		if res.StatusCode != 200 || res.Body.Close() != nil {
+		if res.StatusCode != http.StatusOK || res.Body.Close() != nil {
 			t.Errorf("probe: got %s", res.Status)
 		}
 		break

@@ -50,7 +50,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	err = srv.Shutdown(stopCtx)
-	<-failed
+	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
 	return err
 }
 

@@ -150,7 +150,7 @@ func newPlayground(t *testing.T) *playground {
 		stopped := make(chan error, 1)
 		go func() { stopped <- d.run(ctx) }()
 		p.stop = func() {
-			p.client.close()
+			p.close()
 			cancel()
 			if err := <-stopped; err != nil {
 				t.Error(err)

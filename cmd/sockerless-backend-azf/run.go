@@ -44,7 +44,7 @@ func exitStatus(err error) int {
 // run is the program. It blocks until the command is done; serve is done when ctx ends.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return usageError{errors.New("no command given\n" + usage)}
+		return usageError{fmt.Errorf("no command given\n%s", strings.TrimSpace(usage))}
 	}
 	command, args := args[0], args[1:]
 	var err error
@@ -60,7 +60,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "help", "-h", "--help":
 		_, err = io.WriteString(stdout, usage)
 	default:
-		err = usageError{fmt.Errorf("unknown command %q\n%s", command, usage)}
+		err = usageError{fmt.Errorf("unknown command %q\n%s", command, strings.TrimSpace(usage))}
 	}
 	if errors.Is(err, flag.ErrHelp) {
 		return nil // the flag set has printed it

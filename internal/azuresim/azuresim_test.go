@@ -278,7 +278,7 @@ func TestCallsAndResources(t *testing.T) {
 	a.must("PUT", planPath("plan")+webAPI, planBody("B1"))
 	var found *azuresim.Call
 	for _, c := range a.Calls() {
-		if c.Method == "PUT" {
+		if c.Method == http.MethodPut {
 			found = &c
 		}
 	}

@@ -3,6 +3,7 @@ package funchost
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -111,8 +112,7 @@ func freePort(ctx context.Context) (string, error) {
 // waitExit blocks until a child has exited, without reaping it.
 func waitExit(pid int) {
 	for {
-		err := waitid(pid)
-		if err != syscall.EINTR {
+		if err := waitid(pid); !errors.Is(err, syscall.EINTR) {
 			return
 		}
 	}

@@ -30,11 +30,11 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if key == "" {
 		key = r.URL.Query().Get("code")
 	}
-	switch {
-	case r.URL.Path == "/":
+	switch r.URL.Path {
+	case "/":
 		w.WriteHeader(http.StatusOK)
 		return
-	case r.URL.Path == "/admin/host/status":
+	case "/admin/host/status":
 		if key != h.cfg.Keys.Master {
 			w.WriteHeader(http.StatusUnauthorized)
 			return

@@ -142,7 +142,7 @@ func parsePrefer(values []string) (p prefer, err error) {
 			p.render = v == "true"
 		case "wait":
 			if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 600 {
-				return p, fmt.Errorf("Prefer: wait=%s is not a number of seconds from 1 to 600", v)
+				return p, fmt.Errorf("header Prefer: wait=%s is not a number of seconds from 1 to 600", v)
 			}
 		}
 	}
