@@ -41,10 +41,13 @@ type Run struct {
 	applying     bool
 }
 
-// mayHaveMade tells whether Azure may hold something of this run although there is no state now.
-func (r *Run) mayHaveMade() bool {
-	return r != nil && (r.Finished.IsZero() || r.Error == "" || r.StateWritten)
+// leftState tells whether this run ended with a state, so that there must be one.
+func (r *Run) leftState() bool {
+	return r != nil && !r.Finished.IsZero() && (r.Error == "" || r.StateWritten)
 }
+
+// mayHaveLeft tells whether Azure may hold something of this run that no state knows: it was killed, interrupted, or failed.
+func (r *Run) mayHaveLeft() bool { return r != nil && (r.Finished.IsZero() || r.Error != "") }
 
 // Summary counts the changes of a plan.
 type Summary struct {

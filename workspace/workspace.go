@@ -47,9 +47,17 @@ type Config struct {
 	Env     map[string]string
 	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means 5 minutes.
 	InterruptWait time.Duration
+	// FindApp asks Azure for a function app, without changing anything; found is false only when Azure says that there is none.
+	FindApp func(ctx context.Context, resourceGroup, name string) (app FoundApp, found bool, err error)
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
 	Log zerolog.Logger
+}
+
+// FoundApp is a function app as Azure has it.
+type FoundApp struct {
+	ID   string // resource id
+	Tags map[string]string
 }
 
 // Manager owns the workspaces below one folder. Its methods are safe for concurrent use on different workspaces; on one
@@ -61,8 +69,8 @@ type Manager struct {
 
 // New checks cfg and prepares the folders.
 func New(cfg Config) (*Manager, error) {
-	if cfg.Dir == "" || cfg.Terraform == "" {
-		return nil, errors.New("configure workspaces: a folder and a terraform binary are needed")
+	if cfg.Dir == "" || cfg.Terraform == "" || cfg.FindApp == nil {
+		return nil, errors.New("configure workspaces: a folder, a terraform binary and a way to find apps are needed")
 	}
 	dir, err := filepath.Abs(cfg.Dir) // terraform runs elsewhere
 	if err != nil {
@@ -114,6 +122,9 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 	dir := m.Path(id)
 	if err := render(dir, tfmodules.FunctionApp(), app); err != nil {
 		return Made{}, fmt.Errorf("render workspace %s: %w", dir, err)
+	}
+	if err := m.adopt(ctx, id); err != nil {
+		return Made{}, err
 	}
 	run, err := m.run(ctx, dir, applyRun)
 	if err != nil {
@@ -171,8 +182,9 @@ var ErrNoWorkspace = errors.New("terraform workspace is missing")
 var ErrNoState = errors.New("terraform state is missing")
 
 // Destroy destroys what the workspace's state holds, checks that nothing is left, and moves the workspace to the archive.
-// It works from the files in the workspace, not from today's module. A workspace that is in the archive already is no error;
-// one that is missing is ErrNoWorkspace, and one whose state is missing is ErrNoState unless nothing was ever applied.
+// An app that a killed or failed apply left behind without state is imported first. It works from the files in the workspace, not
+// from today's module. A workspace that is in the archive already is no error;
+// one that is missing is ErrNoWorkspace, and one whose state was lost is ErrNoState.
 func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 	dir := m.Path(id)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -181,12 +193,15 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 		}
 		return Run{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
 	}
+	if err := m.adopt(ctx, id); err != nil {
+		return Run{}, err
+	}
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
 		last, err := lastRun(dir, applyRun)
 		if err != nil {
 			return Run{}, err
 		}
-		if last.mayHaveMade() {
+		if last.leftState() {
 			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, stateFile)
 		}
 		return Run{}, m.archive(id)

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -157,16 +158,16 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-func TestMayHaveMade(t *testing.T) {
+func TestVerdicts(t *testing.T) {
 	ended := Run{Finished: Run{}.Started.AddDate(1, 0, 0)}
 	failed, succeeded, wrote := ended, ended, ended
 	failed.Error, wrote.Error, wrote.StateWritten = "x", "x", true
 	for name, row := range map[string]struct {
-		run  *Run
-		want bool
-	}{"never applied": {nil, false}, "killed": {&Run{}, true}, "succeeded": {&succeeded, true}, "failed with nothing": {&failed, false}, "failed with a state": {&wrote, true}} {
-		if got := row.run.mayHaveMade(); got != row.want {
-			t.Errorf("%s: got %v", name, got)
+		run         *Run
+		state, left bool
+	}{"never applied": {nil, false, false}, "killed": {&Run{}, false, true}, "succeeded": {&succeeded, true, false}, "failed with nothing": {&failed, false, true}, "failed with a state": {&wrote, true, true}} {
+		if row.run.leftState() != row.state || row.run.mayHaveLeft() != row.left {
+			t.Errorf("%s: got %v and %v", name, row.run.leftState(), row.run.mayHaveLeft())
 		}
 	}
 }
@@ -195,6 +196,14 @@ func cloud(t *testing.T) (*Manager, *azuresim.Sim) {
 			"ARM_SUBSCRIPTION_ID": azuresim.DefaultSubscriptionID, "ARM_TENANT_ID": azuresim.DefaultTenantID, "ARM_CLIENT_ID": azuresim.DefaultClientID,
 			"ARM_CLIENT_SECRET": azuresim.DefaultClientSecret, "ARM_USE_CLI": "false", "ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.URL(), "https://"),
 			"SSL_CERT_FILE": sim.CAFile(), "GO_AZURE_SDK_SKIP_POLLING_DELAY": "true",
+		},
+		FindApp: func(_ context.Context, group, name string) (FoundApp, bool, error) {
+			for _, r := range sim.Resources() {
+				if r.Name == name && strings.Contains(r.ID, "/resourceGroups/"+group+"/") {
+					return FoundApp{ID: r.ID, Tags: r.Tags}, true, nil
+				}
+			}
+			return FoundApp{}, false, nil
 		},
 		Log: zerolog.Nop(),
 	})
@@ -228,7 +237,7 @@ func TestExistingFoundation(t *testing.T) {
 		t.Errorf("second time: got %+v, %v; want no change", again.Run.Plan, err)
 	}
 	// Another daemon names what the first one made.
-	other, err := New(Config{Dir: t.TempDir(), Terraform: m.cfg.Terraform, CLIConfig: m.cfg.CLIConfig, Environ: m.cfg.Environ, Env: m.cfg.Env, Log: zerolog.Nop()})
+	other, err := New(Config{Dir: t.TempDir(), Terraform: m.cfg.Terraform, CLIConfig: m.cfg.CLIConfig, Environ: m.cfg.Environ, Env: m.cfg.Env, FindApp: m.cfg.FindApp, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,6 +278,48 @@ func TestIdentityKeepsTheKeyOutOfState(t *testing.T) {
 	if _, err := m.Destroy(t.Context(), testID); err != nil {
 		t.Errorf("destroyed already: %v", err)
 	}
+}
+
+// TestInterruptedApplyLeavesNothing interrupts terraform when Azure has made the app and the provider does not know it yet.
+func TestInterruptedApplyLeavesNothing(t *testing.T) {
+	m, sim := cloud(t)
+	spec, _ := foundation(t, m)
+	interrupted := func(t *testing.T) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
+			if method == "PUT" && strings.HasSuffix(path, spec.Name) {
+				cancel()
+			}
+		}})
+		_, err := m.Provision(ctx, testID, spec)
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want the cancellation", err)
+		}
+		sim.SetFaults(azuresim.Faults{})
+		if known, err := resourcesInState(filepath.Join(m.Path(testID), stateFile)); len(sim.Sites()) != 1 || known != 0 {
+			t.Fatalf("the state knows %d (%v) of %v: the test tests nothing", known, err, sim.Sites())
+		}
+	}
+	t.Run("the next run completes it", func(t *testing.T) {
+		interrupted(t)
+		made, err := m.Provision(t.Context(), testID, spec)
+		if err != nil || made.Run.Plan.Add != 0 || made.Run.Plan.Destroy != 0 || made.HostName == "" {
+			t.Errorf("got %+v, %v; want it imported", made, err)
+		}
+		if _, err := m.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
+			t.Errorf("got %v with %v left", err, sim.Sites())
+		}
+		if err := os.RemoveAll(m.ArchivePath(testID)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("destroy finds it", func(t *testing.T) {
+		interrupted(t)
+		if run, err := m.Destroy(t.Context(), testID); err != nil || run.Plan.Destroy != 1 || len(sim.Sites()) != 0 {
+			t.Errorf("got %+v, %v with %v left", run.Plan, err, sim.Sites())
+		}
+	})
 }
 
 func TestFailedApply(t *testing.T) {

@@ -83,17 +83,17 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 			env[name] = value
 		}
 	}
-	workspaces, err := workspace.New(workspace.Config{
-		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
-		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
-		Environ: cfg.Environ, Env: env, Log: cfg.Log,
+	inv, err := invoker.New(invoker.Config{
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
+		SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
 	}
-	inv, err := invoker.New(invoker.Config{
-		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
-		SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
+	workspaces, err := workspace.New(workspace.Config{
+		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
+		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
+		Environ: cfg.Environ, Env: env, FindApp: findApp(inv), Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -112,6 +112,14 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.server = server.New(server.Config{Backend: d.engine, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Socket)
 	return d, err
+}
+
+// findApp lets the workspaces look at Azure through the client that the invoker has.
+func findApp(inv *invoker.Invoker) func(context.Context, string, string) (workspace.FoundApp, bool, error) {
+	return func(ctx context.Context, resourceGroup, name string) (workspace.FoundApp, bool, error) {
+		app, found, err := inv.Find(ctx, resourceGroup, name)
+		return workspace.FoundApp(app), found, err
+	}
 }
 
 // run answers requests until ctx ends, then stops everything in order and closes the daemon.

@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
@@ -18,27 +21,27 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 )
 
-// TestMain lets this binary also be the custom handler of the images that the tests push.
-func TestMain(m *testing.M) {
-	port := os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
-	if port == "" {
-		os.Exit(m.Run())
+// buildHandler compiles the custom handler of the tests' images, once.
+var buildHandler = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "azuresim-handler-")
+	if err != nil {
+		return nil, err
 	}
-	err := http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, "A=%s pid=%d", os.Getenv("A"), os.Getpid()) // a lost answer fails the test
-	}))
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+	file := filepath.Join(dir, "handler")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./testdata/handler")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	output, err := build.CombinedOutput()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("build handler: %w: %s", err, output), os.RemoveAll(dir))
+	}
+	content, err := os.ReadFile(file)
+	return content, errors.Join(err, os.RemoveAll(dir))
+})
 
 // pushImage makes a function image with one function, /api/run, and returns its reference.
 func (a *azure) pushImage(name string) string {
 	a.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	handler, err := os.ReadFile(self)
+	handler, err := buildHandler()
 	if err != nil {
 		a.t.Fatal(err)
 	}

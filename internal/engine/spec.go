@@ -117,7 +117,7 @@ func alwaysOn(sku string) bool {
 
 // Tags of a function app. Labels do not override them.
 const (
-	idTag    = "sockerless-container-id"
+	idTag    = workspace.IDTag
 	nameTag  = "sockerless-container-name"
 	ownerTag = "sockerless-owner"
 )
