@@ -1,0 +1,395 @@
+package funchost
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+)
+
+// handler is the test handler's binary, built once.
+var handler = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "handler")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // nothing depends on it
+	path := filepath.Join(dir, "handler")
+	cmd := exec.Command("go", "build", "-o", path, "./testdata/handler")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, out)
+	}
+	return os.ReadFile(path)
+})
+
+// sink keeps rows, and tells of each.
+type sink struct {
+	mu   sync.Mutex
+	rows []map[string]any
+	more chan struct{}
+}
+
+func (s *sink) Append(table string, row map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row["Table"] = table
+	s.rows = append(s.rows, row)
+	close(s.more)
+	s.more = make(chan struct{})
+}
+
+// wait returns the first row that matches.
+func (s *sink) wait(match func(map[string]any) bool) map[string]any {
+	for {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.rows, match)
+		more := s.more
+		if i >= 0 {
+			defer s.mu.Unlock()
+			return s.rows[i]
+		}
+		s.mu.Unlock()
+		<-more
+	}
+}
+
+func message(text string) func(map[string]any) bool {
+	return func(row map[string]any) bool {
+		m, _ := row["Message"].(string)
+		return strings.Contains(m, text)
+	}
+}
+
+const hostJSON = `{"version": "2.0", "functionTimeout": "00:05:00", "customHandler": {"description": {"defaultExecutablePath": "handler", "arguments": ["--name", "%WHO%"]}, "enableForwardingHttpRequest": true}}`
+
+func functionJSON(level, methods, route string) string {
+	return fmt.Sprintf(`{"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": %q, "methods": [%s], "route": %q}, {"type": "http", "direction": "out", "name": "res"}]}`, level, methods, route)
+}
+
+type fixture struct {
+	*Host
+	sink *sink
+}
+
+// setup starts a host whose image and settings a test may change. An empty file is left out.
+func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fixture {
+	t.Helper()
+	binary, err := handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"host.json": hostJSON, "echo/function.json": functionJSON("function", `"post", "get"`, "echo/{id}/{*rest}"), "open/function.json": functionJSON("anonymous", `"get"`, "open"),
+		"admin/function.json": functionJSON("admin", `"get"`, "admin"), "exit/function.json": functionJSON("anonymous", `"get"`, "exit/{code}"), "hang/function.json": functionJSON("anonymous", `"post"`, "hang"),
+	}
+	f := &fixture{sink: &sink{more: make(chan struct{})}}
+	cfg := Config{
+		Name: "App", Image: "r.io/app:1", Dir: t.TempDir(), Keys: Keys{Master: "master", Default: "default"}, Telemetry: f.sink, Log: zerolog.Nop(),
+		Settings: map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom", "WEBSITES_ENABLE_APP_SERVICE_STORAGE": "false", "WHO": "me", "DOCKER_REGISTRY_SERVER_PASSWORD": "hidden"},
+	}
+	t.Setenv("SIMULATORS_OWN", "secret")
+	if change != nil {
+		change(files, &cfg)
+	}
+	image := map[string]appimage.File{"/home/site/wwwroot/handler": {Content: binary, Mode: 0o755}}
+	for name, content := range files {
+		if content != "" {
+			image["/home/site/wwwroot/"+name] = appimage.File{Content: []byte(content), Mode: 0o644}
+		}
+	}
+	img, err := appimage.Build(image, []string{"FROM_IMAGE=yes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Pull == nil {
+		cfg.Pull = func(context.Context, string) (v1.Image, error) { return img, nil }
+	}
+	f.Host = Start(cfg)
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// up waits until the host answers.
+func (f *fixture) up() *fixture {
+	for !f.Ready() { // a moment
+		<-time.After(time.Millisecond)
+	}
+	return f
+}
+
+func (f *fixture) do(method, target, key, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "https://app.azurewebsites.net"+target, strings.NewReader(body))
+	if key != "" {
+		r.Header.Set("x-functions-key", key)
+	}
+	r.Header.Set("traceparent", "00-"+strings.Repeat("a", 32)+"-"+strings.Repeat("b", 16)+"-01")
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w
+}
+
+func TestForwarding(t *testing.T) {
+	f := setup(t, nil).up()
+	w := f.do("POST", "/api/echo/1/a/b?x=y", "default", "hello")
+	var seen struct {
+		Path, Method, Body, Traceparent string
+		Env, Args                       []string
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &seen); err != nil || w.Code != http.StatusTeapot || w.Header().Get("X-Test") != "yes" {
+		t.Fatalf("got %d %s, %v", w.Code, w.Body, err)
+	}
+	if seen.Path != "/api/echo/1/a/b?x=y" || seen.Method != "POST" || seen.Body != "hello" || seen.Traceparent != "" || !slices.Equal(seen.Args, []string{"--name", "me"}) {
+		t.Errorf("the handler saw %+v", seen)
+	}
+	env := strings.Join(seen.Env, "\n")
+	for _, want := range []string{"FROM_IMAGE=yes", "WHO=me", "FUNCTIONS_CUSTOMHANDLER_PORT="} {
+		if !strings.Contains(env, want) {
+			t.Errorf("no %s in %s", want, env)
+		}
+	}
+	for _, hidden := range []string{"SIMULATORS_OWN", "DOCKER_REGISTRY_SERVER_PASSWORD"} {
+		if strings.Contains(env, hidden) {
+			t.Errorf("%s reached the handler", hidden)
+		}
+	}
+	// A chunked body has no Content-Length and is not forwarded.
+	r := httptest.NewRequest("POST", "/api/echo/1", io.MultiReader(strings.NewReader("hello")))
+	r.Header.Set("x-functions-key", "default")
+	r.ContentLength = -1
+	chunked := httptest.NewRecorder()
+	f.ServeHTTP(chunked, r)
+	if !strings.Contains(chunked.Body.String(), `"body":""`) {
+		t.Errorf("chunked: got %s", chunked.Body)
+	}
+}
+
+func TestTelemetry(t *testing.T) {
+	f := setup(t, nil).up()
+	f.do("POST", "/api/echo/1", "default", "x")
+	for text, severity := range map[string]int{"stdout line": 1, "stderr line": 3, "a Warning on stderr": 2} {
+		row := f.sink.wait(message(text))
+		if row["SeverityLevel"] != severity || row["OperationId"] != "" || row["AppRoleName"] != "app" || row["Properties"].(map[string]any)["Category"] != "Host.Function.Console" {
+			t.Errorf("%s: got %v", text, row)
+		}
+	}
+	row := f.sink.wait(func(row map[string]any) bool { return row["Table"] == "AppRequests" })
+	if row["OperationId"] != strings.Repeat("a", 32) || row["Name"] != "echo" || row["ResultCode"] != "418" || row["Success"] != false {
+		t.Errorf("got %v", row)
+	}
+}
+
+func TestRoutesAndKeys(t *testing.T) {
+	f := setup(t, nil).up()
+	for _, row := range []struct {
+		method, target, key string
+		status              int
+	}{
+		{"GET", "/", "", 200}, {"GET", "/api/open", "", 418}, {"POST", "/api/open", "", 405}, {"GET", "/api/none", "", 404}, {"GET", "/open", "", 404},
+		{"GET", "/api/echo/1", "", 401}, {"GET", "/api/echo/1", "wrong", 401}, {"GET", "/api/echo/1", "default", 418}, {"GET", "/api/echo/1", "master", 418},
+		{"GET", "/api/echo/1?code=default", "", 418}, {"GET", "/api/echo", "default", 404}, {"GET", "/API/ECHO/1", "default", 418},
+		{"GET", "/api/admin", "default", 401}, {"GET", "/api/admin", "master", 418},
+		{"GET", "/admin/host/status", "default", 401}, {"GET", "/admin/host/status", "master", 200},
+	} {
+		if w := f.do(row.method, row.target, row.key, ""); w.Code != row.status {
+			t.Errorf("%s %s with %q: got %d, want %d", row.method, row.target, row.key, w.Code, row.status)
+		}
+	}
+}
+
+func TestHostsThatDoNotComeUp(t *testing.T) {
+	for name, change := range map[string]func(map[string]string, *Config){
+		"no such image": func(_ map[string]string, cfg *Config) {
+			cfg.Pull = func(context.Context, string) (v1.Image, error) { return nil, errors.New("no such image") }
+		},
+		"no host.json":       func(files map[string]string, _ *Config) { files["host.json"] = "" },
+		"host.json is empty": func(files map[string]string, _ *Config) { files["host.json"] = "{}" },
+		"host.json is no":    func(files map[string]string, _ *Config) { files["host.json"] = "{" },
+		"no handler": func(files map[string]string, _ *Config) {
+			files["host.json"] = strings.Replace(hostJSON, `"handler"`, `"none"`, 1)
+		},
+		"bad time-out": func(_ map[string]string, cfg *Config) {
+			cfg.Settings["AzureFunctionsJobHost__functionTimeout"] = "soon"
+		},
+		"another runtime": func(_ map[string]string, cfg *Config) { cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] = "node" },
+		"bad function":    func(files map[string]string, _ *Config) { files["open/function.json"] = "{" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, change)
+			f.sink.wait(func(row map[string]any) bool {
+				p, _ := row["Properties"].(map[string]any)
+				return p["Category"] == "Host.Startup"
+			})
+			if w := f.do("GET", "/", "", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "Function host is not running.") || f.Ready() {
+				t.Errorf("got %d %s, ready %v", w.Code, w.Body, f.Ready())
+			}
+		})
+	}
+}
+
+func TestSharedStorageHidesTheImage(t *testing.T) {
+	f := setup(t, func(_ map[string]string, cfg *Config) { delete(cfg.Settings, "WEBSITES_ENABLE_APP_SERVICE_STORAGE") }).up()
+	if w := f.do("GET", "/api/open", "", ""); w.Code != 404 {
+		t.Errorf("got %d, want 404", w.Code)
+	}
+}
+
+func TestColdStart(t *testing.T) {
+	f := setup(t, func(_ map[string]string, cfg *Config) { cfg.ColdStart = time.Hour })
+	if w := f.do("GET", "/", "", ""); w.Code != 503 {
+		t.Errorf("got %d, want 503", w.Code)
+	}
+}
+
+func TestCutWhileTheFunctionGoesOn(t *testing.T) {
+	f := setup(t, func(_ map[string]string, cfg *Config) { cfg.ResponseCut = 50 * time.Millisecond }).up()
+	done := filepath.Join(t.TempDir(), "done")
+	if w := f.do("POST", "/api/hang", "", done); w.Code != 502 {
+		t.Errorf("got %d, want 502", w.Code)
+	}
+	if err := os.WriteFile(done, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	row := f.sink.wait(func(row map[string]any) bool { return row["Table"] == "AppRequests" })
+	if row["Success"] != true || row["ResultCode"] != "200" {
+		t.Errorf("got %v, want its good end", row)
+	}
+}
+
+func TestFunctionTimeoutRestartsTheHandler(t *testing.T) {
+	f := setup(t, func(_ map[string]string, cfg *Config) {
+		cfg.Settings["AzureFunctionsJobHost__functionTimeout"] = "00:00:01"
+	}).up()
+	if w := f.do("POST", "/api/hang", "", "/nowhere/never"); w.Code != 500 {
+		t.Errorf("got %d, want 500", w.Code)
+	}
+	if w := f.up().do("GET", "/api/open", "", ""); w.Code != 418 {
+		t.Errorf("after the restart: got %d", w.Code)
+	}
+}
+
+func TestRestartRules(t *testing.T) {
+	crash := func(code, starts string) func(map[string]string, *Config) {
+		return func(_ map[string]string, cfg *Config) {
+			cfg.Settings["CRASH"], cfg.Settings["STARTS"], cfg.Settings["MARKS"] = code, starts, filepath.Join(cfg.Dir, "marks")
+		}
+	}
+	marks := func(f *fixture) int {
+		content, err := os.ReadFile(filepath.Join(f.cfg.Dir, "marks"))
+		if err != nil {
+			t.Error(err)
+		}
+		return len(content)
+	}
+	t.Run("two failures are forgiven", func(t *testing.T) {
+		f := setup(t, crash("1", "2")).up()
+		if marks(f) != 3 {
+			t.Errorf("started %d times, want 3", marks(f))
+		}
+	})
+	t.Run("the third ends the host", func(t *testing.T) {
+		f := setup(t, crash("1", "99"))
+		f.sink.wait(message("exceeded http worker restart retry count"))
+		if marks(f) != 3 || f.Ready() {
+			t.Errorf("started %d times, want 3", marks(f))
+		}
+	})
+	t.Run("200 is not counted", func(t *testing.T) {
+		f := setup(t, crash("200", "5")).up()
+		if marks(f) != 6 {
+			t.Errorf("started %d times, want 6", marks(f))
+		}
+	})
+	t.Run("0 is not restarted", func(t *testing.T) {
+		f := setup(t, nil).up()
+		if w := f.do("GET", "/api/exit/0", "", ""); w.Code != 500 {
+			t.Errorf("got %d, want 500", w.Code)
+		}
+		if w := f.do("GET", "/api/open", "", ""); w.Code != 500 || !f.Ready() {
+			t.Errorf("later: got %d, ready %v; want 500 from a host that is up", w.Code, f.Ready())
+		}
+	})
+}
+
+func TestWithoutForwarding(t *testing.T) {
+	f := setup(t, func(files map[string]string, _ *Config) {
+		files["host.json"] = strings.Replace(hostJSON, `"enableForwardingHttpRequest": true`, `"enableForwardingHttpRequest": false`, 1)
+		files["wrapped/function.json"] = functionJSON("anonymous", `"post"`, "wrapped")
+	}).up()
+	w := f.do("POST", "/api/wrapped", "", "content")
+	if w.Code != 202 || w.Header().Get("X-Test") != "yes" || w.Body.String() != "content" {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	f.sink.wait(message("logged"))
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	f := setup(t, nil).up()
+	pid := f.current.Load().process.cmd.Process.Pid
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the handler is left: %v", err)
+	}
+	if w := f.do("GET", "/", "", ""); w.Code != 503 {
+		t.Errorf("got %d after Close", w.Code)
+	}
+}
+
+func TestUnpackStaysInside(t *testing.T) {
+	for name, entries := range map[string][]tar.Header{
+		"a link out":            {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/tmp"}, {Name: "out/evil", Typeflag: tar.TypeReg}},
+		"a relative link out":   {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../.."}, {Name: "out/evil", Typeflag: tar.TypeReg}},
+		"a hard link to a link": {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, {Name: "evil", Typeflag: tar.TypeLink, Linkname: "out/passwd"}},
+	} {
+		var buf bytes.Buffer
+		w := tar.NewWriter(&buf)
+		for _, e := range entries {
+			if err := w.WriteHeader(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := unpack(&buf, filepath.Join(t.TempDir(), "root")); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	// A path that climbs is one below the root.
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "../../evil", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "root")
+	if err := unpack(&buf, root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "evil")); err != nil {
+		t.Error(err)
+	}
+}
