@@ -83,10 +83,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 			env[name] = value
 		}
 	}
-	inv, err := invoker.New(invoker.Config{
-		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
-		SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
-	})
+	inv, err := cfg.newInvoker()
 	if err != nil {
 		return d, err
 	}
@@ -112,6 +109,13 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.server = server.New(server.Config{Backend: d.engine, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Socket)
 	return d, err
+}
+
+func (cfg daemonConfig) newInvoker() (*invoker.Invoker, error) {
+	return invoker.New(invoker.Config{
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
+		SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
+	})
 }
 
 // findApp lets the workspaces look at Azure through the client that the invoker has.

@@ -106,7 +106,11 @@ func playDemo(ctx context.Context, cfg demoConfig, environ []string, report *rep
 	var d *daemon
 	err = report.step(ctx, "daemon", func(s *step) error {
 		s.Detail = "answers on " + socket
-		d, err = simulatedDaemon(ctx, sim, tools, dir, socket, environ, log)
+		daemonCfg, err := simulatedConfig(ctx, sim, tools, dir, socket, environ, log)
+		if err != nil {
+			return err
+		}
+		d, err = newDaemon(ctx, daemonCfg)
 		return err
 	})
 	if err != nil {
@@ -156,8 +160,8 @@ func demoDir(dir string) (string, func() error, error) {
 	return dir, func() error { return nil }, err
 }
 
-// simulatedDaemon is a daemon whose cloud is the simulator: endpoints, credential and transport are all that differs.
-func simulatedDaemon(ctx context.Context, sim *azuresim.Sim, tools toolchain.Tools, dir, socket string, environ []string, log zerolog.Logger) (*daemon, error) {
+// simulatedConfig is the configuration of a daemon whose cloud is the simulator: endpoints, credential and transport are all that differs.
+func simulatedConfig(ctx context.Context, sim *azuresim.Sim, tools toolchain.Tools, dir, socket string, environ []string, log zerolog.Logger) (daemonConfig, error) {
 	transport := sim.Transport()
 	simulated := cloud.Configuration{
 		ActiveDirectoryAuthorityHost: sim.URL(),
@@ -178,9 +182,9 @@ func simulatedDaemon(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 	}
 	cred, err := chain.choose(ctx, methodEnvironment)
 	if err != nil {
-		return nil, err
+		return daemonConfig{}, err
 	}
-	return newDaemon(ctx, daemonConfig{
+	return daemonConfig{
 		Socket: socket, StateDir: filepath.Join(dir, "daemon"), SubscriptionID: azuresim.DefaultSubscriptionID,
 		Settings: engine.Settings{
 			ResourceGroup: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, StorageAccount: azuresim.DefaultStorageAccount,
@@ -195,5 +199,5 @@ func simulatedDaemon(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 			// The simulator answers at once; the provider would wait 10 s before it looks.
 			"GO_AZURE_SDK_SKIP_POLLING_DELAY": "true",
 		},
-	})
+	}, nil
 }

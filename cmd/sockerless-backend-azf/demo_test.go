@@ -108,6 +108,7 @@ type playground struct {
 	sim   *azuresim.Sim
 	image string
 	dir   string
+	cfg   daemonConfig
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
 	start func()
@@ -142,7 +143,12 @@ func newPlayground(t *testing.T) *playground {
 	p.client = newClient(socket)
 	p.start = func() {
 		t.Helper()
-		d, err := simulatedDaemon(t.Context(), p.sim, tools, p.dir, socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+		cfg, err := simulatedConfig(t.Context(), p.sim, tools, p.dir, socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.cfg = cfg
+		d, err := newDaemon(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,6 +245,21 @@ func TestContainersTheWholeWay(t *testing.T) {
 	id := p.create(t, "first", api.Config{
 		Cmd: []string{"hello", "-exit", "3", nasty}, Env: []string{"GREETING=" + nasty, "LONG=" + long},
 		Labels: map[string]string{"plain": "v", "nasty": nasty, "long": long},
+	})
+
+	t.Run("it is found in Azure", func(t *testing.T) {
+		inv, err := p.cfg.newInvoker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		find := findApp(inv)
+		app, found, err := find(t.Context(), azuresim.DefaultResourceGroup, "skls-"+id[:20])
+		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" || !strings.HasSuffix(app.ID, "/sites/skls-"+id[:20]) {
+			t.Errorf("got %+v, %v, %v", app, found, err)
+		}
+		if _, found, err := find(t.Context(), azuresim.DefaultResourceGroup, "skls-none"); err != nil || found {
+			t.Errorf("another name: got %v, %v", found, err)
+		}
 	})
 
 	t.Run("strings arrive unchanged", func(t *testing.T) {
@@ -371,7 +392,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 
 func TestSecondDaemonIsRefused(t *testing.T) {
 	p := newPlayground(t)
-	_, err := simulatedDaemon(t.Context(), p.sim, toolchain.Tools{Terraform: "/bin/true"}, p.dir, filepath.Join(p.dir, "other"), os.Environ(), zerolog.Nop())
+	_, err := newDaemon(t.Context(), p.cfg)
 	if err == nil || !strings.Contains(err.Error(), "in use by another daemon") {
 		t.Errorf("got %v, want a refusal", err)
 	}

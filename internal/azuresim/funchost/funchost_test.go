@@ -161,7 +161,7 @@ func TestForwarding(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &seen); err != nil || w.Code != http.StatusTeapot || w.Header().Get("X-Test") != "yes" {
 		t.Fatalf("got %d %s, %v", w.Code, w.Body, err)
 	}
-	if seen.Path != "/api/echo/1/a/b?x=y" || seen.Method != "POST" || seen.Body != "hello" || seen.Traceparent != "" || !slices.Equal(seen.Args, []string{"--name", "me"}) {
+	if seen.Path != "/api/echo/1/a/b?x=y" || seen.Method != http.MethodPost || seen.Body != "hello" || seen.Traceparent != "" || !slices.Equal(seen.Args, []string{"--name", "me"}) {
 		t.Errorf("the handler saw %+v", seen)
 	}
 	env := strings.Join(seen.Env, "\n")
@@ -176,7 +176,7 @@ func TestForwarding(t *testing.T) {
 		}
 	}
 	// A chunked body has no Content-Length and is not forwarded.
-	r := httptest.NewRequest("POST", "/api/echo/1", io.MultiReader(strings.NewReader("hello")))
+	r := httptest.NewRequest(http.MethodPost, "/api/echo/1", io.MultiReader(strings.NewReader("hello")))
 	r.Header.Set("x-functions-key", "default")
 	r.ContentLength = -1
 	chunked := httptest.NewRecorder()
