@@ -1,15 +1,10 @@
 package server
 
 import (
-	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -37,10 +32,11 @@ func (s *Server) containerList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if f := c.QueryParam("filters"); f != "" && f != "{}" {
-		return api.Errorf(api.NotImplemented, "This backend (azf) does not support list filters.")
+	filters, err := filters(c)
+	if err != nil {
+		return err
 	}
-	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), api.ListOptions{All: boolean(c, "all"), Limit: limit})
+	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), api.ListOptions{All: boolean(c, "all"), Limit: limit, Filters: filters})
 	if err != nil {
 		return err
 	}
@@ -88,7 +84,7 @@ func (s *Server) containerRemove(c echo.Context) error {
 }
 
 func (s *Server) containerLogs(c echo.Context) error {
-	opts := api.LogOptions{Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"), Timestamps: boolean(c, "timestamps"), Tail: -1}
+	opts := api.LogOptions{Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"), Timestamps: boolean(c, "timestamps"), Follow: boolean(c, "follow"), Tail: -1}
 	var err error
 	if tail := c.QueryParam("tail"); tail != "" && tail != "all" {
 		if opts.Tail, err = number(c, "tail", -1); err != nil {
@@ -101,115 +97,37 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if opts.Until, err = moment(c, "until"); err != nil {
 		return err
 	}
-	lines, tty, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), c.Param("id"), opts)
+	// The container's terminal decides the form of the stream, and never changes.
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	stream, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), c.Param("id"), opts)
 	if err != nil {
 		return err
 	}
 	contentType := "application/vnd.docker.multiplexed-stream"
-	if tty {
+	if info.Config != nil && info.Config.Tty {
 		contentType = "application/vnd.docker.raw-stream"
 	}
-	c.Response().Header().Set(echo.HeaderContentType, contentType)
-	c.Response().WriteHeader(http.StatusOK)
-	w := bufio.NewWriter(c.Response())
-	for _, line := range lines {
-		if err := writeLine(w, line, opts.Timestamps, tty); err != nil {
-			return err
-		}
-	}
-	return w.Flush()
+	return sendStream(c, contentType, stream)
 }
 
-// Stream numbers in Docker's frames.
-const (
-	frameStdout = 1
-	frameStderr = 2
-)
-
-// timestamp is Docker's form: RFC 3339 with all nine digits, so that lines sort and align.
-const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
-
-// writeLine writes a line as one frame: stream, three zero bytes, length as 32 bits big-endian, content. With a terminal there are no frames.
-func writeLine(w io.Writer, line api.LogLine, timestamps, tty bool) error {
-	text := line.Text + "\n"
-	if timestamps {
-		text = line.Time.UTC().Format(timestamp) + " " + text
-	}
-	if !tty {
-		header := [8]byte{0: frameStdout}
-		if line.Stream == api.Stderr {
-			header[0] = frameStderr
-		}
-		binary.BigEndian.PutUint32(header[4:], uint32(len(text)))
-		if _, err := w.Write(header[:]); err != nil {
-			return err
-		}
-	}
-	_, err := io.WriteString(w, text)
+// sendStream copies a stream to the client as it comes, and closes it.
+func sendStream(c echo.Context, contentType string, stream io.ReadCloser) (err error) {
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	c.Response().Header().Set(echo.HeaderContentType, contentType)
+	c.Response().WriteHeader(http.StatusOK)
+	c.Response().Flush()
+	_, err = io.Copy(flushing{c.Response()}, stream)
 	return err
 }
 
-// decode reads one JSON value. Unknown fields are ignored, as Docker does.
-func decode(body io.Reader, into any) error {
-	dec := json.NewDecoder(body)
-	err := dec.Decode(into)
-	if err == nil {
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return api.Errorf(api.InvalidParameter, "unexpected content after the JSON body, at byte %d", dec.InputOffset())
-		}
-		return nil
-	}
-	if _, ok := errors.AsType[*echo.HTTPError](err); ok {
-		return err // the body limit
-	}
-	if errors.Is(err, io.EOF) {
-		return api.Errorf(api.InvalidParameter, "invalid JSON: got EOF while reading request body")
-	}
-	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return api.Errorf(api.InvalidParameter, "invalid JSON: field %s takes no %s, at byte %d", wrongType.Field, wrongType.Value, wrongType.Offset)
-	}
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, syntax.Offset)
-	}
-	return api.Errorf(api.InvalidParameter, "invalid JSON: %w", err)
-}
+// flushing sends each write on at once: streams may pause between lines.
+type flushing struct{ *echo.Response }
 
-// boolean reads a query parameter as Docker does: everything but these words is true.
-func boolean(c echo.Context, name string) bool {
-	switch strings.ToLower(strings.TrimSpace(c.QueryParam(name))) {
-	case "", "0", "no", "false", "none":
-		return false
-	default:
-		return true
-	}
-}
-
-func number(c echo.Context, name string, missing int) (int, error) {
-	value := c.QueryParam(name)
-	if value == "" {
-		return missing, nil
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		return 0, api.Errorf(api.InvalidParameter, "query parameter %s: %q is not a whole number", name, value)
-	}
-	return n, nil
-}
-
-// moment reads a time as Docker does: seconds since 1970 with up to nine decimals, or RFC 3339. Zero means none.
-func moment(c echo.Context, name string) (time.Time, error) {
-	value := c.QueryParam(name)
-	if value == "" || value == "0" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339Nano, value); err == nil {
-		return t, nil
-	}
-	whole, fraction, _ := strings.Cut(value, ".")
-	seconds, err := strconv.ParseUint(whole, 10, 32)
-	nanos, fractionErr := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
-	if err != nil || fractionErr != nil || len(fraction) > 9 {
-		return time.Time{}, api.Errorf(api.InvalidParameter, "query parameter %s: %q is no time: give seconds since 1970 or RFC 3339", name, value)
-	}
-	return time.Unix(int64(seconds), int64(nanos)).UTC(), nil
+func (f flushing) Write(p []byte) (int, error) {
+	n, err := f.Response.Write(p)
+	f.Flush()
+	return n, err
 }

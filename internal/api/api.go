@@ -8,11 +8,17 @@
 package api
 
 import (
-	"context"
 	"time"
 
+	"github.com/moby/moby/api/types/common"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
 )
 
 // Docker Engine API types, as moby defines them.
@@ -43,6 +49,77 @@ type (
 	WaitError = container.WaitExitError
 	// WaitCondition says what a wait waits for.
 	WaitCondition = container.WaitCondition
+	// TopResponse is a container's processes.
+	TopResponse = container.TopResponse
+	// ContainerDiskUsage is what containers take, in the answer to system/df.
+	ContainerDiskUsage = container.DiskUsage
+
+	// ExecCreateRequest, ExecCreateResponse, ExecStartRequest and ExecInspectResponse are of commands in a container.
+	ExecCreateRequest   = container.ExecCreateRequest
+	ExecCreateResponse  = common.IDResponse
+	ExecStartRequest    = container.ExecStartRequest
+	ExecInspectResponse = container.ExecInspectResponse
+
+	// ImageSummary is an entry of a list of images.
+	ImageSummary = image.Summary
+	// ImageDeleted is one thing that removing an image did.
+	ImageDeleted = image.DeleteResponse
+	// ImageHistoryItem is one layer of an image's history.
+	ImageHistoryItem = image.HistoryResponseItem
+	// ImageDiskUsage is what images take, in the answer to system/df.
+	ImageDiskUsage = image.DiskUsage
+	// ProgressMessage is a line of a pull's stream.
+	ProgressMessage = jsonstream.Message
+	// ProgressError is the error within a ProgressMessage.
+	ProgressError = jsonstream.Error
+
+	// AuthConfig is a registry's credentials.
+	AuthConfig = registry.AuthConfig
+	// AuthResponse is the answer to a login.
+	AuthResponse = registry.AuthResponse
+
+	// Network, NetworkCreateRequest, NetworkCreateResponse, NetworkConnectRequest and NetworkDisconnectRequest are of networks.
+	Network                  = network.Inspect
+	NetworkSummary           = network.Summary
+	NetworkCreateRequest     = network.CreateRequest
+	NetworkCreateResponse    = network.CreateResponse
+	NetworkConnectRequest    = network.ConnectRequest
+	NetworkDisconnectRequest = network.DisconnectRequest
+
+	// Volume, VolumeCreateRequest and VolumeListResponse are of volumes.
+	Volume              = volume.Volume
+	VolumeCreateRequest = volume.CreateRequest
+	VolumeListResponse  = volume.ListResponse
+
+	// Event is a line of the stream of events.
+	Event = events.Message
+	// EventType is the kind of thing that an event is about, EventAction what happened to it.
+	EventType   = events.Type
+	EventAction = events.Action
+
+	// Info describes the daemon and its host.
+	Info = system.Info
+	// DiskUsage is the answer to system/df.
+	DiskUsage = system.DiskUsage
+)
+
+// Kinds of things that events are about.
+const (
+	ContainerEvent = events.ContainerEventType
+	ImageEvent     = events.ImageEventType
+)
+
+// What happens to containers and images.
+const (
+	EventCreate  = events.ActionCreate
+	EventStart   = events.ActionStart
+	EventDie     = events.ActionDie
+	EventRename  = events.ActionRename
+	EventDestroy = events.ActionDestroy
+	EventPull    = events.ActionPull
+	EventTag     = events.ActionTag
+	EventUntag   = events.ActionUnTag
+	EventDelete  = events.ActionDelete
 )
 
 // Conditions of a wait.
@@ -89,10 +166,55 @@ type Capabilities struct {
 	MaxTimeoutSeconds int    `json:"max_timeout_seconds"`
 }
 
+// Version is the answer to version.
+type Version = system.VersionResponse
+
+// ImageInspectResponse is Docker's inspect answer with what this backend knows of the image beside it.
+type ImageInspectResponse struct {
+	image.InspectResponse
+	AZF ImageDetails
+}
+
+// ImageDetails tells how much is known of an image. Azure pulls the image itself, so one that the daemon could not resolve may run all the same.
+type ImageDetails struct {
+	// Resolved tells that the registry was asked and answered; else ID is made from the reference, and size and configuration are empty.
+	Resolved bool
+	// Error says why it is not resolved, empty when it was never tried.
+	Error string `json:",omitempty"`
+}
+
+// Filters are the values of each filter's name.
+type Filters map[string][]string
+
+// PruneReport names what a prune has deleted. Nothing is reclaimed: images and containers take no space here.
+type PruneReport struct {
+	ContainersDeleted []string
+	SpaceReclaimed    uint64
+}
+
+// ImagePruneReport names what an image prune has deleted.
+type ImagePruneReport struct {
+	ImagesDeleted  []ImageDeleted
+	SpaceReclaimed uint64
+}
+
+// EventsOptions selects events. Zero times are no bounds; with Until, the stream ends there, else it goes on until it is closed.
+type EventsOptions struct {
+	Since, Until time.Time
+	Filters      Filters
+}
+
+// AttachOptions selects the streams of an attach.
+type AttachOptions struct {
+	Stdin, Stdout, Stderr, Stream, Logs bool
+}
+
 // LogOptions selects lines of a container's last run.
 type LogOptions struct {
 	Stdout, Stderr bool
 	Timestamps     bool
+	// Follow is taken and has no effect: the stream ends after the lines that are there.
+	Follow bool
 	// Tail is how many lines from the end; negative means all.
 	Tail int
 	// Since and Until bound the lines' times, inclusive; zero means unbounded.
@@ -110,30 +232,4 @@ type LogLine struct {
 	Time   time.Time
 	Stream string
 	Text   string
-}
-
-// ListOptions selects containers. By default only running ones are listed.
-type ListOptions struct {
-	All bool
-	// Limit keeps the newest; 0 means no limit. A limit implies All, as Docker does.
-	Limit int
-}
-
-// Backend is what the server asks of the engine. Containers are named by their id, an unambiguous prefix of it, or their name.
-// Methods return *Error for everything a client can do something about. They block until their effect is complete unless
-// they say otherwise; when ctx ends first they return its error and the effect still completes.
-type Backend interface {
-	Capabilities() Capabilities
-	// ContainerCreate makes the container's function app and returns when it exists.
-	ContainerCreate(ctx context.Context, name string, req CreateRequest) (CreateResponse, error)
-	ContainerInspect(ctx context.Context, ref string) (InspectResponse, error)
-	ContainerList(ctx context.Context, opts ListOptions) ([]Summary, error)
-	// ContainerStart returns when the run is recorded, before its function has been called. A running container is a NotModified error.
-	ContainerStart(ctx context.Context, ref string) error
-	// ContainerWait finds the container at once and then calls accepted, before it blocks for the condition.
-	ContainerWait(ctx context.Context, ref string, cond WaitCondition, accepted func()) (WaitResponse, error)
-	// ContainerLogs returns the lines in order. It does not follow. tty tells that the container's streams are one.
-	ContainerLogs(ctx context.Context, ref string, opts LogOptions) (lines []LogLine, tty bool, err error)
-	// ContainerRemove destroys the function app and forgets the container. A running one needs force.
-	ContainerRemove(ctx context.Context, ref string, force bool) error
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind classifies an error by what a client can do about it.
@@ -17,6 +18,7 @@ const (
 	NotModified
 	NotImplemented
 	Unavailable
+	Forbidden
 )
 
 // Error is an error for the user: a kind, a sentence that says what to do, and a cause for the log.
@@ -24,6 +26,8 @@ type Error struct {
 	Kind    Kind
 	Message string
 	Err     error
+	// RetryAfter is when an Unavailable request is worth sending again; 0 means that nobody knows.
+	RetryAfter time.Duration
 }
 
 // Error is the sentence alone; the cause is for the log.
@@ -44,4 +48,14 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return Internal
+}
+
+// NotSupported is the error for what Azure Functions cannot do: "This backend (azf) does not support <capability>."
+func NotSupported(capability string) *Error {
+	return Errorf(NotImplemented, "This backend (azf) does not support %s.", capability)
+}
+
+// NeedsExec is the error for exec and attach, which names the backends that have them.
+func NeedsExec(capability string) *Error {
+	return Errorf(NotImplemented, "This backend (azf) does not support %s. CI runners require exec-capable backends (ecs, cloudrun, aca, docker).", capability)
 }

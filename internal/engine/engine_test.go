@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -174,6 +176,20 @@ func (f *fixture) wait(t *testing.T, ref string, cond api.WaitCondition) api.Wai
 	return res
 }
 
+// read is what ContainerLogs streams.
+func (f *fixture) read(t *testing.T, ref string, opts api.LogOptions) string {
+	t.Helper()
+	stream, err := f.ContainerLogs(t.Context(), ref, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(stream)
+	if err = errors.Join(err, stream.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
 func TestLifeOfAContainer(t *testing.T) {
 	f := setup(t)
 	f.invoker.run = func(_ context.Context, r invoker.Request) (invoker.Result, error) {
@@ -194,9 +210,8 @@ func TestLifeOfAContainer(t *testing.T) {
 	if res := f.wait(t, "web", ""); res.StatusCode != 7 || res.Error != nil {
 		t.Errorf("got %+v, want exit code 7", res)
 	}
-	lines, tty, err := f.ContainerLogs(t.Context(), "web", api.LogOptions{Stdout: true, Stderr: true, Tail: -1})
-	if err != nil || tty || len(lines) != 2 || lines[0].Text != "a" || lines[1].Stream != api.Stderr {
-		t.Errorf("got %+v, %v, %v", lines, tty, err)
+	if got := f.read(t, "web", api.LogOptions{Stdout: true, Stderr: true, Tail: -1}); got != "\x01\x00\x00\x00\x00\x00\x00\x02a\n\x02\x00\x00\x00\x00\x00\x00\x02b\n" {
+		t.Errorf("got %q", got)
 	}
 	if got := f.invoker.requests[0]; !strings.HasPrefix(got.Traceparent, "00-") || len(got.Traceparent) != 55 || got.RunID == "" || got.Timeout != time.Minute {
 		t.Errorf("got %+v", got)
@@ -507,13 +522,17 @@ func TestLogsSources(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wait(t, "web", "")
-			lines, _, err := f.ContainerLogs(t.Context(), "web", row.opts)
-			if row.wantErr != 0 {
+			if _, err := f.ContainerLogs(t.Context(), "web", row.opts); row.wantErr != 0 {
 				if err == nil || api.KindOf(err) != row.wantErr {
 					t.Errorf("got %v, want kind %d", err, row.wantErr)
 				}
 				return
 			}
+			c, err := f.db.Container(t.Context(), "web")
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines, err := f.lines(t.Context(), c, row.opts)
 			var got []string
 			for _, l := range lines {
 				got = append(got, l.Text)
@@ -531,8 +550,8 @@ func TestLogsSources(t *testing.T) {
 func TestLogsBeforeTheFirstRun(t *testing.T) {
 	f := setup(t)
 	f.create(t, "web")
-	if lines, _, err := f.ContainerLogs(t.Context(), "web", api.LogOptions{Stdout: true, Tail: -1}); err != nil || len(lines) != 0 {
-		t.Errorf("got %v, %v; want no lines", lines, err)
+	if got := f.read(t, "web", api.LogOptions{Stdout: true, Tail: -1}); got != "" {
+		t.Errorf("got %q, want no lines", got)
 	}
 }
 
@@ -569,6 +588,24 @@ func TestList(t *testing.T) {
 		}
 		if strings.Join(got, " ") != row.want {
 			t.Errorf("%+v: got %v, want %s", row.opts, got, row.want)
+		}
+	}
+}
+
+func TestLogFrames(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC)
+	for _, row := range []struct {
+		line            api.LogLine
+		timestamps, tty bool
+		want            string
+	}{
+		{api.LogLine{Stream: api.Stdout, Text: "out"}, false, false, "\x01\x00\x00\x00\x00\x00\x00\x04out\n"},
+		{api.LogLine{Stream: api.Stderr}, false, false, "\x02\x00\x00\x00\x00\x00\x00\x01\n"},
+		{api.LogLine{Time: at, Stream: api.Stderr, Text: "err"}, true, true, "2026-11-23T12:00:00.000001000Z err\n"},
+	} {
+		var out bytes.Buffer
+		if writeLine(&out, row.line, row.timestamps, row.tty); out.String() != row.want {
+			t.Errorf("got %q, want %q", &out, row.want)
 		}
 	}
 }

@@ -134,21 +134,17 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	}
 	switch {
 	case len(c.HostConfig.Binds) > 0 || len(c.HostConfig.Mounts) > 0 || len(c.Config.Volumes) > 0:
-		return nil, notSupported("volumes")
+		return nil, api.NotSupported("volumes")
 	case c.Config.Healthcheck != nil && len(c.Config.Healthcheck.Test) > 0 && c.Config.Healthcheck.Test[0] != "NONE":
-		return nil, notSupported("health checks")
+		return nil, api.NotSupported("health checks")
 	case c.HostConfig.Privileged:
-		return nil, notSupported("privileged containers")
+		return nil, api.NotSupported("privileged containers")
 	}
 	if len(c.HostConfig.PortBindings) > 0 || c.HostConfig.PublishAllPorts {
 		warnings = append(warnings, "ports are not published: a function app answers on its own host name only")
 	}
 	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationMade{})
 	return append(warnings, more...), err
-}
-
-func notSupported(capability string) error {
-	return api.Errorf(api.NotImplemented, "This backend (azf) does not support %s.", capability)
 }
 
 // functionAppSpec is the workspace's spec of a container, and what in it Azure cannot honour.

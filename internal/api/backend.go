@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"io"
+)
+
+// ListOptions selects containers. By default only running ones are listed.
+type ListOptions struct {
+	All bool
+	// Limit keeps the newest; 0 means no limit. A limit implies All, as Docker does.
+	Limit   int
+	Filters Filters
+}
+
+// ImageListOptions selects images. All shows the untagged ones too.
+type ImageListOptions struct {
+	All     bool
+	Filters Filters
+}
+
+// Backend is what the server asks of the engine: the interface of the public Sockerless specification, with a context first.
+// Containers are named by their id, an unambiguous prefix of it, or their name; images by reference, id, or a prefix of it.
+// Methods return *Error for everything a client can do something about; what Azure Functions cannot do is a NotImplemented error.
+// They block until their effect is complete unless they say otherwise; when ctx ends first they return its error and the
+// effect still completes. The caller closes the streams.
+type Backend interface {
+	Capabilities() Capabilities
+	// Ready is nil when requests can be served.
+	Ready(ctx context.Context) error
+	Version(ctx context.Context) Version
+	Info(ctx context.Context) (Info, error)
+	// SystemEvents streams Events as JSON lines, the past ones that opts selects first.
+	SystemEvents(ctx context.Context, opts EventsOptions) (io.ReadCloser, error)
+	SystemDf(ctx context.Context) (DiskUsage, error)
+	// AuthLogin checks credentials against their registry, and keeps nothing.
+	AuthLogin(ctx context.Context, auth AuthConfig) (AuthResponse, error)
+
+	// ContainerCreate makes the container's function app and returns when it exists.
+	ContainerCreate(ctx context.Context, name string, req CreateRequest) (CreateResponse, error)
+	ContainerInspect(ctx context.Context, ref string) (InspectResponse, error)
+	ContainerList(ctx context.Context, opts ListOptions) ([]Summary, error)
+	// ContainerStart returns when the run is recorded, before its function has been called. A running container is a NotModified error.
+	ContainerStart(ctx context.Context, ref string) error
+	// ContainerStop and ContainerKill succeed for a running container and leave its run alone, which only its own end or a forced
+	// removal ends. For one that is not running, stop is a NotModified and kill a Conflict error.
+	ContainerStop(ctx context.Context, ref string, timeout *int) error
+	ContainerKill(ctx context.Context, ref, signal string) error
+	// ContainerRestart waits for the running run to end and then starts the next one, as ContainerStart does. When ctx ends first, nothing is started.
+	ContainerRestart(ctx context.Context, ref string, timeout *int) error
+	// ContainerRemove destroys the function app and forgets the container. A running one needs force.
+	ContainerRemove(ctx context.Context, ref string, force bool) error
+	ContainerRename(ctx context.Context, ref, name string) error
+	// ContainerWait finds the container at once and then calls accepted, before it blocks for the condition.
+	ContainerWait(ctx context.Context, ref string, cond WaitCondition, accepted func()) (WaitResponse, error)
+	// ContainerLogs streams the lines that are there, in Docker's frames, or raw when the container has a terminal.
+	ContainerLogs(ctx context.Context, ref string, opts LogOptions) (io.ReadCloser, error)
+	// ContainerPrune removes all containers that do not run.
+	ContainerPrune(ctx context.Context, filters Filters) (PruneReport, error)
+
+	ContainerAttach(ctx context.Context, ref string, opts AttachOptions) (io.ReadWriteCloser, error)
+	ContainerTop(ctx context.Context, ref, psArgs string) (TopResponse, error)
+	ContainerStats(ctx context.Context, ref string, stream bool) (io.ReadCloser, error)
+	ContainerPause(ctx context.Context, ref string) error
+	ContainerUnpause(ctx context.Context, ref string) error
+
+	ExecCreate(ctx context.Context, ref string, req ExecCreateRequest) (ExecCreateResponse, error)
+	ExecStart(ctx context.Context, id string, req ExecStartRequest) (io.ReadWriteCloser, error)
+	ExecInspect(ctx context.Context, id string) (ExecInspectResponse, error)
+
+	// ImagePull records an image and what its registry tells of it, and streams ProgressMessages as JSON lines. A registry that
+	// cannot be reached is no error; one that answers that there is no such image is. platform is os/arch, empty for linux/amd64.
+	ImagePull(ctx context.Context, ref string, auth AuthConfig, platform string) (io.ReadCloser, error)
+	ImageInspect(ctx context.Context, name string) (ImageInspectResponse, error)
+	ImageLoad(ctx context.Context, tar io.Reader) (io.ReadCloser, error)
+	ImageTag(ctx context.Context, source, repo, tag string) error
+	ImageList(ctx context.Context, opts ImageListOptions) ([]ImageSummary, error)
+	ImageRemove(ctx context.Context, name string, force, prune bool) ([]ImageDeleted, error)
+	ImageHistory(ctx context.Context, name string) ([]ImageHistoryItem, error)
+	ImagePrune(ctx context.Context, filters Filters) (ImagePruneReport, error)
+
+	NetworkCreate(ctx context.Context, req NetworkCreateRequest) (NetworkCreateResponse, error)
+	NetworkList(ctx context.Context, filters Filters) ([]NetworkSummary, error)
+	NetworkInspect(ctx context.Context, id string) (Network, error)
+	NetworkConnect(ctx context.Context, id string, req NetworkConnectRequest) error
+	NetworkDisconnect(ctx context.Context, id string, req NetworkDisconnectRequest) error
+	NetworkRemove(ctx context.Context, id string) error
+	NetworkPrune(ctx context.Context, filters Filters) error
+
+	VolumeCreate(ctx context.Context, req VolumeCreateRequest) (Volume, error)
+	VolumeList(ctx context.Context, filters Filters) (VolumeListResponse, error)
+	VolumeInspect(ctx context.Context, name string) (Volume, error)
+	VolumeRemove(ctx context.Context, name string, force bool) error
+	VolumePrune(ctx context.Context, filters Filters) error
+}
