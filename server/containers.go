@@ -11,13 +11,9 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-func (s *Server) capabilities(c echo.Context) error {
-	return c.JSON(http.StatusOK, s.cfg.Backend.Capabilities())
-}
-
 func (s *Server) containerCreate(c echo.Context) error {
 	var req api.CreateRequest
-	if err := decode(c.Request().Body, &req); err != nil {
+	if err := decode(c, &req); err != nil {
 		return err
 	}
 	res, err := s.cfg.Backend.ContainerCreate(c.Request().Context(), c.QueryParam("name"), req)
@@ -37,25 +33,49 @@ func (s *Server) containerList(c echo.Context) error {
 		return err
 	}
 	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), api.ListOptions{All: boolean(c, "all"), Limit: limit, Filters: filters})
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, list)
+	return answer(c, list, err)
 }
 
 func (s *Server) containerInspect(c echo.Context) error {
 	res, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, res)
+	return answer(c, res, err)
 }
 
 func (s *Server) containerStart(c echo.Context) error {
-	if err := s.cfg.Backend.ContainerStart(c.Request().Context(), c.Param("id")); err != nil {
+	return done(c, s.cfg.Backend.ContainerStart(c.Request().Context(), c.Param("id")))
+}
+
+func (s *Server) containerStop(c echo.Context) error {
+	timeout, err := optionalNumber(c, "t")
+	if err != nil {
 		return err
 	}
-	return c.NoContent(http.StatusNoContent)
+	return done(c, s.cfg.Backend.ContainerStop(c.Request().Context(), c.Param("id"), timeout))
+}
+
+func (s *Server) containerKill(c echo.Context) error {
+	return done(c, s.cfg.Backend.ContainerKill(c.Request().Context(), c.Param("id"), c.QueryParam("signal")))
+}
+
+func (s *Server) containerRestart(c echo.Context) error {
+	timeout, err := optionalNumber(c, "t")
+	if err != nil {
+		return err
+	}
+	return done(c, s.cfg.Backend.ContainerRestart(c.Request().Context(), c.Param("id"), timeout))
+}
+
+func (s *Server) containerRename(c echo.Context) error {
+	return done(c, s.cfg.Backend.ContainerRename(c.Request().Context(), c.Param("id"), c.QueryParam("name")))
+}
+
+func (s *Server) containerPrune(c echo.Context) error {
+	filters, err := filters(c)
+	if err != nil {
+		return err
+	}
+	report, err := s.cfg.Backend.ContainerPrune(c.Request().Context(), filters)
+	return answer(c, report, err)
 }
 
 // containerWait sends its headers as soon as the container is known, as Docker does: clients start a container when they see them.
@@ -77,10 +97,7 @@ func (s *Server) containerWait(c echo.Context) error {
 }
 
 func (s *Server) containerRemove(c echo.Context) error {
-	if err := s.cfg.Backend.ContainerRemove(c.Request().Context(), c.Param("id"), boolean(c, "force")); err != nil {
-		return err
-	}
-	return c.NoContent(http.StatusNoContent)
+	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), c.Param("id"), boolean(c, "force")))
 }
 
 func (s *Server) containerLogs(c echo.Context) error {

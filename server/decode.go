@@ -3,7 +3,9 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +16,13 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// decode reads one JSON value. Unknown fields are ignored, as Docker does.
-func decode(body io.Reader, into any) error {
+// decode reads the request's body, one JSON value of at most maxBody bytes.
+func decode(c echo.Context, into any) error {
+	return decodeJSON(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody), into)
+}
+
+// decodeJSON reads one JSON value. Unknown fields are ignored, as Docker does.
+func decodeJSON(body io.Reader, into any) error {
 	dec := json.NewDecoder(body)
 	err := dec.Decode(into)
 	if err == nil {
@@ -24,8 +31,8 @@ func decode(body io.Reader, into any) error {
 		}
 		return nil
 	}
-	if _, ok := errors.AsType[*echo.HTTPError](err); ok {
-		return err // the body limit
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return echo.ErrStatusRequestEntityTooLarge
 	}
 	if errors.Is(err, io.EOF) {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: got EOF while reading request body")
@@ -36,7 +43,7 @@ func decode(body io.Reader, into any) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, syntax.Offset)
 	}
-	return api.Errorf(api.InvalidParameter, "invalid JSON: %w", err)
+	return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, dec.InputOffset())
 }
 
 // boolean reads a query parameter as Docker does: everything but these words is true.
@@ -61,22 +68,35 @@ func number(c echo.Context, name string, missing int) (int, error) {
 	return n, nil
 }
 
-// moment reads a time as Docker does: seconds since 1970 with up to nine decimals, or RFC 3339. Zero means none.
+// optionalNumber is nil for a parameter that is not given.
+func optionalNumber(c echo.Context, name string) (*int, error) {
+	if c.QueryParam(name) == "" {
+		return nil, nil
+	}
+	n, err := number(c, name, 0)
+	return &n, err
+}
+
+// required is a query parameter that must be given.
+func required(c echo.Context, name string) (string, error) {
+	value := c.QueryParam(name)
+	if value == "" {
+		return "", api.Errorf(api.InvalidParameter, "query parameter %s is missing", name)
+	}
+	return value, nil
+}
+
+// moment reads a time of api.ParseTime. Zero means none.
 func moment(c echo.Context, name string) (time.Time, error) {
 	value := c.QueryParam(name)
 	if value == "" || value == "0" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.RFC3339Nano, value); err == nil {
-		return t, nil
+	t, err := api.ParseTime(value)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("query parameter %s: %w", name, err)
 	}
-	whole, fraction, _ := strings.Cut(value, ".")
-	seconds, err := strconv.ParseUint(whole, 10, 32)
-	nanos, fractionErr := strconv.ParseUint((fraction + "000000000")[:9], 10, 32)
-	if err != nil || fractionErr != nil || len(fraction) > 9 {
-		return time.Time{}, api.Errorf(api.InvalidParameter, "query parameter %s: %q is no time: give seconds since 1970 or RFC 3339", name, value)
-	}
-	return time.Unix(int64(seconds), int64(nanos)).UTC(), nil
+	return t, nil
 }
 
 // filters reads the query parameter of that name.
@@ -90,7 +110,7 @@ func parseFilters(text string) (api.Filters, error) {
 		return nil, nil
 	}
 	var fields map[string]json.RawMessage
-	if err := decode(strings.NewReader(text), &fields); err != nil {
+	if err := decodeJSON(strings.NewReader(text), &fields); err != nil {
 		return nil, api.Errorf(api.InvalidParameter, "query parameter filters: %w", err)
 	}
 	out := api.Filters{}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -44,7 +45,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		case http.StatusNotFound:
 			message = "page not found"
 		case http.StatusRequestEntityTooLarge:
-			message = "request body too large: at most " + maxBody + " are taken"
+			message = fmt.Sprintf("request body too large: at most %d bytes are taken", maxBody)
 		}
 	}
 	for _, row := range statuses {

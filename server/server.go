@@ -25,7 +25,7 @@ import (
 const Prefix = "/internal/v1"
 
 // maxBody is the largest request body. 64 KiB of environment and labels each leave it far away.
-const maxBody = "4M"
+const maxBody = 4 << 20
 
 // Config configures New.
 type Config struct {
@@ -48,16 +48,8 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{cfg: cfg, echo: echo.New()}
 	s.echo.HTTPErrorHandler = s.handleError
-	s.echo.Use(s.logRequests, middleware.Recover(), middleware.BodyLimit(maxBody))
-	g := s.echo.Group(Prefix)
-	g.GET("/capabilities", s.capabilities)
-	g.POST("/containers", s.containerCreate)
-	g.GET("/containers", s.containerList)
-	g.GET("/containers/:id", s.containerInspect)
-	g.POST("/containers/:id/start", s.containerStart)
-	g.POST("/containers/:id/wait", s.containerWait)
-	g.GET("/containers/:id/logs", s.containerLogs)
-	g.DELETE("/containers/:id", s.containerRemove)
+	s.echo.Use(s.logRequests, middleware.Recover())
+	s.register(Prefix, s.internalRoutes())
 	return s
 }
 

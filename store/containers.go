@@ -72,13 +72,8 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue)
 		return fmt.Errorf("encode networking config: %w", err)
 	}
 	return db.tx(ctx, func(tx *sql.Tx) error {
-		var holder string
-		err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = ?", c.Name).Scan(&holder)
-		if err == nil {
-			return api.Errorf(api.Conflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+c.Name, holder)
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look up name: %w", err)
+		if err := nameFree(ctx, tx, c.Name); err != nil {
+			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers (id, name, config, host_config, networking, state, created_at, function_app)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -132,6 +127,9 @@ func hexPrefix(ref string) string {
 	return ref
 }
 
+// MatchesID tells whether ref is a container's id or a prefix of it.
+func MatchesID(id, ref string) bool { return hexPrefix(ref) != "" && strings.HasPrefix(id, ref) }
+
 // Containers lists containers, the newest first; with no states given, all of them. limit 0 means no limit.
 func (db *DB) Containers(ctx context.Context, limit int, states ...State) ([]Container, error) {
 	query, args := "SELECT "+containerColumns+" FROM containers", []any{}
@@ -153,23 +151,105 @@ func (db *DB) Containers(ctx context.Context, limit int, states ...State) ([]Con
 	return scanContainers(rows)
 }
 
+// CountContainers counts the containers in each state that has any.
+func (db *DB) CountContainers(ctx context.Context) (counts map[State]int, err error) {
+	rows, err := db.sql.QueryContext(ctx, "SELECT state, count(*) FROM containers GROUP BY state")
+	if err != nil {
+		return nil, fmt.Errorf("count containers: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	counts = map[State]int{}
+	for rows.Next() {
+		var state State
+		var n int
+		if err := rows.Scan(&state, &n); err != nil {
+			return nil, fmt.Errorf("count containers: %w", err)
+		}
+		counts[state] = n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("count containers: %w", err)
+	}
+	return counts, nil
+}
+
 // Provisioned records the function app of a container in state Creating and makes it Created.
 func (db *DB) Provisioned(ctx context.Context, id string, app App) error {
 	return db.tx(ctx, func(tx *sql.Tx) error {
-		return transition(ctx, tx, id, []State{Creating}, Created,
+		err := transition(ctx, tx, id, []State{Creating}, Created,
 			"resource_id = ?, host_name = ?, plan_summary = ?", app.ResourceID, app.HostName, app.PlanSummary)
+		if err != nil {
+			return err
+		}
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return db.containerEvent(ctx, tx, c, api.EventCreate, nil)
 	})
 }
 
-// Remove makes a container Removing and inserts the job that destroys its function app. A running one needs force.
+// Rename gives a container another name. One in use is a Conflict error.
+func (db *DB) Rename(ctx context.Context, id, name string) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if c.Name == name {
+			return api.Errorf(api.InvalidParameter, "Renaming a container with the same name as its current name")
+		}
+		if err := nameFree(ctx, tx, name); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE containers SET name = ? WHERE id = ?", name, id); err != nil {
+			return fmt.Errorf("rename container %s: %w", id, err)
+		}
+		old := c.Name
+		c.Name = name
+		return db.containerEvent(ctx, tx, c, api.EventRename, map[string]string{"oldName": "/" + old})
+	})
+}
+
+// nameFree is a Conflict error with the holder of a name that is in use.
+func nameFree(ctx context.Context, tx *sql.Tx, name string) error {
+	var holder string
+	err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = ?", name).Scan(&holder)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up name: %w", err)
+	}
+	return api.Errorf(api.Conflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, holder)
+}
+
+// exitKilled is the exit code of a run that a forced removal ends, Docker's of KILL.
+const exitKilled = 137
+
+// Remove makes a container Removing and inserts the job that destroys its function app. A running one needs force, and its run
+// ends with exit code 137.
 func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue) error {
 	from := []State{Created, Exited, Dead}
 	if force {
 		from = append(from, Running)
 	}
 	return db.tx(ctx, func(tx *sql.Tx) error {
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
 		if err := transition(ctx, tx, id, from, Removing, "error = ''"); err != nil {
 			return err
+		}
+		if c.State == Running {
+			run, err := runningRun(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			if _, err := db.endRun(ctx, tx, run, Result{ExitCode: exitKilled, Error: "the container was removed by force"}); err != nil {
+				return err
+			}
 		}
 		return enqueue(ctx, tx)
 	})
@@ -185,8 +265,18 @@ func (db *DB) Fail(ctx context.Context, id, reason string) error {
 // Delete forgets a container whose function app is gone, and its runs. One that is not Creating or Removing is a Conflict error.
 func (db *DB) Delete(ctx context.Context, id string) error {
 	return db.tx(ctx, func(tx *sql.Tx) error {
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
 		res, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = ? AND state IN (?, ?)", id, Creating, Removing)
-		return changed(ctx, tx, id, res, err)
+		if err := changed(ctx, tx, id, res, err); err != nil {
+			return err
+		}
+		if c.State == Creating {
+			return nil // of a container that never was there, clients have heard nothing
+		}
+		return db.containerEvent(ctx, tx, c, api.EventDestroy, nil)
 	})
 }
 

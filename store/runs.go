@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -61,6 +62,9 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
 		if err != nil {
 			return fmt.Errorf("insert run: %w", err)
 		}
+		if err := db.containerEvent(ctx, tx, c, api.EventStart, nil); err != nil {
+			return err
+		}
 		return enqueue(ctx, tx)
 	})
 }
@@ -75,37 +79,80 @@ func (db *DB) Sent(ctx context.Context, runID string) error {
 	})
 }
 
-// Finish records how a run ended and makes its container Exited, unless that is being removed. A run that has ended already,
-// or is forgotten, is left as it is.
-func (db *DB) Finish(ctx context.Context, runID string, result Result) error {
+// Finish records how a run ended and makes its container Exited, or Removing when it is to be removed after its run: then the
+// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is.
+func (db *DB) Finish(ctx context.Context, runID string, result Result, enqueueRemoval func(containerID string) Enqueue) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		c, err := db.endRun(ctx, tx, runID, result)
+		if err != nil || c == nil || !c.HostConfig.AutoRemove || c.State != Exited {
+			return err
+		}
+		if err := transition(ctx, tx, c.ID, []State{Exited}, Removing, "error = ''"); err != nil {
+			return err
+		}
+		return enqueueRemoval(c.ID)(ctx, tx)
+	})
+}
+
+// endRun records how a run ended, on the run and on its container, which it returns as it then is. It returns nil for a run that
+// has ended already or is forgotten.
+func (db *DB) endRun(ctx context.Context, tx *sql.Tx, runID string, result Result) (*Container, error) {
 	output, err := json.Marshal(result.Output)
 	if err != nil {
-		return fmt.Errorf("encode output: %w", err)
+		return nil, fmt.Errorf("encode output: %w", err)
 	}
-	return db.tx(ctx, func(tx *sql.Tx) error {
-		now := db.now()
-		var started sql.NullInt64
-		// A handler's clock that is ahead of ours must not make a run end before it started.
-		if !result.Started.IsZero() && result.Started.Before(now) {
-			started = sql.NullInt64{Int64: nanos(result.Started), Valid: true}
-		}
-		var containerID string
-		err := tx.QueryRowContext(ctx, `UPDATE runs SET finished_at = ?, exit_code = ?, error = ?, output = ?, truncated = ?, started_at = coalesce(?, started_at)
-			WHERE id = ? AND finished_at IS NULL RETURNING container_id`,
-			nanos(now), result.ExitCode, result.Error, string(output), result.Truncated, started, runID).Scan(&containerID)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("finish run %s: %w", runID, err)
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE containers SET state = ?, finished_at = ?, exit_code = ?, error = ?, started_at = coalesce(?, started_at)
-			WHERE id = ? AND state = ?`, Exited, nanos(now), result.ExitCode, result.Error, started, containerID, Running)
-		if err != nil {
-			return fmt.Errorf("finish container %s: %w", containerID, err)
-		}
-		return nil
+	now := db.now()
+	var started sql.NullInt64
+	// A handler's clock that is ahead of ours must not make a run end before it started.
+	if !result.Started.IsZero() && result.Started.Before(now) {
+		started = sql.NullInt64{Int64: nanos(result.Started), Valid: true}
+	}
+	var containerID string
+	err = tx.QueryRowContext(ctx, `UPDATE runs SET finished_at = ?, exit_code = ?, error = ?, output = ?, truncated = ?, started_at = coalesce(?, started_at)
+		WHERE id = ? AND finished_at IS NULL RETURNING container_id, started_at`,
+		nanos(now), result.ExitCode, result.Error, string(output), result.Truncated, started, runID).Scan(&containerID, &started)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finish run %s: %w", runID, err)
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE containers SET state = CASE state WHEN ?1 THEN ?2 ELSE state END,
+		finished_at = ?3, exit_code = ?4, error = ?5, started_at = ?6 WHERE id = ?7`,
+		Running, Exited, nanos(now), result.ExitCode, result.Error, started, containerID)
+	if err != nil {
+		return nil, fmt.Errorf("finish container %s: %w", containerID, err)
+	}
+	c, err := findContainer(ctx, tx, containerID)
+	if err != nil {
+		return nil, err
+	}
+	return &c, db.containerEvent(ctx, tx, c, api.EventDie, map[string]string{
+		exitCodeAttribute: strconv.Itoa(result.ExitCode), "execDuration": strconv.FormatInt(int64(now.Sub(fromNanos(started))/time.Second), 10),
 	})
+}
+
+// runningRun is the id of the run that a Running container has.
+func runningRun(ctx context.Context, tx *sql.Tx, containerID string) (id string, err error) {
+	if err := tx.QueryRowContext(ctx, "SELECT id FROM runs WHERE container_id = ? AND finished_at IS NULL", containerID).Scan(&id); err != nil {
+		return "", fmt.Errorf("find running run of %s: %w", containerID, err)
+	}
+	return id, nil
+}
+
+// FinishedRuns counts the runs of a container that have ended.
+func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err error) {
+	err = db.sql.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE container_id = ? AND finished_at IS NOT NULL", containerID).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count runs of %s: %w", containerID, err)
+	}
+	return n, nil
+}
+
+// FinishedRun is a container's run that ended as number n, from 0; ok is false when it has not ended yet. A container has one run at a time,
+// so runs end in the order in which they are inserted.
+func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run Run, ok bool, err error) {
+	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET ?", containerID, n))
 }
 
 // Run finds a run by its id. None is a NotFound error.
@@ -119,7 +166,7 @@ func (db *DB) Run(ctx context.Context, id string) (Run, error) {
 
 // LastRun is the run that a container started last; ok is false when there was none.
 func (db *DB) LastRun(ctx context.Context, containerID string) (run Run, ok bool, err error) {
-	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? ORDER BY started_at DESC LIMIT 1", containerID))
+	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? ORDER BY rowid DESC LIMIT 1", containerID))
 }
 
 const selectRun = "SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error, output, truncated FROM runs "

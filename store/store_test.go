@@ -39,6 +39,11 @@ func open(t *testing.T) (*store.DB, *clock) {
 
 func nothing(context.Context, *sql.Tx) error { return nil }
 
+// noRemoval is the removal after a run of containers that have no AutoRemove.
+func noRemoval(string) store.Enqueue {
+	return func(context.Context, *sql.Tx) error { return errors.New("a removal was enqueued") }
+}
+
 func id(c string) string { return strings.Repeat(c, 64) }
 
 var testApp = store.App{ResourceID: "/subscriptions/s/sites/a", HostName: "a.azurewebsites.net", PlanSummary: "1 to add, 0 to change, 0 to destroy"}
@@ -57,7 +62,7 @@ func at(t *testing.T, db *store.DB, id string, state store.State) {
 		store.Exited: {
 			func() error { return db.Provisioned(t.Context(), id, testApp) },
 			func() error { return db.Start(t.Context(), run, nothing) },
-			func() error { return db.Finish(t.Context(), run.ID, store.Result{}) },
+			func() error { return db.Finish(t.Context(), run.ID, store.Result{}, noRemoval) },
 		},
 		store.Removing: {
 			func() error { return db.Provisioned(t.Context(), id, testApp) },
@@ -277,12 +282,12 @@ func TestRun(t *testing.T) {
 	clock.advance(time.Minute)
 	output := []api.LogLine{{Time: started, Stream: api.Stdout, Text: "hi"}}
 	result := store.Result{ExitCode: 3, Error: "why", Started: started.Add(time.Second), Output: output, Truncated: true}
-	if err := db.Finish(t.Context(), "r1", result); err != nil {
+	if err := db.Finish(t.Context(), "r1", result, noRemoval); err != nil {
 		t.Fatal(err)
 	}
 	// A second end of the same run changes nothing, and an end of a run that is forgotten is no error.
 	for _, runID := range []string{"r1", "unknown"} {
-		if err := db.Finish(t.Context(), runID, store.Result{ExitCode: 9}); err != nil {
+		if err := db.Finish(t.Context(), runID, store.Result{ExitCode: 9}, noRemoval); err != nil {
 			t.Errorf("finish %s: %v", runID, err)
 		}
 	}
@@ -314,17 +319,97 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestFinishWhileRemoving(t *testing.T) {
+func TestForcedRemovalEndsTheRun(t *testing.T) {
 	db, _ := open(t)
 	at(t, db, id("a"), store.Running)
 	if err := db.Remove(t.Context(), id("a"), true, nothing); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Finish(t.Context(), "run-"+id("a"), store.Result{}); err != nil {
+	// The invocation that is cut off reports its end later.
+	if err := db.Finish(t.Context(), "run-"+id("a"), store.Result{ExitCode: 3}, noRemoval); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := db.Container(t.Context(), id("a")); err != nil || c.State != store.Removing {
-		t.Errorf("got %v, %v; want removing", c.State, err)
+	if c, err := db.Container(t.Context(), id("a")); err != nil || c.State != store.Removing || c.ExitCode != 137 {
+		t.Errorf("got %v %d, %v; want removing, 137", c.State, c.ExitCode, err)
+	}
+	if run, ok, err := db.FinishedRun(t.Context(), id("a"), 0); err != nil || !ok || run.ExitCode != 137 {
+		t.Errorf("got %+v, %v, %v; want its run ended with 137", run, ok, err)
+	}
+}
+
+func TestAutoRemove(t *testing.T) {
+	db, _ := open(t)
+	c := store.Container{ID: id("a"), Name: "a", HostConfig: api.HostConfig{AutoRemove: true}}
+	if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Provisioned(t.Context(), c.ID, testApp); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Start(t.Context(), store.Run{ID: "r", ContainerID: c.ID}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("queue is full")
+	err := db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, func(string) store.Enqueue {
+		return func(context.Context, *sql.Tx) error { return full }
+	})
+	if got, findErr := db.Container(t.Context(), c.ID); !errors.Is(err, full) || findErr != nil || got.State != store.Running {
+		t.Fatalf("got %v, %v, %v; want the run not ended without the removal's job", err, got.State, findErr)
+	}
+	removed := ""
+	err = db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, func(id string) store.Enqueue {
+		removed = id
+		return nothing
+	})
+	if got, findErr := db.Container(t.Context(), c.ID); err != nil || findErr != nil || removed != c.ID || got.State != store.Removing || got.ExitCode != 2 {
+		t.Errorf("got %v, %v, %v, removal of %q", err, got, findErr, removed)
+	}
+}
+
+func TestRename(t *testing.T) {
+	db, _ := open(t)
+	at(t, db, id("a"), store.Exited)
+	at(t, db, id("b"), store.Created)
+	for name, want := range map[string]api.Kind{"nbbbb": api.Conflict, "naaaa": api.InvalidParameter} {
+		if err := db.Rename(t.Context(), id("a"), name); err == nil || api.KindOf(err) != want {
+			t.Errorf("to %s: got %v, want kind %d", name, err, want)
+		}
+	}
+	if err := db.Rename(t.Context(), id("a"), "new"); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := db.Container(t.Context(), "new"); err != nil || c.ID != id("a") {
+		t.Errorf("got %v, %v", c.ID, err)
+	}
+	if err := db.Rename(t.Context(), id("c"), "other"); api.KindOf(err) != api.NotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+func TestRunsEndInOrder(t *testing.T) {
+	db, _ := open(t)
+	at(t, db, id("a"), store.Created)
+	for n, run := range []string{"r0", "r1", "r2"} {
+		if _, ok, err := db.FinishedRun(t.Context(), id("a"), n); err != nil || ok {
+			t.Errorf("run %d is known before its end: %v", n, err)
+		}
+		if err := db.Start(t.Context(), store.Run{ID: run, ContainerID: id("a")}, nothing); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Finish(t.Context(), run, store.Result{ExitCode: n}, noRemoval); err != nil {
+			t.Fatal(err)
+		}
+		// The clock stands still, so only the order of their insertion tells the runs apart.
+		got, ok, err := db.FinishedRun(t.Context(), id("a"), n)
+		if err != nil || !ok || got.ID != run {
+			t.Errorf("run %d: got %+v, %v, %v", n, got, ok, err)
+		}
+		if last, _, err := db.LastRun(t.Context(), id("a")); err != nil || last.ID != run {
+			t.Errorf("last run: got %s, %v; want %s", last.ID, err, run)
+		}
+	}
+	if n, err := db.FinishedRuns(t.Context(), id("a")); err != nil || n != 3 {
+		t.Errorf("got %d, %v; want 3", n, err)
 	}
 }
 
@@ -402,6 +487,8 @@ func TestChecks(t *testing.T) {
 		"container without a name":  "UPDATE containers SET name = ''",
 		"two containers, one name":  "UPDATE containers SET name = 'same'",
 		"output is no JSON":         "UPDATE runs SET output = 'x'",
+		"event of an unknown type":  "UPDATE events SET type = 'plugin'",
+		"attributes are no JSON":    "UPDATE events SET attributes = '{'",
 		"truncated is no yes or no": "UPDATE runs SET truncated = 2",
 	} {
 		if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {

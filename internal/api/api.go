@@ -10,6 +10,7 @@ package api
 import (
 	"time"
 
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/common"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -99,8 +100,6 @@ type (
 
 	// Info describes the daemon and its host.
 	Info = system.Info
-	// DiskUsage is the answer to system/df.
-	DiskUsage = system.DiskUsage
 )
 
 // Kinds of things that events are about.
@@ -166,8 +165,31 @@ type Capabilities struct {
 	MaxTimeoutSeconds int    `json:"max_timeout_seconds"`
 }
 
-// Version is the answer to version.
-type Version = system.VersionResponse
+// Versions of Docker's API whose shapes are answered: from the oldest that its clients still speak to the newest that moby's types describe.
+const (
+	APIVersion    = "1.56"
+	MinAPIVersion = "1.24"
+)
+
+// Version is the answer to version, ComponentVersion one part of it.
+type (
+	Version          = system.VersionResponse
+	ComponentVersion = system.ComponentVersion
+)
+
+// DiskUsage is the answer to system/df in both of Docker's shapes: the lists of API versions up to 1.51, and the usage records since.
+type DiskUsage struct {
+	LayersSize int64
+	Images     []ImageSummary
+	Containers []Summary
+	Volumes    []Volume
+	BuildCache []struct{}
+
+	ImageUsage      ImageDiskUsage
+	ContainerUsage  ContainerDiskUsage
+	VolumeUsage     volume.DiskUsage
+	BuildCacheUsage build.DiskUsage
+}
 
 // ImageInspectResponse is Docker's inspect answer with what this backend knows of the image beside it.
 type ImageInspectResponse struct {

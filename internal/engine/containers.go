@@ -18,6 +18,13 @@ import (
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
+func checkName(name string) error {
+	if !namePattern.MatchString(name) {
+		return api.Errorf(api.InvalidParameter, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	return nil
+}
+
 // ContainerCreate implements api.Backend.
 func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.CreateRequest) (api.CreateResponse, error) {
 	id, err := randomHex(32)
@@ -28,8 +35,8 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if name == "" {
 		name = "azf-" + id[:12]
 	}
-	if !namePattern.MatchString(name) {
-		return api.CreateResponse{}, api.Errorf(api.InvalidParameter, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	if err := checkName(name); err != nil {
+		return api.CreateResponse{}, err
 	}
 	c := store.Container{ID: id, Name: name, FunctionApp: "skls-" + id[:20]}
 	if req.Config != nil {
@@ -118,25 +125,44 @@ func dockerTime(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
 // ContainerList implements api.Backend.
 func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api.Summary, error) {
-	var states []store.State
-	if !opts.All && opts.Limit == 0 {
-		states = []store.State{store.Running}
-	}
-	list, err := e.cfg.Store.Containers(ctx, opts.Limit, states...)
+	match, err := e.listFilter(ctx, opts.Filters)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]api.Summary, len(list))
-	for i, c := range list {
-		out[i] = api.Summary{
-			ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, Created: c.Created.Unix(),
-			Command: strings.Join(slices.Concat(c.Config.Entrypoint, c.Config.Cmd), " "),
-			Labels:  c.Config.Labels, State: dockerState(c.State), Status: e.status(c),
-			NetworkSettings: &api.NetworkSettingsSummary{Networks: c.Networking.EndpointsConfig},
+	var states []store.State
+	if !opts.All && opts.Limit <= 0 && len(opts.Filters["status"]) == 0 {
+		states = []store.State{store.Running}
+	}
+	limit := 0
+	if len(opts.Filters) == 0 {
+		limit = opts.Limit // else it counts what the filters leave
+	}
+	list, err := e.cfg.Store.Containers(ctx, limit, states...)
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Summary{}
+	for _, c := range list {
+		if !match(c) {
+			continue
 		}
-		out[i].HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
+		out = append(out, e.summary(c))
+		if len(out) == opts.Limit {
+			break
+		}
 	}
 	return out, nil
+}
+
+func (e *Engine) summary(c store.Container) api.Summary {
+	s := api.Summary{
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, Created: c.Created.Unix(),
+		Command: strings.Join(slices.Concat(c.Config.Entrypoint, c.Config.Cmd), " "),
+		Labels:  c.Config.Labels, State: dockerState(c.State), Status: e.status(c),
+		NetworkSettings: &api.NetworkSettingsSummary{Networks: c.Networking.EndpointsConfig},
+	}
+	s.HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
+	return s
 }
 
 // status is the state as people read it.

@@ -56,6 +56,8 @@ type Config struct {
 	Logs       LogReader
 	Settings   Settings
 	Version    string
+	// Components are the tools whose versions the answer to version names.
+	Components []api.ComponentVersion
 	// StopTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
 	StopTimeout time.Duration
 	Log         zerolog.Logger

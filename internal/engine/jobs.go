@@ -54,6 +54,10 @@ func (e *Engine) enqueue(args river.JobArgs) store.Enqueue {
 	}
 }
 
+func (e *Engine) enqueueDestroy(containerID string) store.Enqueue {
+	return e.enqueue(destroyArgs{ContainerID: containerID})
+}
+
 type provisionWorker struct {
 	river.WorkerDefaults[provisionArgs]
 	engine *Engine
@@ -74,7 +78,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	if err == nil {
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
 		e.outcomes.settle(id, nil)
-		e.changes.notify(id)
+		e.changed(id)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -87,7 +91,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 		return failure
 	}
 	e.outcomes.settle(id, failure)
-	e.changes.notify(id)
+	e.changed(id)
 	return nil
 }
 
@@ -179,7 +183,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		}
 	}
 	e.outcomes.settle(id, err)
-	e.changes.notify(id)
+	e.changed(id)
 	return nil
 }
 
@@ -221,15 +225,12 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
 	if err != nil {
 		result = store.Result{ExitCode: exitNotInvoked, Error: err.Error()}
-		if errors.Is(context.Cause(runCtx), errRemoved) {
-			result.Error = errRemoved.Error()
-		}
 	}
 	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Msg("run finished")
-	if err := e.cfg.Store.Finish(ctx, run.ID, result); err != nil {
+	if err := e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy); err != nil {
 		return err
 	}
-	e.changes.notify(c.ID)
+	e.changed(c.ID)
 	return nil
 }
 

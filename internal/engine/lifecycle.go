@@ -2,8 +2,13 @@ package engine
 
 import (
 	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
@@ -27,17 +32,20 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	if err := e.cfg.Store.Start(ctx, run, e.enqueue(invokeArgs{RunID: run.ID})); err != nil {
 		return err
 	}
-	e.changes.notify(c.ID)
+	e.changed(c.ID)
 	return nil
 }
 
 // traceparent is the run's W3C trace context: version 00, sampled.
 func traceparent(run store.Run) string { return "00-" + run.TraceID + "-" + run.SpanID + "-01" }
 
-// ContainerWait implements api.Backend.
+// ContainerWait implements api.Backend. What is waited for is the end of a run and not a state, so that a container which is
+// started again at once still wakes everyone who waited for its exit.
 func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCondition, accepted func()) (api.WaitResponse, error) {
 	switch cond {
-	case "", api.WaitNotRunning, api.WaitNextExit, api.WaitRemoved:
+	case "":
+		cond = api.WaitNotRunning
+	case api.WaitNotRunning, api.WaitNextExit, api.WaitRemoved:
 	default:
 		return api.WaitResponse{}, api.Errorf(api.InvalidParameter, "invalid condition: %q: use not-running, next-exit or removed", cond)
 	}
@@ -45,22 +53,24 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 	if err != nil {
 		return api.WaitResponse{}, err
 	}
+	ended, err := e.cfg.Store.FinishedRuns(ctx, c.ID)
+	if err != nil {
+		return api.WaitResponse{}, err
+	}
+	// Looked at after the count: a run that is seen running here ends as one that the count does not have.
+	if c, err = e.cfg.Store.Container(ctx, c.ID); err != nil {
+		return api.WaitResponse{}, err
+	}
 	accepted()
-	first := c
+	if cond == api.WaitNotRunning && c.State != store.Running {
+		return waitResponse(c.ExitCode, c.Error), nil
+	}
 	for {
 		changed := e.changes.watch(c.ID)
-		now, err := e.cfg.Store.Container(ctx, c.ID)
-		gone := api.KindOf(err) == api.NotFound
-		if err != nil && !gone {
-			return api.WaitResponse{}, err
+		res, done, err := e.exited(ctx, c, cond, ended)
+		if err != nil || done {
+			return res, err
 		}
-		if gone || satisfied(cond, first, now) {
-			if !gone {
-				c = now
-			}
-			return waitResponse(c), nil
-		}
-		c = now
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -71,22 +81,28 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 	}
 }
 
-// satisfied tells whether a container that was first when the wait began, and is now, fulfils the condition.
-func satisfied(cond api.WaitCondition, first, now store.Container) bool {
-	switch cond {
-	case api.WaitRemoved:
-		return false // until it is gone
-	case api.WaitNextExit:
-		return now.State != store.Running && now.Finished.After(first.Finished)
-	default:
-		return now.State != store.Running
+// exited tells whether a wait that began when ended runs had ended is over, and with what answer.
+func (e *Engine) exited(ctx context.Context, c store.Container, cond api.WaitCondition, ended int) (res api.WaitResponse, done bool, err error) {
+	now, err := e.cfg.Store.Container(ctx, c.ID)
+	if api.KindOf(err) == api.NotFound {
+		// Its runs are gone with it; the event of the last one's end is kept.
+		code, _, err := e.cfg.Store.LastExit(ctx, c.ID)
+		return waitResponse(code, ""), true, err
 	}
+	if err != nil || cond == api.WaitRemoved && now.State != store.Dead {
+		return res, false, err
+	}
+	if now.State == store.Dead {
+		return waitResponse(now.ExitCode, now.Error), true, nil // it will not run again, and removing it has failed
+	}
+	run, ok, err := e.cfg.Store.FinishedRun(ctx, c.ID, ended)
+	return waitResponse(run.ExitCode, run.Error), ok, err
 }
 
-func waitResponse(c store.Container) api.WaitResponse {
-	out := api.WaitResponse{StatusCode: int64(c.ExitCode)}
-	if c.Error != "" {
-		out.Error = &api.WaitError{Message: c.Error}
+func waitResponse(code int, message string) api.WaitResponse {
+	out := api.WaitResponse{StatusCode: int64(code)}
+	if message != "" {
+		out.Error = &api.WaitError{Message: message}
 	}
 	return out
 }
@@ -99,32 +115,116 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, force bool) er
 	}
 	outcome, done := e.outcomes.expect(c.ID)
 	defer done()
-	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueue(destroyArgs{ContainerID: c.ID})); err != nil {
+	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueueDestroy(c.ID)); err != nil {
 		return err
 	}
-	e.changes.notify(c.ID)
+	e.changed(c.ID)
 	return e.await(ctx, outcome)
 }
 
-// ContainerStop implements api.Backend.
-func (e *Engine) ContainerStop(context.Context, string, *int) error { return api.NotSupported("stop") }
+// ContainerStop implements api.Backend. Azure Functions has no way to end one run: it ends by itself or at its time limit.
+func (e *Engine) ContainerStop(ctx context.Context, ref string, _ *int) error {
+	c, err := e.cfg.Store.Container(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if c.State != store.Running {
+		return api.Errorf(api.NotModified, "container %s is not running", c.Name)
+	}
+	e.cfg.Log.Warn().Str("container_id", c.ID).Msg("stop leaves the run alone: it ends by itself, at its time limit, or when the container is removed by force")
+	return nil
+}
 
 // ContainerKill implements api.Backend.
-func (e *Engine) ContainerKill(context.Context, string, string) error {
-	return api.NotSupported("kill")
+func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
+	if !signalPattern.MatchString(signal) {
+		return api.Errorf(api.InvalidParameter, "invalid signal: %s", signal)
+	}
+	c, err := e.cfg.Store.Container(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if c.State != store.Running {
+		return api.Errorf(api.Conflict, "cannot kill container: %s: container %s is not running", ref, c.ID)
+	}
+	e.cfg.Log.Warn().Str("container_id", c.ID).Msg("kill leaves the run alone: it ends by itself, at its time limit, or when the container is removed by force")
+	return nil
 }
+
+// signalPattern takes names, with or without SIG, and numbers; empty stands for KILL.
+var signalPattern = regexp.MustCompile(`^(?i:(SIG)?[A-Z]+[0-9]*([+-][0-9]+)?|[1-9][0-9]?)?$`)
 
 // ContainerRestart implements api.Backend.
-func (e *Engine) ContainerRestart(context.Context, string, *int) error {
-	return api.NotSupported("restart")
+func (e *Engine) ContainerRestart(ctx context.Context, ref string, _ *int) error {
+	c, err := e.cfg.Store.Container(ctx, ref)
+	if err != nil {
+		return err
+	}
+	for {
+		err := e.ContainerStart(ctx, c.ID)
+		if api.KindOf(err) != api.NotModified {
+			return err
+		}
+		if _, err := e.ContainerWait(ctx, c.ID, api.WaitNotRunning, func() {}); err != nil {
+			return err
+		}
+	}
 }
 
-// ContainerRename implements api.Backend.
-func (e *Engine) ContainerRename(context.Context, string, string) error {
-	return api.NotSupported("rename")
+// ContainerRename implements api.Backend. The function app keeps its tag with the name at create: changing it would restart the app.
+func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
+	c, err := e.cfg.Store.Container(ctx, ref)
+	if err != nil {
+		return err
+	}
+	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return api.Errorf(api.InvalidParameter, "Neither old nor new names may be empty")
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := e.cfg.Store.Rename(ctx, c.ID, name); err != nil {
+		return err
+	}
+	e.changed(c.ID)
+	return nil
 }
 
-// ContainerPrune implements api.Backend.
-func (e *Engine) ContainerPrune(context.Context, api.Filters) (api.PruneReport, error) {
-	return api.PruneReport{}, api.NotSupported("prune")
+// ContainerPrune implements api.Backend. Containers that cannot be removed stay, as dead, and are not in the report.
+func (e *Engine) ContainerPrune(ctx context.Context, filters api.Filters) (api.PruneReport, error) {
+	report := api.PruneReport{ContainersDeleted: []string{}}
+	match, err := pruneFilter(filters, e.cfg.Store.Now())
+	if err != nil {
+		return report, err
+	}
+	list, err := e.cfg.Store.Containers(ctx, 0, store.Created, store.Exited, store.Dead)
+	if err != nil {
+		return report, err
+	}
+	var mu sync.Mutex
+	var g errgroup.Group // removes go on when one fails; the queue bounds how many run at once
+	for _, c := range list {
+		if !match(c.Created, c.Config.Labels) {
+			continue
+		}
+		g.Go(func() error {
+			err := e.ContainerRemove(ctx, c.ID, false)
+			if kind := api.KindOf(err); kind == api.NotFound || kind == api.Conflict {
+				return nil // removed, or started, meanwhile
+			}
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				report.ContainersDeleted = append(report.ContainersDeleted, c.ID)
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	slices.Sort(report.ContainersDeleted)
+	if len(report.ContainersDeleted) > 0 && ctx.Err() == nil {
+		return report, nil // the daemon's log tells of the others
+	}
+	return report, err
 }

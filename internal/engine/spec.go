@@ -65,6 +65,14 @@ func (s Settings) check() error {
 	return err
 }
 
+// sku is the SKU of a plan that is made.
+func (s Settings) sku() string {
+	if s.PlanSKU == "" {
+		return defaultSKU
+	}
+	return s.PlanSKU
+}
+
 // existing understands a name in the resource group or a whole resource id. An empty value is nil.
 func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 	if value == "" {
@@ -84,10 +92,7 @@ func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 func (s Settings) foundationSpec() (workspace.Foundation, error) {
 	f := workspace.Foundation{
 		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		PlanSKU: s.PlanSKU, Tags: map[string]string{ownerTag: s.Owner},
-	}
-	if f.PlanSKU == "" {
-		f.PlanSKU = defaultSKU
+		PlanSKU: s.sku(), Tags: map[string]string{ownerTag: s.Owner},
 	}
 	var err error
 	if f.LogAnalyticsWorkspace, err = s.existing("log_analytics_workspace", s.LogAnalyticsWorkspace); err != nil {
@@ -125,24 +130,15 @@ const (
 // validate checks what can be checked before Azure is asked, and returns what the client should be warned of.
 func (e *Engine) validate(c store.Container) ([]string, error) {
 	warnings := []string{}
-	sku := e.cfg.Settings.PlanSKU
-	if sku == "" {
-		sku = defaultSKU
-	}
+	sku := e.cfg.Settings.sku()
 	if e.cfg.Settings.AppServicePlan == "" && !runsImages(sku) {
 		warnings = append(warnings, noImagesWarning(sku))
 	}
-	switch {
-	case len(c.HostConfig.Binds) > 0 || len(c.HostConfig.Mounts) > 0 || len(c.Config.Volumes) > 0:
-		return nil, api.NotSupported("volumes")
-	case c.Config.Healthcheck != nil && len(c.Config.Healthcheck.Test) > 0 && c.Config.Healthcheck.Test[0] != "NONE":
-		return nil, api.NotSupported("health checks")
-	case c.HostConfig.Privileged:
-		return nil, api.NotSupported("privileged containers")
+	unhonoured, err := checkFields(&c)
+	if err != nil {
+		return nil, err
 	}
-	if len(c.HostConfig.PortBindings) > 0 || c.HostConfig.PublishAllPorts {
-		warnings = append(warnings, "ports are not published: a function app answers on its own host name only")
-	}
+	warnings = append(warnings, unhonoured...)
 	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationMade{})
 	return append(warnings, more...), err
 }

@@ -2,26 +2,131 @@ package engine
 
 import (
 	"context"
-	"io"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
 )
 
 // Ready implements api.Backend.
-func (e *Engine) Ready(context.Context) error { return nil }
-
-// Version implements api.Backend.
-func (e *Engine) Version(context.Context) api.Version { return api.Version{} }
-
-// Info implements api.Backend.
-func (e *Engine) Info(context.Context) (api.Info, error) { return api.Info{}, api.NotSupported("info") }
-
-// SystemEvents implements api.Backend.
-func (e *Engine) SystemEvents(context.Context, api.EventsOptions) (io.ReadCloser, error) {
-	return nil, api.NotSupported("events")
+func (e *Engine) Ready(ctx context.Context) error {
+	select {
+	case <-e.stopping:
+		return api.Errorf(api.Unavailable, "the daemon is stopping")
+	default:
+	}
+	if _, err := e.cfg.Store.LastEvent(ctx); err != nil {
+		return api.Errorf(api.Unavailable, "the database does not answer: %w", err)
+	}
+	return nil
 }
 
-// SystemDf implements api.Backend.
-func (e *Engine) SystemDf(context.Context) (api.DiskUsage, error) {
-	return api.DiskUsage{}, api.NotSupported("system df")
+// Version implements api.Backend.
+func (e *Engine) Version(context.Context) api.Version {
+	v := api.Version{
+		Version: e.cfg.Version, APIVersion: api.APIVersion, MinAPIVersion: api.MinAPIVersion,
+		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
+		Components: e.cfg.Components,
+	}
+	v.Platform.Name = "sockerless-backend-azf"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			switch setting.Key {
+			case "vcs.revision":
+				v.GitCommit = setting.Value
+			case "vcs.time":
+				v.BuildTime = setting.Value
+			}
+		}
+	}
+	return v
+}
+
+// Info implements api.Backend. Processors and memory are those of the daemon's machine: what a container has, the plan's SKU decides.
+func (e *Engine) Info(ctx context.Context) (api.Info, error) {
+	s := e.cfg.Settings
+	host, err := os.Hostname()
+	if err != nil {
+		return api.Info{}, fmt.Errorf("read host name: %w", err)
+	}
+	var memory unix.Sysinfo_t
+	if err := unix.Sysinfo(&memory); err != nil {
+		return api.Info{}, fmt.Errorf("read memory size: %w", err)
+	}
+	info := api.Info{
+		// One daemon is one owner in one resource group.
+		ID:   uuid.NewSHA1(uuid.NameSpaceURL, []byte("azf:"+s.ResourceGroup+"/"+s.Owner)).String(),
+		Name: host, ServerVersion: e.cfg.Version, Driver: "azf",
+		DriverStatus: [][2]string{{"Resource Group", s.ResourceGroup}, {"Location", s.Location}, {"Storage Account", s.StorageAccount}, {"Owner", s.Owner}},
+		OSType:       "linux", OperatingSystem: "Azure Functions (" + s.Location + ")", Architecture: "x86_64", KernelVersion: kernelVersion(),
+		NCPU: runtime.NumCPU(), MemTotal: int64(memory.Totalram) * int64(memory.Unit),
+		SystemTime: e.cfg.Store.Now().UTC().Format(time.RFC3339Nano), LoggingDriver: "log-analytics",
+		IndexServerAddress: "https://index.docker.io/v1/",
+		Labels:             []string{}, SecurityOptions: []string{}, Warnings: []string{},
+	}
+	info.Swarm.LocalNodeState = "inactive"
+	if sku := s.sku(); s.AppServicePlan == "" && !runsImages(sku) {
+		info.Warnings = append(info.Warnings, "WARNING: "+noImagesWarning(sku))
+	}
+	counts, err := e.cfg.Store.CountContainers(ctx)
+	if err != nil {
+		return api.Info{}, err
+	}
+	for state, n := range counts {
+		info.Containers += n
+		if state == store.Running {
+			info.ContainersRunning += n
+		} else {
+			info.ContainersStopped += n
+		}
+	}
+	images, err := e.ImageList(ctx, api.ImageListOptions{})
+	info.Images = len(images)
+	return info, err
+}
+
+// kernelVersion is the release of the kernel that the daemon runs on, empty when it cannot be told.
+func kernelVersion() string {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// SystemDf implements api.Backend. Nothing takes space here, so containers have no sizes and images those that their registry tells.
+func (e *Engine) SystemDf(ctx context.Context) (api.DiskUsage, error) {
+	images, err := e.ImageList(ctx, api.ImageListOptions{All: true})
+	if err != nil {
+		return api.DiskUsage{}, err
+	}
+	containers, err := e.ContainerList(ctx, api.ListOptions{All: true})
+	if err != nil {
+		return api.DiskUsage{}, err
+	}
+	df := api.DiskUsage{Images: images, Containers: containers, Volumes: []api.Volume{}, BuildCache: []struct{}{}}
+	used := map[string]bool{}
+	for _, c := range containers {
+		used[normalImage(c.Image)] = true
+		if c.State == api.ContainerState(store.Running) {
+			df.ContainerUsage.ActiveCount++
+		}
+	}
+	for _, image := range images {
+		df.LayersSize += image.Size
+		if slices.ContainsFunc(image.RepoTags, func(tag string) bool { return used[normalImage(tag)] }) {
+			df.ImageUsage.ActiveCount++
+		}
+	}
+	df.ImageUsage.Items, df.ImageUsage.TotalCount, df.ImageUsage.TotalSize = images, int64(len(images)), df.LayersSize
+	df.ContainerUsage.Items, df.ContainerUsage.TotalCount = containers, int64(len(containers))
+	return df, nil
 }

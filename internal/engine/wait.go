@@ -13,6 +13,15 @@ type broadcast struct {
 
 func newBroadcast() *broadcast { return &broadcast{chans: map[string]chan struct{}{}} }
 
+// anyContainer is the key that every change wakes, for those who follow events.
+const anyContainer = ""
+
+// changed wakes who waits for a container, and who follows events.
+func (e *Engine) changed(id string) {
+	e.changes.notify(id)
+	e.changes.notify(anyContainer)
+}
+
 // watch returns a channel that is closed at the next notify for key.
 func (b *broadcast) watch(key string) <-chan struct{} {
 	b.mu.Lock()

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+)
+
+// eventBatch is how many events are read at once.
+const eventBatch = 100
+
+// SystemEvents implements api.Backend. The stream ends at opts.Until, when ctx ends, and when the daemon stops.
+func (e *Engine) SystemEvents(ctx context.Context, opts api.EventsOptions) (io.ReadCloser, error) {
+	match, err := eventFilter(opts.Filters)
+	if err != nil {
+		return nil, err
+	}
+	s := &eventStream{engine: e, opts: opts, match: match}
+	if opts.Since.IsZero() && opts.Until.IsZero() {
+		if s.seq, err = e.cfg.Store.LastEvent(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.next = func() error { return s.fill(ctx) }
+	return s, nil
+}
+
+// eventStream turns events into JSON lines as they are read. It holds nothing that must be freed.
+type eventStream struct {
+	engine *Engine
+	opts   api.EventsOptions
+	match  func(api.Event) bool
+	seq    int64 // the place of the last event that was looked at
+	lines  bytes.Buffer
+	next   func() error
+}
+
+// Read blocks until there is an event or the stream ends.
+func (s *eventStream) Read(p []byte) (int, error) {
+	for s.lines.Len() == 0 {
+		if err := s.next(); err != nil {
+			return 0, err
+		}
+	}
+	return s.lines.Read(p)
+}
+
+// Close does nothing: a blocked Read ends with its context.
+func (s *eventStream) Close() error { return nil }
+
+// fill puts further events into lines, or waits until there may be some. Its error is io.EOF at the end of the stream.
+func (s *eventStream) fill(ctx context.Context) error {
+	changed := s.engine.changes.watch(anyContainer)
+	list, err := s.engine.cfg.Store.EventsAfter(ctx, s.seq, s.opts.Since, eventBatch)
+	if ctx.Err() != nil {
+		return io.EOF
+	}
+	if err != nil {
+		return err
+	}
+	for _, event := range list {
+		s.seq = event.Seq
+		if !s.opts.Until.IsZero() && event.TimeNano > s.opts.Until.UnixNano() {
+			return io.EOF
+		}
+		if s.match(event.Event) {
+			if err := json.NewEncoder(&s.lines).Encode(event.Event); err != nil {
+				return err
+			}
+		}
+	}
+	if len(list) > 0 {
+		return nil
+	}
+	var ended <-chan time.Time
+	if !s.opts.Until.IsZero() {
+		left := s.opts.Until.Sub(s.engine.cfg.Store.Now())
+		if left <= 0 {
+			return io.EOF
+		}
+		timer := time.NewTimer(left)
+		defer timer.Stop()
+		ended = timer.C
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ended:
+		return nil // what came until now is still to be read
+	case <-ctx.Done():
+	case <-s.engine.stopping:
+	}
+	return io.EOF
+}
+
+// eventFilter tells which events are shown. Values of one filter are alternatives, but all labels must be there.
+func eventFilter(filters api.Filters) (func(api.Event) bool, error) {
+	if err := checkFilters(filters, "container", "event", "image", "label", "type"); err != nil {
+		return nil, err
+	}
+	any := func(name string, is func(value string) bool) bool {
+		return len(filters[name]) == 0 || slices.ContainsFunc(filters[name], is)
+	}
+	return func(event api.Event) bool {
+		attributes := event.Actor.Attributes
+		return any("type", func(v string) bool { return string(event.Type) == v }) &&
+			any("event", func(v string) bool { return string(event.Action) == v }) &&
+			any("container", func(v string) bool {
+				return event.Type == api.ContainerEvent && (store.MatchesID(event.Actor.ID, v) || attributes["name"] == v || "/"+attributes["name"] == v)
+			}) &&
+			any("image", func(v string) bool {
+				image := attributes["image"]
+				if event.Type == api.ImageEvent {
+					image = attributes["name"]
+				}
+				return event.Actor.ID == v || normalImage(image) == normalImage(v)
+			}) &&
+			matchLabels(attributes, filters["label"])
+	}, nil
+}

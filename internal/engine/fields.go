@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+)
+
+// field is a part of a create request that Azure Functions cannot honour. All fields are kept and shown by inspect.
+type field struct {
+	// names are Docker's, as README's table lists them.
+	names string
+	// capability, when set, is what a request that uses the field is refused for. Else the request is accepted with warning.
+	capability string
+	warning    string
+	used       func(c *store.Container) bool
+}
+
+// fields is the one place that decides between refusal and warning: what would make the command do something else is refused, what
+// would only make it do the same with other means is a warning.
+var fields = []field{
+	{names: "HostConfig.Binds, Mounts, Volumes, VolumesFrom, Tmpfs", capability: "volumes", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return len(h.Binds)+len(h.Mounts)+len(c.Config.Volumes)+len(h.VolumesFrom)+len(h.Tmpfs) > 0
+	}},
+	{names: "HostConfig.NetworkMode (other than default and bridge), Links; NetworkingConfig (other networks)", capability: "networks", used: func(c *store.Container) bool {
+		for name := range c.Networking.EndpointsConfig {
+			if !defaultNetwork(name) {
+				return true
+			}
+		}
+		return !defaultNetwork(string(c.HostConfig.NetworkMode)) || len(c.HostConfig.Links) > 0
+	}},
+	{names: "Healthcheck (other than NONE)", capability: "health checks", used: func(c *store.Container) bool {
+		h := c.Config.Healthcheck
+		return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE"
+	}},
+	{names: "HostConfig.Privileged", capability: "privileged containers", used: func(c *store.Container) bool { return c.HostConfig.Privileged }},
+	{names: "HostConfig.Devices, DeviceRequests, DeviceCgroupRules", capability: "devices", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return len(h.Devices)+len(h.DeviceRequests)+len(h.DeviceCgroupRules) > 0
+	}},
+	{names: "HostConfig.CapAdd", capability: "added capabilities", used: func(c *store.Container) bool { return len(c.HostConfig.CapAdd) > 0 }},
+	{names: "HostConfig.PidMode, IpcMode, UTSMode (host or another container's)", capability: "shared namespaces", used: func(c *store.Container) bool {
+		return slices.ContainsFunc([]string{string(c.HostConfig.PidMode), string(c.HostConfig.IpcMode), string(c.HostConfig.UTSMode)}, func(mode string) bool {
+			return mode == "host" || strings.HasPrefix(mode, "container:")
+		})
+	}},
+	{names: "HostConfig.RestartPolicy (other than no)", capability: "restart policies", used: func(c *store.Container) bool {
+		name := string(c.HostConfig.RestartPolicy.Name)
+		return name != "" && name != "no"
+	}},
+
+	{names: "HostConfig.PortBindings, PublishAllPorts", warning: "ports are not published: a function app answers on its own host name only", used: func(c *store.Container) bool {
+		return len(c.HostConfig.PortBindings) > 0 || c.HostConfig.PublishAllPorts
+	}},
+	{names: "HostConfig.Memory, NanoCpus, CpuShares, CpuQuota, CpusetCpus, PidsLimit, Ulimits, ShmSize and other limits", warning: "resource limits are not applied: the plan's SKU decides", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return h.Memory > 0 || h.MemoryReservation > 0 || h.MemorySwap > 0 || h.NanoCPUs > 0 || h.CPUShares > 0 || h.CPUQuota > 0 || h.CPUPeriod > 0 ||
+			h.CpusetCpus != "" || h.CpusetMems != "" || h.BlkioWeight > 0 || (h.PidsLimit != nil && *h.PidsLimit > 0) || len(h.Ulimits) > 0 || h.ShmSize > 0
+	}},
+	{names: "User, HostConfig.GroupAdd", warning: "the user is not applied: the command runs as the image's own user", used: func(c *store.Container) bool {
+		return c.Config.User != "" || len(c.HostConfig.GroupAdd) > 0
+	}},
+	{names: "HostConfig.Dns, DnsOptions, DnsSearch, ExtraHosts", warning: "name resolution is Azure's: DNS servers and extra hosts are not applied", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return len(h.DNS)+len(h.DNSOptions)+len(h.DNSSearch)+len(h.ExtraHosts) > 0
+	}},
+	{names: "HostConfig.CapDrop, SecurityOpt, ReadonlyRootfs, UsernsMode", warning: "security options are not applied: Azure isolates each function app its own way", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return len(h.CapDrop)+len(h.SecurityOpt) > 0 || h.ReadonlyRootfs || h.UsernsMode != ""
+	}},
+	{names: "HostConfig.Sysctls, Runtime, Init, OomScoreAdj, StorageOpt", warning: "kernel and runtime options are not applied", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return len(h.Sysctls)+len(h.StorageOpt) > 0 || h.Runtime != "" || (h.Init != nil && *h.Init) || h.OomScoreAdj != 0
+	}},
+	{names: "HostConfig.LogConfig (other than json-file)", warning: "the log driver is not applied: output goes to Log Analytics", used: func(c *store.Container) bool {
+		return c.HostConfig.LogConfig.Type != "" && c.HostConfig.LogConfig.Type != "json-file"
+	}},
+	{names: "StopSignal, StopTimeout", warning: "stop leaves a run alone, so its signal and time-out are not applied", used: func(c *store.Container) bool {
+		return c.Config.StopSignal != "" || c.Config.StopTimeout != nil
+	}},
+}
+
+func defaultNetwork(name string) bool { return name == "" || name == "default" || name == "bridge" }
+
+// checkFields returns a warning for each field that has no effect, or the error for one that is refused.
+func checkFields(c *store.Container) (warnings []string, err error) {
+	for _, f := range fields {
+		switch {
+		case !f.used(c):
+		case f.capability != "":
+			return nil, api.NotSupported(f.capability)
+		default:
+			warnings = append(warnings, f.warning)
+		}
+	}
+	return warnings, nil
+}

@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+)
+
+func decodeRequest(t *testing.T, body string) *store.Container {
+	t.Helper()
+	var req api.CreateRequest
+	if err := json.Unmarshal([]byte(body), &req); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	c := store.Container{}
+	if req.Config != nil {
+		c.Config = *req.Config
+	}
+	if req.HostConfig != nil {
+		c.HostConfig = *req.HostConfig
+	}
+	if req.NetworkingConfig != nil {
+		c.Networking = *req.NetworkingConfig
+	}
+	return &c
+}
+
+func TestFieldsThatCannotBeHonoured(t *testing.T) {
+	used := map[string]bool{}
+	for _, row := range []struct{ body, refusal, warning string }{
+		{`{}`, "", ""},
+		// What the docker CLI always sends.
+		{`{"Hostname":"","Domainname":"","User":"","AttachStdout":true,"Tty":false,"Env":null,"Image":"a","Volumes":{},"WorkingDir":"","OnBuild":null,"Labels":{},
+			"HostConfig":{"Binds":null,"LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"VolumesFrom":null,"ConsoleSize":[0,0],
+			"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":null,"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Links":null,"OomScoreAdj":0,"PidMode":"","ReadonlyRootfs":false,
+			"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Memory":0,"MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],"MaskedPaths":null,"Devices":[]},
+			"NetworkingConfig":{"EndpointsConfig":{"default":{}}}}`, "", ""},
+		{`{"Healthcheck":{"Test":["NONE"]},"HostConfig":{"NetworkMode":"bridge","AutoRemove":true,"LogConfig":{"Type":"json-file"}}}`, "", ""},
+		{`{"HostConfig":{"Binds":["/a:/b"]}}`, "volumes", ""},
+		{`{"HostConfig":{"Mounts":[{"Type":"volume","Target":"/a"}]}}`, "volumes", ""},
+		{`{"HostConfig":{"VolumesFrom":["a"]}}`, "volumes", ""},
+		{`{"HostConfig":{"Tmpfs":{"/a":""}}}`, "volumes", ""},
+		{`{"Volumes":{"/a":{}}}`, "volumes", ""},
+		{`{"HostConfig":{"NetworkMode":"host"}}`, "networks", ""},
+		{`{"HostConfig":{"NetworkMode":"none"}}`, "networks", ""},
+		{`{"HostConfig":{"NetworkMode":"container:a"}}`, "networks", ""},
+		{`{"HostConfig":{"Links":["a:b"]}}`, "networks", ""},
+		{`{"NetworkingConfig":{"EndpointsConfig":{"mine":{}}}}`, "networks", ""},
+		{`{"Healthcheck":{"Test":["CMD","true"]}}`, "health checks", ""},
+		{`{"HostConfig":{"Privileged":true}}`, "privileged containers", ""},
+		{`{"HostConfig":{"Devices":[{"PathOnHost":"/dev/null"}]}}`, "devices", ""},
+		{`{"HostConfig":{"DeviceRequests":[{"Count":-1}]}}`, "devices", ""},
+		{`{"HostConfig":{"CapAdd":["NET_ADMIN"]}}`, "added capabilities", ""},
+		{`{"HostConfig":{"PidMode":"host"}}`, "shared namespaces", ""},
+		{`{"HostConfig":{"IpcMode":"container:a"}}`, "shared namespaces", ""},
+		{`{"HostConfig":{"RestartPolicy":{"Name":"always"}}}`, "restart policies", ""},
+		{`{"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}`, "", "ports are not published"},
+		{`{"HostConfig":{"PublishAllPorts":true}}`, "", "ports are not published"},
+		{`{"HostConfig":{"Memory":1048576}}`, "", "resource limits"},
+		{`{"HostConfig":{"PidsLimit":10}}`, "", "resource limits"},
+		{`{"HostConfig":{"Ulimits":[{"Name":"nofile","Soft":1,"Hard":1}]}}`, "", "resource limits"},
+		{`{"User":"1000"}`, "", "the user is not applied"},
+		{`{"HostConfig":{"Dns":["1.1.1.1"]}}`, "", "name resolution"},
+		{`{"HostConfig":{"ExtraHosts":["a:127.0.0.1"]}}`, "", "name resolution"},
+		{`{"HostConfig":{"CapDrop":["ALL"]}}`, "", "security options"},
+		{`{"HostConfig":{"ReadonlyRootfs":true}}`, "", "security options"},
+		{`{"HostConfig":{"Init":true}}`, "", "kernel and runtime"},
+		{`{"HostConfig":{"LogConfig":{"Type":"syslog"}}}`, "", "log driver"},
+		{`{"StopSignal":"SIGINT"}`, "", "stop leaves a run alone"},
+	} {
+		c := decodeRequest(t, row.body)
+		warnings, err := checkFields(c)
+		if row.refusal != "" {
+			if want := "This backend (azf) does not support " + row.refusal + "."; api.KindOf(err) != api.NotImplemented || err.Error() != want {
+				t.Errorf("%s: got %v, want %q", row.body, err, want)
+			}
+		} else if err != nil || (row.warning == "") != (len(warnings) == 0) || len(warnings) > 1 || !strings.Contains(strings.Join(warnings, ""), row.warning) {
+			t.Errorf("%.80s: got %q, %v; want %q", row.body, warnings, err, row.warning)
+		}
+		for _, f := range fields {
+			used[f.names] = used[f.names] || f.used(c)
+		}
+	}
+	for _, f := range fields {
+		if !used[f.names] {
+			t.Errorf("no row uses %s", f.names)
+		}
+	}
+}
+
+// TestReadmeShowsTheFields keeps README's table and the code's one.
+func TestReadmeShowsTheFields(t *testing.T) {
+	content, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(content), "\n")
+	for _, f := range fields {
+		verdict := "501: " + f.capability
+		if f.capability == "" {
+			verdict = "warning: " + f.warning
+		}
+		if row := "| " + f.names + " | " + verdict + " |"; !slices.Contains(lines, row) {
+			t.Errorf("README lacks the row\n%s", row)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+func (s *Server) capabilities(c echo.Context) error {
+	return c.JSON(http.StatusOK, s.cfg.Backend.Capabilities())
+}
+
+func (s *Server) info(c echo.Context) error {
+	info, err := s.cfg.Backend.Info(c.Request().Context())
+	return answer(c, info, err)
+}
+
+func (s *Server) version(c echo.Context) error {
+	return c.JSON(http.StatusOK, s.cfg.Backend.Version(c.Request().Context()))
+}
+
+func (s *Server) healthz(c echo.Context) error {
+	return answer(c, map[string]string{"status": "ok"}, s.cfg.Backend.Ready(c.Request().Context()))
+}
+
+func (s *Server) events(c echo.Context) error {
+	var opts api.EventsOptions
+	var err error
+	if opts.Since, err = moment(c, "since"); err != nil {
+		return err
+	}
+	if opts.Until, err = moment(c, "until"); err != nil {
+		return err
+	}
+	if opts.Filters, err = filters(c); err != nil {
+		return err
+	}
+	if !opts.Until.IsZero() && opts.Until.Before(opts.Since) {
+		return api.Errorf(api.InvalidParameter, "`since` time (%s) cannot be after `until` time (%s)", c.QueryParam("since"), c.QueryParam("until"))
+	}
+	stream, err := s.cfg.Backend.SystemEvents(c.Request().Context(), opts)
+	if err != nil {
+		return err
+	}
+	return sendStream(c, echo.MIMEApplicationJSON, stream)
+}
+
+func (s *Server) systemDf(c echo.Context) error {
+	df, err := s.cfg.Backend.SystemDf(c.Request().Context())
+	return answer(c, df, err)
+}
+
+func (s *Server) authLogin(c echo.Context) error {
+	var auth api.AuthConfig
+	if err := decode(c, &auth); err != nil {
+		return err
+	}
+	res, err := s.cfg.Backend.AuthLogin(c.Request().Context(), auth)
+	return answer(c, res, err)
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// keptEvents is how many events are kept: weeks of a busy daemon, and a few megabytes.
+const keptEvents = 10_000
+
+// Event is an event with its place in the order of all events.
+type Event struct {
+	Seq int64
+	api.Event
+}
+
+// EventsAfter returns up to limit events with a place after seq and a time not before since, the oldest first.
+func (db *DB) EventsAfter(ctx context.Context, seq int64, since time.Time, limit int) (list []Event, err error) {
+	at := int64(0)
+	if !since.IsZero() {
+		at = nanos(since)
+	}
+	rows, err := db.sql.QueryContext(ctx, `SELECT seq, at, type, action, actor_id, attributes FROM events
+		WHERE seq > ? AND at >= ? ORDER BY seq LIMIT ?`, seq, at, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var e Event
+		var attributes string
+		if err := rows.Scan(&e.Seq, &e.TimeNano, &e.Type, &e.Action, &e.Actor.ID, &attributes); err != nil {
+			return nil, fmt.Errorf("read event: %w", err)
+		}
+		if err := json.Unmarshal([]byte(attributes), &e.Actor.Attributes); err != nil {
+			return nil, fmt.Errorf("decode event %d: %w", e.Seq, err)
+		}
+		e.Time, e.Scope = e.TimeNano/int64(time.Second), "local"
+		list = append(list, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return list, nil
+}
+
+// LastEvent is the place of the newest event, 0 when there is none.
+func (db *DB) LastEvent(ctx context.Context) (seq int64, err error) {
+	if err := db.sql.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM events").Scan(&seq); err != nil {
+		return 0, fmt.Errorf("find last event: %w", err)
+	}
+	return seq, nil
+}
+
+// LastExit is the exit code with which a container's last run ended, known also for a while after its removal; ok is false when none is known.
+func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bool, err error) {
+	var attributes string
+	err = db.sql.QueryRowContext(ctx, "SELECT attributes FROM events WHERE actor_id = ? AND action = ? ORDER BY seq DESC LIMIT 1",
+		containerID, api.EventDie).Scan(&attributes)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("find last exit of %s: %w", containerID, err)
+	}
+	var fields map[string]string
+	if err := json.Unmarshal([]byte(attributes), &fields); err != nil {
+		return 0, false, fmt.Errorf("decode last exit of %s: %w", containerID, err)
+	}
+	code, err = strconv.Atoi(fields[exitCodeAttribute])
+	if err != nil {
+		return 0, false, fmt.Errorf("decode last exit of %s: %w", containerID, err)
+	}
+	return code, true, nil
+}
+
+// exitCodeAttribute is Docker's name of a die event's exit code.
+const exitCodeAttribute = "exitCode"
+
+// containerEvent records what happened to a container, with Docker's attributes: its labels, image and name, and more.
+func (db *DB) containerEvent(ctx context.Context, tx *sql.Tx, c Container, action api.EventAction, more map[string]string) error {
+	attributes := map[string]string{}
+	maps.Copy(attributes, c.Config.Labels)
+	attributes["image"], attributes["name"] = c.Config.Image, c.Name
+	maps.Copy(attributes, more)
+	return db.insertEvent(ctx, tx, api.ContainerEvent, action, c.ID, attributes)
+}
+
+func (db *DB) insertEvent(ctx context.Context, tx *sql.Tx, kind api.EventType, action api.EventAction, actorID string, attributes map[string]string) error {
+	content, err := json.Marshal(attributes)
+	if err != nil {
+		return fmt.Errorf("encode event: %w", err)
+	}
+	res, err := tx.ExecContext(ctx, "INSERT INTO events (at, type, action, actor_id, attributes) VALUES (?, ?, ?, ?, ?)",
+		nanos(db.now()), kind, action, actorID, string(content))
+	if err != nil {
+		return fmt.Errorf("insert event: %w", err)
+	}
+	seq, err := res.LastInsertId()
+	if err != nil {
+		return fmt.Errorf("insert event: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM events WHERE seq <= ?", seq-keptEvents); err != nil {
+		return fmt.Errorf("forget old events: %w", err)
+	}
+	return nil
+}
