@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -116,6 +117,12 @@ type playground struct {
 
 func newPlayground(t *testing.T) *playground {
 	t.Helper()
+	return newPlaygroundWith(t, func(*daemonConfig) {})
+}
+
+// newPlaygroundWith lets change adapt the daemon's configuration at each start.
+func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
+	t.Helper()
 	p := &playground{dir: tempDir(t)}
 	tools, err := toolchain.Prepare(t.Context(), toolchain.Config{})
 	if err != nil {
@@ -147,6 +154,7 @@ func newPlayground(t *testing.T) *playground {
 		if err != nil {
 			t.Fatal(err)
 		}
+		change(&cfg)
 		p.cfg = cfg
 		d, err := newDaemon(t.Context(), cfg)
 		if err != nil {
@@ -167,6 +175,11 @@ func newPlayground(t *testing.T) *playground {
 	p.start()
 	t.Cleanup(func() { p.stop() })
 	return p
+}
+
+// now is the time as a query parameter.
+func (p *playground) now() string {
+	return strconv.FormatFloat(float64(time.Now().UnixNano())/1e9, 'f', 9, 64)
 }
 
 func (p *playground) must(t *testing.T, method, path string, in, out any) {

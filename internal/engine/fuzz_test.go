@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// FuzzCreate holds any create body to one of three ends: no JSON, a refusal that a client can do something about, or a function app.
+func FuzzCreate(f *testing.F) {
+	for _, seed := range []string{
+		`{"Image":"alpine"}`, `{"Image":"r.example.com:5000/a/b@sha256:` + strings.Repeat("0", 64) + `","Cmd":["a","${b}"],"Entrypoint":["sh"]}`,
+		`{"Image":"a","Env":["A=b","C","A=","x.y=1"],"Labels":{"a/b":"c","":"","sockerless-owner":"x"},"WorkingDir":"/"}`,
+		`{"Image":"a","Env":["AZF_X=1"]}`, `{"Image":"a","HostConfig":{"Binds":["a"],"Memory":1,"PidMode":"host"}}`,
+		`{"Image":"a","HostConfig":{"NetworkMode":"container:x"},"NetworkingConfig":{"EndpointsConfig":{"n":null}}}`, `{"Image":""}`, `null`, `{"Healthcheck":{"Test":[]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	settings := testSettings()
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var req api.CreateRequest
+		if json.Unmarshal(body, &req) != nil {
+			return
+		}
+		c := store.Container{ID: strings.Repeat("a", 64), Name: "n", FunctionApp: "skls-" + strings.Repeat("a", 20)}
+		if req.Config != nil {
+			c.Config = *req.Config
+		}
+		if req.HostConfig != nil {
+			c.HostConfig = *req.HostConfig
+		}
+		if req.NetworkingConfig != nil {
+			c.Networking = *req.NetworkingConfig
+		}
+		e := &Engine{cfg: Config{Settings: settings}}
+		if _, err := e.validate(c); err != nil {
+			if kind := api.KindOf(err); kind != api.InvalidParameter && kind != api.NotImplemented {
+				t.Fatalf("got %v of kind %d", err, kind)
+			}
+			return
+		}
+		spec, _, err := settings.functionAppSpec(c, workspace.FoundationMade{ServicePlanSKU: "B1"})
+		if err != nil {
+			t.Fatalf("validated, but %v", err)
+		}
+		if spec.Tags[idTag] != c.ID || spec.Tags[ownerTag] != settings.Owner || len(spec.Tags) > maxTags || spec.Command == nil ||
+			spec.ImageName == "" || spec.ImageTag == "" || !strings.HasPrefix(spec.RegistryURL, "https://") {
+			t.Fatalf("got %+v", spec)
+		}
+		for name := range spec.Environment {
+			if strings.HasPrefix(strings.ToUpper(name), "AZF_") {
+				t.Fatalf("the reserved setting %s came through", name)
+			}
+		}
+		if _, err := json.Marshal(spec); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
