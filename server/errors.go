@@ -17,6 +17,7 @@ var statuses = []struct {
 	status int
 }{
 	{api.InvalidParameter, http.StatusBadRequest},
+	{api.Unauthorized, http.StatusUnauthorized},
 	{api.NotFound, http.StatusNotFound},
 	{api.Conflict, http.StatusConflict},
 	{api.NotModified, http.StatusNotModified},

@@ -81,6 +81,9 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue)
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
 		}
+		if err := db.useImage(ctx, tx, c); err != nil {
+			return err
+		}
 		return enqueue(ctx, tx)
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
@@ -34,7 +35,7 @@ type daemonConfig struct {
 	StopTimeout    time.Duration
 	Credential     credential
 	Cloud          cloud.Configuration
-	// Transport carries calls to Azure, AppTransport calls to function apps; nil means the default.
+	// Transport carries calls to Azure, AppTransport calls to function apps and registries; nil means the default.
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
 	Tools        toolchain.Tools
@@ -99,8 +100,12 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if err != nil {
 		return d, err
 	}
+	images := registry.New(registry.Config{
+		Host: cfg.Settings.Registry, Username: cfg.Settings.RegistryUsername, Password: cfg.Settings.RegistryPassword,
+		Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
+	})
 	d.engine, err = engine.New(ctx, engine.Config{
-		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Settings: cfg.Settings,
+		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Settings: cfg.Settings,
 		Version: buildVersion(), StopTimeout: cfg.StopTimeout, Log: cfg.Log,
 	})
 	if err != nil {

@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 )
 
@@ -20,7 +18,7 @@ import (
 const wwwroot = "/home/site/wwwroot"
 
 // exampleImage builds the image of examples/hello from a checkout of this project, with the Go toolchain.
-func exampleImage(ctx context.Context, source, work string, environ []string) (v1.Image, error) {
+func exampleImage(ctx context.Context, source, work string, environ []string) (appimage.Image, error) {
 	example := filepath.Join(source, "examples", "hello")
 	files := map[string]appimage.File{}
 	for pkg, target := range map[string]string{"./cmd/azf-handler": wwwroot + "/azf-handler", "./examples/hello": "/usr/local/bin/hello"} {

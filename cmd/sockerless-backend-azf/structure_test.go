@@ -20,6 +20,7 @@ var owned = map[string]string{
 	"river": "github.com/riverqueue/river", "modernc": "modernc.org/sqlite", "terraform-exec": "github.com/hashicorp/terraform-exec/",
 	"terraform-json": "github.com/hashicorp/terraform-json", "armappservice": "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
 	"azquery": "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery", "hc-install": "github.com/hashicorp/hc-install",
+	"go-containerregistry": "github.com/google/go-containerregistry/",
 }
 
 type row struct {

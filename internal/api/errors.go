@@ -19,6 +19,7 @@ const (
 	NotImplemented
 	Unavailable
 	Forbidden
+	Unauthorized
 )
 
 // Error is an error for the user: a kind, a sentence that says what to do, and a cause for the log.

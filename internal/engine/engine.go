@@ -17,12 +17,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/store"
@@ -48,12 +50,19 @@ type LogReader interface {
 	Lines(ctx context.Context, q logs.Query) ([]logs.Line, error)
 }
 
+// Registries asks image registries. *registry.Client is one.
+type Registries interface {
+	Resolve(ctx context.Context, ref reference.Named, auth api.AuthConfig, platform string) (registry.Image, error)
+	Login(ctx context.Context, auth api.AuthConfig) error
+}
+
 // Config configures New. All adapters are required; the engine closes none of them.
 type Config struct {
 	Store      *store.DB
 	Workspaces Workspaces
 	Invoker    Invoker
 	Logs       LogReader
+	Registry   Registries
 	Settings   Settings
 	Version    string
 	// Components are the tools whose versions the answer to version names.

@@ -1,48 +1,224 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/store"
 )
 
-// ImagePull implements api.Backend.
-func (e *Engine) ImagePull(context.Context, string, api.AuthConfig, string) (io.ReadCloser, error) {
-	return nil, api.NotSupported("image pull")
+// ImagePull implements api.Backend. When ctx ends while the registry is asked, nothing is recorded.
+func (e *Engine) ImagePull(ctx context.Context, ref string, auth api.AuthConfig, platform string) (io.ReadCloser, error) {
+	named, err := api.ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	var lines progress
+	lines.add(pullingFrom(named), "Pulling from %s", reference.Path(named))
+	found, err := e.cfg.Registry.Resolve(ctx, named, auth, platform)
+	switch {
+	case api.KindOf(err) == api.Unavailable:
+		// Azure pulls by itself, so an image that the daemon cannot see may run all the same.
+		if recordErr := e.cfg.Store.RecordUnresolved(ctx, named, err.Error()); recordErr != nil {
+			return nil, recordErr
+		}
+		lines.add("", "Status: Recorded %s as it is, not looked up (%s)", reference.FamiliarString(named), err)
+	case err != nil:
+		return nil, err
+	default:
+		img := store.Image{ID: found.ID, Spec: found.Spec, Size: found.Size}
+		for _, layer := range found.Layers {
+			img.LayerSizes = append(img.LayerSizes, layer.Size)
+		}
+		if err := e.cfg.Store.RecordImage(ctx, named, found.Digest, img); err != nil {
+			return nil, err
+		}
+		lines.resolved(named, found)
+	}
+	return lines.stream()
+}
+
+// pullingFrom is what a pull's first line is about: the tag or the digest.
+func pullingFrom(ref reference.Named) string {
+	if digested, ok := ref.(reference.Digested); ok {
+		return digested.Digest().String()
+	}
+	if tagged, ok := ref.(reference.Tagged); ok {
+		return tagged.Tag()
+	}
+	return ""
+}
+
+// progress is the stream of a pull: it is whole before it begins, as no layer is fetched.
+type progress []api.ProgressMessage
+
+func (p *progress) add(id, format string, args ...any) {
+	*p = append(*p, api.ProgressMessage{ID: id, Status: fmt.Sprintf(format, args...)})
+}
+
+// resolved says of each layer what happens to it: nothing here. Scripts read the line that begins with "Digest: ".
+func (p *progress) resolved(ref reference.Named, found registry.Image) {
+	for _, layer := range found.Layers {
+		_, hex, _ := strings.Cut(layer.Digest, ":")
+		p.add(hex[:min(12, len(hex))], "Left for Azure to pull")
+	}
+	p.add("", "Digest: %s", found.Digest)
+	if found.Spec.OS != "linux" || found.Spec.Architecture != "amd64" {
+		p.add("", "WARNING: the image is for %s/%s; Azure Functions runs linux/amd64", found.Spec.OS, found.Spec.Architecture)
+	}
+	p.add("", "Status: Looked up %s; Azure pulls it for each container", reference.FamiliarString(ref))
+}
+
+func (p progress) stream() (io.ReadCloser, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	for _, line := range p {
+		if err := enc.Encode(line); err != nil {
+			return nil, fmt.Errorf("write progress: %w", err)
+		}
+	}
+	return io.NopCloser(&buf), nil
 }
 
 // ImageInspect implements api.Backend.
-func (e *Engine) ImageInspect(context.Context, string) (api.ImageInspectResponse, error) {
-	return api.ImageInspectResponse{}, api.NotSupported("image inspect")
+func (e *Engine) ImageInspect(ctx context.Context, name string) (api.ImageInspectResponse, error) {
+	img, err := e.cfg.Store.Image(ctx, name)
+	if err != nil {
+		return api.ImageInspectResponse{}, err
+	}
+	var out api.ImageInspectResponse
+	out.ID, out.RepoTags, out.RepoDigests = img.ID, img.RepoTags(), img.RepoDigests()
+	if img.Spec.Created != nil {
+		out.Created = img.Spec.Created.Format(time.RFC3339Nano)
+	}
+	out.Author, out.Config = img.Spec.Author, &img.Spec.Config
+	out.Os, out.OsVersion, out.Architecture, out.Variant = img.Spec.OS, img.Spec.OSVersion, img.Spec.Architecture, img.Spec.Variant
+	out.Size, out.RootFS.Type = img.Size, img.Spec.RootFS.Type
+	for _, layer := range img.Spec.RootFS.DiffIDs {
+		out.RootFS.Layers = append(out.RootFS.Layers, layer.String())
+	}
+	out.AZF = api.ImageDetails{Resolved: img.Resolved, Error: img.Error}
+	return out, nil
 }
 
 // ImageTag implements api.Backend.
-func (e *Engine) ImageTag(context.Context, string, string, string) error {
-	return api.NotSupported("image tag")
+func (e *Engine) ImageTag(ctx context.Context, source, repo, tag string) error {
+	target, err := tagReference(repo, tag)
+	if err != nil {
+		return err
+	}
+	return e.cfg.Store.TagImage(ctx, source, target)
 }
 
-// ImageList implements api.Backend.
-func (e *Engine) ImageList(context.Context, api.ImageListOptions) ([]api.ImageSummary, error) {
-	return nil, api.NotSupported("image list")
+// tagReference is repo with tag, which may be in repo as well; without one it is latest.
+func tagReference(repo, tag string) (reference.NamedTagged, error) {
+	named, err := reference.ParseNormalizedNamed(repo)
+	if err == nil {
+		if _, digested := named.(reference.Digested); digested {
+			return nil, api.Errorf(api.InvalidParameter, "refusing to create a tag with a digest reference")
+		}
+		if tag != "" {
+			named, err = reference.WithTag(reference.TrimNamed(named), tag)
+		}
+	}
+	if err != nil {
+		return nil, api.Errorf(api.InvalidParameter, "invalid reference format: %q with tag %q is no target for a tag: %w", repo, tag, err)
+	}
+	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
+	if !ok {
+		return nil, fmt.Errorf("tag %s: no tag was added", named)
+	}
+	return tagged, nil
 }
 
-// ImageRemove implements api.Backend.
-func (e *Engine) ImageRemove(context.Context, string, bool, bool) ([]api.ImageDeleted, error) {
-	return nil, api.NotSupported("image remove")
+// ImageList implements api.Backend. All changes nothing: there are no intermediate images.
+func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]api.ImageSummary, error) {
+	filter, err := e.imageFilter(ctx, opts.Filters, "dangling", "label", "before", "since", "until", "reference")
+	if err != nil {
+		return nil, err
+	}
+	list, err := e.cfg.Store.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list, func(a, b store.Image) int { return b.Created().Compare(a.Created()) })
+	out := []api.ImageSummary{}
+	for _, img := range list {
+		if !filter.match(img) {
+			continue
+		}
+		labels := img.Spec.Config.Labels
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		out = append(out, api.ImageSummary{
+			ID: img.ID, RepoTags: filter.names(img.RepoTags()), RepoDigests: filter.names(img.RepoDigests()), Created: img.Created().Unix(),
+			Size: img.Size, SharedSize: -1, Labels: labels, Containers: -1,
+		})
+	}
+	return out, nil
 }
 
-// ImageHistory implements api.Backend.
-func (e *Engine) ImageHistory(context.Context, string) ([]api.ImageHistoryItem, error) {
-	return nil, api.NotSupported("image history")
+// ImageRemove implements api.Backend. prune changes nothing: images have no parents here.
+func (e *Engine) ImageRemove(ctx context.Context, name string, force, _ bool) ([]api.ImageDeleted, error) {
+	return e.cfg.Store.RemoveImage(ctx, name, force)
+}
+
+// ImageHistory implements api.Backend. It is empty for an image that is not resolved.
+func (e *Engine) ImageHistory(ctx context.Context, name string) ([]api.ImageHistoryItem, error) {
+	img, err := e.cfg.Store.Image(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	out := []api.ImageHistoryItem{}
+	sizes := img.LayerSizes
+	for _, entry := range img.Spec.History {
+		item := api.ImageHistoryItem{ID: "<missing>", CreatedBy: entry.CreatedBy, Comment: entry.Comment}
+		if entry.Created != nil {
+			item.Created = entry.Created.Unix()
+		}
+		if !entry.EmptyLayer && len(sizes) > 0 {
+			item.Size, sizes = sizes[0], sizes[1:]
+		}
+		out = append(out, item)
+	}
+	slices.Reverse(out)
+	if len(out) > 0 {
+		out[0].ID, out[0].Tags = img.ID, img.RepoTags()
+	}
+	return out, nil
 }
 
 // ImagePrune implements api.Backend.
-func (e *Engine) ImagePrune(context.Context, api.Filters) (api.ImagePruneReport, error) {
-	return api.ImagePruneReport{}, api.NotSupported("image prune")
+func (e *Engine) ImagePrune(ctx context.Context, filters api.Filters) (api.ImagePruneReport, error) {
+	filter, err := e.imageFilter(ctx, filters, "dangling", "label", "label!", "until")
+	if err != nil {
+		return api.ImagePruneReport{}, err
+	}
+	// Here the filter does not select: false means that tagged images go too.
+	dangling := cmp.Or(filter.dangling, new(true))
+	filter.dangling = nil
+	deleted, err := e.cfg.Store.PruneImages(ctx, func(img store.Image) bool {
+		return (!*dangling || len(img.RepoTags()) == 0) && filter.match(img)
+	})
+	return api.ImagePruneReport{ImagesDeleted: deleted}, err
 }
 
 // AuthLogin implements api.Backend.
-func (e *Engine) AuthLogin(context.Context, api.AuthConfig) (api.AuthResponse, error) {
-	return api.AuthResponse{}, api.NotSupported("auth")
+func (e *Engine) AuthLogin(ctx context.Context, auth api.AuthConfig) (api.AuthResponse, error) {
+	if err := e.cfg.Registry.Login(ctx, auth); err != nil {
+		return api.AuthResponse{}, err
+	}
+	return api.AuthResponse{Status: "Login Succeeded"}, nil
 }

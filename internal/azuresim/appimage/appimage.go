@@ -27,6 +27,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
+// Image is what Build makes and Push takes.
+type Image = v1.Image
+
 // File is one regular file of an image.
 type File struct {
 	Content []byte

