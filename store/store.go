@@ -1,4 +1,4 @@
-// Package store remembers containers and their runs in SQLite, and is the only place where a container's state may change:
+// Package store remembers containers, their runs and images in SQLite, and is the only place where a container's state may change:
 // every legal change is one method, guarded by its SQL. It must not know of Terraform, Azure, HTTP or what a job does; a
 // method that starts work takes a function that inserts the job within the same transaction.
 //

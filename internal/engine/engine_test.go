@@ -113,6 +113,7 @@ type fixture struct {
 	workspaces *fakeWorkspaces
 	invoker    *fakeInvoker
 	logs       *fakeLogs
+	registry   *fakeRegistry
 }
 
 func testSettings() Settings {
@@ -131,7 +132,7 @@ func setup(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	})
-	f := &fixture{db: db, workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}}
+	f := &fixture{db: db, workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}}
 	f.start(t)
 	return f
 }
@@ -140,7 +141,7 @@ func setup(t *testing.T) *fixture {
 func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	e, err := New(t.Context(), Config{
-		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Settings: testSettings(), Log: zerolog.Nop(),
+		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Settings: testSettings(), Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
