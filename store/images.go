@@ -106,7 +106,7 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 				return err
 			}
 		}
-		return imageEvent(ctx, tx, api.EventPull, img.ID, reference.FamiliarString(ref))
+		return db.imageEvent(ctx, tx, api.EventPull, img.ID, reference.FamiliarString(ref))
 	})
 }
 
@@ -120,7 +120,7 @@ func (db *DB) RecordUnresolved(ctx context.Context, ref reference.Named, reason 
 		if _, err := tx.ExecContext(ctx, "UPDATE images SET error = ? WHERE id = ? AND resolved = 0", reason, id); err != nil {
 			return fmt.Errorf("change image: %w", err)
 		}
-		return imageEvent(ctx, tx, api.EventPull, id, reference.FamiliarString(ref))
+		return db.imageEvent(ctx, tx, api.EventPull, id, reference.FamiliarString(ref))
 	})
 }
 
@@ -275,4 +275,11 @@ func images(ctx context.Context, tx *sql.Tx, where string, args ...any) (list []
 }
 
 // imageEvent records what happened to an image, within the change. name is that of the reference, or the id where there is none.
-func imageEvent(_ context.Context, _ *sql.Tx, _ api.EventAction, _, _ string) error { return nil }
+// A pull is told of by name, as in Docker.
+func (db *DB) imageEvent(ctx context.Context, tx *sql.Tx, action api.EventAction, id, name string) error {
+	actor := name
+	if action != api.EventPull {
+		actor = id
+	}
+	return db.insertEvent(ctx, tx, api.ImageEvent, action, actor, map[string]string{"name": name})
+}

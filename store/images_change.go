@@ -23,7 +23,7 @@ func (db *DB) TagImage(ctx context.Context, source string, target reference.Name
 		if err := setName(ctx, tx, target.String(), img.ID); err != nil {
 			return err
 		}
-		return imageEvent(ctx, tx, api.EventTag, img.ID, reference.FamiliarString(target))
+		return db.imageEvent(ctx, tx, api.EventTag, img.ID, reference.FamiliarString(target))
 	})
 }
 
@@ -32,7 +32,7 @@ func (db *DB) TagImage(ctx context.Context, source string, target reference.Name
 // It returns what was done, in order. A refusal is a Conflict error and changes nothing.
 func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []api.ImageDeleted, err error) {
 	err = db.tx(ctx, func(tx *sql.Tx) error {
-		done, err = removeImage(ctx, tx, name, force)
+		done, err = db.removeImage(ctx, tx, name, force)
 		return err
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []
 }
 
 // The rules and words are those of Docker's daemon.
-func removeImage(ctx context.Context, tx *sql.Tx, name string, force bool) ([]api.ImageDeleted, error) {
+func (db *DB) removeImage(ctx context.Context, tx *sql.Tx, name string, force bool) ([]api.ImageDeleted, error) {
 	img, err := findImage(ctx, tx, name)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func removeImage(ctx context.Context, tx *sql.Tx, name string, force bool) ([]ap
 		if _, err := tx.ExecContext(ctx, "DELETE FROM image_names WHERE name = ?", name); err != nil {
 			return nil, fmt.Errorf("untag image: %w", err)
 		}
-		if err := imageEvent(ctx, tx, api.EventUntag, img.ID, familiar(name)); err != nil {
+		if err := db.imageEvent(ctx, tx, api.EventUntag, img.ID, familiar(name)); err != nil {
 			return nil, err
 		}
 		done = append(done, api.ImageDeleted{Untagged: familiar(name)})
@@ -83,7 +83,7 @@ func removeImage(ctx context.Context, tx *sql.Tx, name string, force bool) ([]ap
 	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id = ?", img.ID); err != nil {
 		return nil, fmt.Errorf("delete image: %w", err)
 	}
-	if err := imageEvent(ctx, tx, api.EventDelete, img.ID, img.ID); err != nil {
+	if err := db.imageEvent(ctx, tx, api.EventDelete, img.ID, img.ID); err != nil {
 		return nil, err
 	}
 	return append(done, api.ImageDeleted{Deleted: img.ID}), nil
@@ -100,7 +100,7 @@ func (db *DB) PruneImages(ctx context.Context, match func(Image) bool) (done []a
 			if len(img.Users) > 0 || !match(img) {
 				continue
 			}
-			removed, err := removeImage(ctx, tx, img.ID, true)
+			removed, err := db.removeImage(ctx, tx, img.ID, true)
 			if err != nil {
 				return err
 			}
