@@ -150,7 +150,20 @@ func keyError(t Target, err error, young bool) *Error {
 type armError struct{ *azcore.ResponseError }
 
 func (e armError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("list host keys: status %d %s", e.StatusCode, e.ErrorCode))
+	text := strings.TrimSpace(fmt.Sprintf("list host keys: status %d %s", e.StatusCode, e.ErrorCode))
+	if e.RawResponse == nil {
+		return text
+	}
+	var ids []string
+	for _, id := range []struct{ name, header string }{{"correlation id", "X-Ms-Correlation-Request-Id"}, {"request id", "X-Ms-Request-Id"}} {
+		if value := e.RawResponse.Header.Get(id.header); value != "" {
+			ids = append(ids, id.name+" "+value)
+		}
+	}
+	if len(ids) > 0 {
+		text += " (" + strings.Join(ids, ", ") + ")"
+	}
+	return text
 }
 
 func (e armError) Unwrap() error { return e.ResponseError }

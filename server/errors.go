@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
 )
@@ -18,6 +21,7 @@ var statuses = []struct {
 }{
 	{api.InvalidParameter, http.StatusBadRequest},
 	{api.Unauthorized, http.StatusUnauthorized},
+	{api.Forbidden, http.StatusForbidden},
 	{api.NotFound, http.StatusNotFound},
 	{api.Conflict, http.StatusConflict},
 	{api.NotModified, http.StatusNotModified},
@@ -29,7 +33,7 @@ type errorBody struct {
 	Message string `json:"message"`
 }
 
-// handleError answers with Docker's error body, and logs what is the server's fault with its cause.
+// handleError answers with Docker's error body, and logs with its cause what is the server's fault or was refused by Azure.
 func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
@@ -55,8 +59,16 @@ func (s *Server) handleError(err error, c echo.Context) {
 			break
 		}
 	}
-	if status >= http.StatusInternalServerError && status != http.StatusNotImplemented {
-		s.cfg.Log.Error().Err(err).AnErr("cause", errors.Unwrap(err)).Str("request_id", c.Response().Header().Get(requestIDHeader)).Msg("request failed")
+	known, ours := errors.AsType[*api.Error](err)
+	if ours && known.RetryAfter > 0 {
+		seconds := max(1, int((known.RetryAfter+time.Second-1)/time.Second))
+		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(seconds))
+	}
+	switch {
+	case status >= http.StatusInternalServerError && status != http.StatusNotImplemented:
+		failed(s.cfg.Log.Error(), c, err, known).Msg("request failed")
+	case ours && (known.CorrelationID != "" || known.RequestID != ""):
+		failed(s.cfg.Log.Warn(), c, err, known).Int("status", status).Msg("request refused by Azure")
 	}
 	if status == http.StatusNotModified || c.Request().Method == http.MethodHead {
 		err = c.NoContent(status)
@@ -66,6 +78,18 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if err != nil {
 		s.cfg.Log.Debug().Err(err).Msg("client left before the answer")
 	}
+}
+
+// failed puts what is known of a failed request into a log line. known is nil for an error that is not ours.
+func failed(line *zerolog.Event, c echo.Context, err error, known *api.Error) *zerolog.Event {
+	line = line.Err(err).AnErr("cause", errors.Unwrap(err)).Str("request_id", c.Response().Header().Get(requestIDHeader))
+	if known != nil && known.CorrelationID != "" {
+		line = line.Str("azure_correlation_id", known.CorrelationID)
+	}
+	if known != nil && known.RequestID != "" {
+		line = line.Str("azure_request_id", known.RequestID)
+	}
+	return line
 }
 
 // statusClientClosedRequest stands in the request log for a client that left; it is never sent.

@@ -82,18 +82,25 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // requestIDHeader names a request in the log.
 const requestIDHeader = "X-Request-Id"
 
-// logRequests logs each request once it has been answered. The query is left out: it may hold what users type.
+// logRequests logs each request once it has been answered, with the correlation ids of its Azure calls. The query is left out: it
+// may hold what users type.
 func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		started := time.Now()
 		id := uuid.NewString()
 		c.Response().Header().Set(requestIDHeader, id)
+		ctx, calls := api.WithCorrelations(c.Request().Context())
+		c.SetRequest(c.Request().WithContext(ctx))
 		err := next(c)
 		if err != nil {
 			c.Error(err)
 		}
-		s.cfg.Log.Info().Str("request_id", id).Str("method", c.Request().Method).Str("path", c.Request().URL.Path).
-			Int("status", c.Response().Status).Dur("duration", time.Since(started)).Msg("request")
+		line := s.cfg.Log.Info().Str("request_id", id).Str("method", c.Request().Method).Str("path", c.Request().URL.Path).
+			Int("status", c.Response().Status).Dur("duration", time.Since(started))
+		if ids := calls(); len(ids) > 0 {
+			line = line.Strs("azure_correlation_ids", ids)
+		}
+		line.Msg("request")
 		return nil
 	}
 }

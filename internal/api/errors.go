@@ -29,6 +29,10 @@ type Error struct {
 	Err     error
 	// RetryAfter is when an Unavailable request is worth sending again; 0 means that nobody knows.
 	RetryAfter time.Duration
+	// CorrelationID and RequestID are Azure's names of the call that failed, the first of them as in the Activity Log. Each is
+	// empty when Azure was not called or did not say.
+	CorrelationID string
+	RequestID     string
 }
 
 // Error is the sentence alone; the cause is for the log.

@@ -42,6 +42,7 @@ type Rule struct {
 	Status     int           // answered instead of doing anything: 429, 409, 500, 503 ...
 	RetryAfter time.Duration // header of that answer, in whole seconds; 0 sends none
 	Code       string        // error code of that answer's body; "" is the status's text
+	Message    string        // message of that answer's body; "" says that it was injected
 	Drop       Drop
 }
 
@@ -116,8 +117,12 @@ func (s *Sim) serveWithFaults(w *statusRecorder, r *http.Request, service servic
 		if code == "" {
 			code = http.StatusText(rule.Status)
 		}
+		message := rule.Message
+		if message == "" {
+			message = "Injected by azuresim."
+		}
 		setRequestIDs(w, r)
-		writeError(w, &armError{rule.Status, code, "Injected by azuresim."})
+		writeError(w, &armError{rule.Status, code, message})
 	case rule.Drop == DropBefore:
 		panic(http.ErrAbortHandler)
 	case rule.Drop == DropAfter:

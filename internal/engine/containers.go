@@ -64,19 +64,23 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 }
 
 // await waits for a job's outcome, the client's departure or the daemon's stop.
-func (e *Engine) await(ctx context.Context, outcome <-chan error) error {
+func (e *Engine) await(ctx context.Context, settled <-chan outcome) error {
+	take := func(o outcome) error {
+		api.Correlated(ctx, o.correlations...)
+		return o.err
+	}
 	select {
-	case err := <-outcome:
-		return err
+	case o := <-settled:
+		return take(o)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-e.river.Stopped():
 		// The job may have settled the outcome as its last act.
 		select {
-		case err := <-outcome:
-			return err
+		case o := <-settled:
+			return take(o)
 		default:
-			return api.Errorf(api.Unavailable, "the daemon is stopping; what was asked for is done when it is started again")
+			return stopError("the daemon is stopping; what was asked for is done when it is started again")
 		}
 	}
 }

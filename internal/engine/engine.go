@@ -107,6 +107,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := cfg.Settings.check(); err != nil {
 		return nil, err
 	}
+	cfg.Logs = notingLogs{cfg.Logs}
 	e := &Engine{
 		cfg:          cfg,
 		changes:      newBroadcast(),
@@ -213,6 +214,7 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 	if err != nil {
 		return workspace.FoundationMade{}, fmt.Errorf("make foundation: %w", err)
 	}
+	api.Correlated(ctx, made.Run.CorrelationID)
 	if !runsImages(made.ServicePlanSKU) {
 		e.cfg.Log.Warn().Str("plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
 	}

@@ -74,23 +74,25 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	if err != nil {
 		return err
 	}
+	ctx, calls := collect(ctx)
 	err = e.provision(ctx, c)
 	if err == nil {
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
-		e.outcomes.settle(id, nil)
+		e.outcomes.settle(id, nil, calls()...)
 		e.changed(id)
 		return nil
 	}
+	refused := e.refused(ctx, "create container "+c.Name, c, err)
 	if ctx.Err() != nil {
-		e.outcomes.settle(id, api.Errorf(api.Unavailable, "the daemon stopped before container %s was made; it goes on when the daemon is started again", c.Name))
-		return err
+		e.outcomes.settle(id, stopError("the daemon stopped before container %s was made; it goes on when the daemon is started again", c.Name), calls()...)
+		return refused.Err
 	}
-	log.Error().Err(err).Msg("create failed")
-	failure := e.undo(ctx, c, err)
+	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
+	failure := e.undo(ctx, c, refused)
 	if ctx.Err() != nil {
 		return failure
 	}
-	e.outcomes.settle(id, failure)
+	e.outcomes.settle(id, failure, calls()...)
 	e.changed(id)
 	return nil
 }
@@ -108,40 +110,34 @@ func (e *Engine) provision(ctx context.Context, c store.Container) error {
 	if err != nil {
 		return err
 	}
+	api.Correlated(ctx, made.Run.CorrelationID)
 	return e.cfg.Store.Provisioned(ctx, c.ID, store.App{
 		ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Run.Plan.String(),
 	})
 }
 
 // undo destroys what a failed create has made and forgets the container, or keeps it as dead. It returns the error for the client.
-func (e *Engine) undo(ctx context.Context, c store.Container, cause error) error {
-	_, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error) error {
+	run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+	api.Correlated(ctx, run.CorrelationID)
 	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
 		if err := e.cfg.Store.Delete(ctx, c.ID); err != nil {
 			return err
 		}
-		return &api.Error{Kind: failureKind(cause), Message: fmt.Sprintf("cannot create container %s: %v", c.Name, cause), Err: cause}
+		return refused
 	}
-	both := fmt.Errorf("%w; then what was made could not be destroyed: %w", cause, err)
+	left := e.refused(ctx, "destroy what was made of it", c, err)
+	both := *refused
+	both.Message = refused.Message + "; then it " + left.Message
+	both.Err = fmt.Errorf("%w; then what was made could not be destroyed: %w", refused.Err, left.Err)
 	if ctx.Err() != nil {
-		return both
+		return both.Err
 	}
-	if err := e.cfg.Store.Fail(ctx, c.ID, both.Error()); err != nil {
-		return errors.Join(both, err)
+	if err := e.cfg.Store.Fail(ctx, c.ID, both.Message); err != nil {
+		return errors.Join(both.Err, err)
 	}
-	return &api.Error{
-		Kind:    failureKind(cause),
-		Message: fmt.Sprintf("cannot create container %s: %v. The container is kept as dead: mend the cause and remove it", c.Name, both),
-		Err:     both,
-	}
-}
-
-// failureKind is Unavailable for what Azure or Terraform refuse, and the error's own kind where it has one.
-func failureKind(err error) api.Kind {
-	if kind := api.KindOf(err); kind != api.Internal {
-		return kind
-	}
-	return api.Unavailable
+	both.Message += ". The container is kept as dead: mend the cause and remove it"
+	return &both
 }
 
 type destroyWorker struct {
@@ -161,7 +157,10 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return err
 	}
 	e.running.cancel(id, errRemoved)
-	if _, err = e.cfg.Workspaces.Destroy(ctx, id); err == nil {
+	ctx, calls := collect(ctx)
+	run, err := e.cfg.Workspaces.Destroy(ctx, id)
+	api.Correlated(ctx, run.CorrelationID)
+	if err == nil {
 		err = e.cfg.Store.Delete(ctx, id)
 	}
 	switch {
@@ -169,20 +168,18 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		e.cfg.Invoker.Forget(e.target(c))
 		log.Info().Str("function_app", c.FunctionApp).Msg("container removed")
 	case ctx.Err() != nil:
-		e.outcomes.settle(id, api.Errorf(api.Unavailable, "the daemon stopped before container %s was removed; it goes on when the daemon is started again", c.Name))
-		return err
+		e.outcomes.settle(id, stopError("the daemon stopped before container %s was removed; it goes on when the daemon is started again", c.Name), calls()...)
+		return e.cfg.Settings.secretsOf(c).seal(err)
 	default:
-		log.Error().Err(err).Msg("remove failed")
-		if failErr := e.cfg.Store.Fail(ctx, id, err.Error()); failErr != nil {
-			err = errors.Join(err, failErr)
+		refused := e.refused(ctx, "remove container "+c.Name, c, err)
+		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
+		if failErr := e.cfg.Store.Fail(ctx, id, refused.Message); failErr != nil {
+			refused.Err = errors.Join(refused.Err, failErr)
 		}
-		err = &api.Error{
-			Kind:    failureKind(err),
-			Message: fmt.Sprintf("cannot remove container %s: %v. The container is kept as dead: mend the cause and remove it again", c.Name, err),
-			Err:     err,
-		}
+		refused.Message += ". The container is kept as dead: mend the cause and remove it again"
+		err = refused
 	}
-	e.outcomes.settle(id, err)
+	e.outcomes.settle(id, err, calls()...)
 	e.changed(id)
 	return nil
 }
@@ -210,6 +207,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 		return err
 	}
 	log := e.cfg.Log.With().Str("container_id", c.ID).Int64("job_id", job.ID).Str("run_id", run.ID).Logger()
+	ctx, calls := collect(ctx)
 	runCtx, end := e.running.begin(ctx, c.ID)
 	defer end()
 	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
@@ -219,14 +217,16 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(runCtx), errStopping) {
 		return errStopping // the next daemon joins the run
 	}
+	hide := e.cfg.Settings.secretsOf(c)
 	if err != nil && ctx.Err() != nil {
-		return err
+		return hide.seal(err)
 	}
 	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
 	if err != nil {
 		result = store.Result{ExitCode: exitNotInvoked, Error: err.Error()}
 	}
-	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Msg("run finished")
+	result.Error = hide.hide(result.Error)
+	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Func(correlations(calls())).Msg("run finished")
 	if err := e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy); err != nil {
 		return err
 	}

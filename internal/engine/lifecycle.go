@@ -76,7 +76,7 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 		case <-ctx.Done():
 			return api.WaitResponse{}, context.Cause(ctx)
 		case <-e.stopping:
-			return api.WaitResponse{}, api.Errorf(api.Unavailable, "the daemon is stopping; wait again when it is started again")
+			return api.WaitResponse{}, stopError("the daemon is stopping; wait again when it is started again")
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptio
 	if lines == nil || run.Truncated {
 		archived, err := e.archivedLines(ctx, c, run)
 		if err != nil {
-			return nil, api.Errorf(api.Unavailable, "cannot read logs from Log Analytics: %w", err)
+			return nil, e.refused(ctx, "read the logs of container "+c.Name, c, err)
 		}
 		// Rows arrive late: fewer lines than the answer brought are not the better source.
 		if len(archived) > len(lines) {

@@ -43,19 +43,25 @@ func (b *broadcast) notify(key string) {
 	}
 }
 
+// outcome is how a create or remove ended, with the correlation ids of its Azure calls.
+type outcome struct {
+	err          error
+	correlations []string
+}
+
 // outcomes carries how a container's create or remove ended from the job to the requests that wait for it.
 type outcomes struct {
 	mu      sync.Mutex
-	waiting map[string][]chan error
+	waiting map[string][]chan outcome
 }
 
-func newOutcomes() *outcomes { return &outcomes{waiting: map[string][]chan error{}} }
+func newOutcomes() *outcomes { return &outcomes{waiting: map[string][]chan outcome{}} }
 
 // expect must be called before the job can begin. done must be called when the waiting is over.
-func (o *outcomes) expect(id string) (ch <-chan error, done func()) {
+func (o *outcomes) expect(id string) (ch <-chan outcome, done func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	own := make(chan error, 1)
+	own := make(chan outcome, 1)
 	o.waiting[id] = append(o.waiting[id], own)
 	return own, func() {
 		o.mu.Lock()
@@ -72,12 +78,12 @@ func (o *outcomes) expect(id string) (ch <-chan error, done func()) {
 	}
 }
 
-// settle tells all who wait for id.
-func (o *outcomes) settle(id string, err error) {
+// settle tells all who wait for id, and gives them the correlation ids of the calls made for them.
+func (o *outcomes) settle(id string, err error, correlations ...string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, ch := range o.waiting[id] {
-		ch <- err // buffered, and each channel is settled once
+		ch <- outcome{err, correlations} // buffered, and each channel is settled once
 	}
 	delete(o.waiting, id)
 }
