@@ -280,6 +280,18 @@ func TestErrorKeepsAzuresAnswer(t *testing.T) {
 	}
 }
 
+func TestErrorNamesTheCall(t *testing.T) {
+	_, inv := newFake(t, script{keys: []step{func(_ *fake, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("x-ms-correlation-request-id", "c-1")
+		w.Header().Set("x-ms-request-id", "r-1")
+		w.WriteHeader(http.StatusForbidden)
+	}}})
+	_, err := inv.Run(t.Context(), target, Request{RunID: testRun})
+	if err == nil || !strings.Contains(err.Error(), "status 403 (correlation id c-1, request id r-1)") {
+		t.Errorf("got %v, want both ids", err)
+	}
+}
+
 func TestContextEnds(t *testing.T) {
 	for _, where := range []string{"keys", "root", "post", "poll"} {
 		t.Run(where, func(t *testing.T) {

@@ -333,7 +333,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 		p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"}}})
 		err := p.call(t.Context(), http.MethodPost, "/containers?name=refused", api.CreateRequest{Config: &api.Config{Image: p.image}}, nil)
 		p.sim.SetFaults(azuresim.Faults{})
-		if err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "AuthorizationFailed") {
+		if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "AuthorizationFailed") {
 			t.Errorf("got %v, want Azure's reason", err)
 		}
 		if err := p.call(t.Context(), http.MethodGet, "/containers/refused", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {

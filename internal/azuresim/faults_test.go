@@ -58,9 +58,9 @@ func TestRules(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})
-	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Status: 429, RetryAfter: 7 * time.Second, Code: "SubscriptionRequestsThrottled"}}})
+	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Status: 429, RetryAfter: 7 * time.Second, Code: "SubscriptionRequestsThrottled", Message: "Slow down."}}})
 	result := a.arm("GET", planPath("p")+webAPI, nil)
-	if result.status != 429 || result.code != "SubscriptionRequestsThrottled" || result.header.Get("Retry-After") != "7" {
+	if result.status != 429 || result.code != "SubscriptionRequestsThrottled" || result.header.Get("Retry-After") != "7" || result.message != "Slow down." {
 		t.Errorf("%d %s, Retry-After %q", result.status, result.code, result.header.Get("Retry-After"))
 	}
 }
