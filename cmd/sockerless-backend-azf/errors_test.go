@@ -130,11 +130,6 @@ func TestRefusalsOfAzure(t *testing.T) {
 			want: []string{"SubscriptionRequestsThrottled", "Try again later"},
 		},
 		{
-			name: "quota", status: http.StatusServiceUnavailable, retry: "300",
-			rule: azuresim.Rule{Status: http.StatusUnauthorized, Code: "Unauthorized", Message: "Operation cannot be completed without additional quota. \r\nAdditional details - Location:  \r\nCurrent Limit (Basic VMs): 0 \r\nCurrent Usage: 0"},
-			want: []string{"Current Limit (Basic VMs): 0 Current Usage: 0", "more quota"},
-		},
-		{
 			name: "invalid", status: http.StatusBadRequest,
 			rule: azuresim.Rule{Status: http.StatusBadRequest, Code: "BadRequest", Message: "The setting SECRET has the value '" + secret + "', and AzureWebJobsStorage AccountKey=" + key + "; is invalid."},
 			want: []string{"has the value '(sensitive value)'"},

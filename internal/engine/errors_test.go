@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -62,7 +63,7 @@ var samples = []struct {
 	{"disk full", fmt.Errorf("keep plan: %w", &fs.PathError{Op: "write", Path: "/state/w/.tmp-1", Err: syscall.ENOSPC}), api.Internal, 0, []string{"/state/w/.tmp-1", "Free space"}},
 	{"disk full", terraformFailed("Failed to save state: Error saving state: write terraform.tfstate: no space left on device"), api.Internal, 0, []string{"Free space"}},
 	{"terraform not startable", &workspace.RunError{Step: "init", Dir: "/state/w", Err: &os.PathError{Op: "fork/exec", Path: "/usr/bin/terraform", Err: syscall.ENOENT}}, api.Internal, 0, []string{"/usr/bin/terraform", "--terraform"}},
-	{"terraform not startable", &workspace.RunError{Step: "init", Dir: "/state/w", Err: errors.New("exit status 1\n╷\n│ Error: Failed to query available provider packages\n│ \n│ Could not retrieve the list of available versions for provider\n│ hashicorp/azurerm: provider registry.terraform.io/hashicorp/azurerm was not\n│ found in any of the search locations\n╵\n")},
+	{"terraform not startable", &workspace.RunError{Step: "init", Dir: "/state/w", Err: errors.New("exit status 1\n╷\n│ Error: Failed to query available provider packages\n│ \n│ Could not retrieve the list of available versions for provider\n│ hashicorp/azurerm: provider registry.terraform.io/hashicorp/azurerm was not\n│ found in any of the search locations\n╵")},
 		api.Internal, 0, []string{"Error: Failed to query available provider packages Could not retrieve", "sockerless-backend-azf tools"}},
 	{"no permission on this machine", fmt.Errorf("render workspace /w: %w", &fs.PathError{Op: "open", Path: "/w/main.tf", Err: syscall.EACCES}), api.Internal, 0, []string{"/w/main.tf"}},
 	{"no workers", terraformFailed(makingPlan + `unexpected status 400 (400 Bad Request) with response: {"Code":"BadRequest","Message":"Linux dynamic workers are not available in resource group rg. Use this link to learn more http://go.microsoft.com/fwlink/?LinkId=825764.","Target":null,"Details":[{"Message":"Linux dynamic workers are not available"},{"Code":"BadRequest"}],"Innererror":null}`),
@@ -245,6 +246,45 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 	ctx, calls = api.WithCorrelations(t.Context())
 	if err := f.ContainerRemove(ctx, "web", false); api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "remove it again") || strings.Join(calls(), " ") != "other" {
 		t.Errorf("got %v, calls %q", err, calls())
+	}
+}
+
+// transporter answers every call of the SDK.
+type transporter func(*http.Request) (*http.Response, error)
+
+func (t transporter) Do(r *http.Request) (*http.Response, error) { return t(r) }
+
+// asking reads logs by one call of the SDK.
+type asking struct {
+	LogReader
+	pipeline runtime.Pipeline
+}
+
+func (a asking) Lines(ctx context.Context, _ logs.Query) ([]logs.Line, error) {
+	req, err := runtime.NewRequest(ctx, http.MethodGet, "https://api.loganalytics.test")
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.pipeline.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	return nil, resp.Body.Close()
+}
+
+func TestQueriesAreNoted(t *testing.T) {
+	for header, want := range map[string]string{correlationHeader: "c", requestHeader: "c", "Other": ""} {
+		answer := func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{header: {"c"}}, Body: http.NoBody}, nil
+		}
+		pipeline := runtime.NewPipeline("test", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{Transport: transporter(answer)})
+		ctx, calls := api.WithCorrelations(t.Context())
+		if _, err := (notingLogs{asking{pipeline: pipeline}}).Lines(ctx, logs.Query{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(calls(), " "); got != want {
+			t.Errorf("%s: got %q, want %q", header, got, want)
+		}
 	}
 }
 
