@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
-
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -122,11 +120,11 @@ func byAncestor(value string) (func(store.Container) bool, error) {
 }
 
 func normalImage(image string) string {
-	named, err := reference.ParseNormalizedNamed(image)
+	named, err := api.ParseReference(image)
 	if err != nil {
 		return image
 	}
-	return reference.TagNameOnly(named).String()
+	return named.String()
 }
 
 // pruneFilter tells what a prune takes, by time of creation and labels.

@@ -154,7 +154,7 @@ func (s Settings) functionAppSpec(c store.Container, shared workspace.Foundation
 		ServicePlanID: shared.ServicePlanID, AlwaysOn: alwaysOn(shared.ServicePlanSKU),
 		StorageAccountName: storage.Name, StorageAccountResourceGroupName: storage.ResourceGroupName,
 		Identity: s.Identity, ApplicationInsightsConnectionString: shared.InsightsConnection,
-		Command:    slices.Concat([]string{}, c.Config.Entrypoint, c.Config.Cmd), // never null
+		Command:    append(append([]string{}, c.Config.Entrypoint...), c.Config.Cmd...), // never null
 		WorkingDir: c.Config.WorkingDir, FunctionTimeout: s.functionTimeout(shared.ServicePlanSKU),
 	}
 	if err := s.image(&spec, c.Config.Image); err != nil {
@@ -186,11 +186,10 @@ func (s Settings) image(spec *workspace.FunctionApp, image string) error {
 	if image == "" {
 		return api.Errorf(api.InvalidParameter, "no image given: set Image to a reference such as registry.example.com/team/app:1.0")
 	}
-	named, err := reference.ParseNormalizedNamed(image)
+	named, err := api.ParseReference(image)
 	if err != nil {
-		return api.Errorf(api.InvalidParameter, "invalid reference format: %q: %w", image, err)
+		return err
 	}
-	named = reference.TagNameOnly(named)
 	host := reference.Domain(named)
 	spec.RegistryURL = "https://" + host
 	if host == "docker.io" {
@@ -199,8 +198,7 @@ func (s Settings) image(spec *workspace.FunctionApp, image string) error {
 	spec.ImageName = reference.Path(named)
 	switch r := named.(type) {
 	case reference.Digested:
-		// The provider joins name and tag with a colon and takes no digest of its own, so the algorithm goes with the name. A tag
-		// beside a digest says nothing more, and the provider could not read it back.
+		// The provider joins name and tag with a colon and takes no digest of its own, so the algorithm goes with the name.
 		spec.ImageName += "@" + r.Digest().Algorithm().String()
 		spec.ImageTag = r.Digest().Encoded()
 	case reference.Tagged:
