@@ -114,14 +114,14 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if opts.Until, err = moment(c, "until"); err != nil {
 		return err
 	}
-	// The container's terminal decides the form of the stream, and never changes.
-	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
-	if err != nil {
-		return err
-	}
 	stream, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), c.Param("id"), opts)
 	if err != nil {
 		return err
+	}
+	// The container's terminal decides the form of the stream, and never changes.
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
+	if err != nil {
+		return errors.Join(err, stream.Close())
 	}
 	contentType := "application/vnd.docker.multiplexed-stream"
 	if info.Config != nil && info.Config.Tty {

@@ -21,6 +21,9 @@ func decode(c echo.Context, into any) error {
 	return decodeJSON(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody), into)
 }
 
+// embedded is before the fields of a create's body in Go's errors, and not in the body.
+const embedded = "Config."
+
 // decodeJSON reads one JSON value. Unknown fields are ignored, as Docker does.
 func decodeJSON(body io.Reader, into any) error {
 	dec := json.NewDecoder(body)
@@ -38,7 +41,7 @@ func decodeJSON(body io.Reader, into any) error {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: got EOF while reading request body")
 	}
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return api.Errorf(api.InvalidParameter, "invalid JSON: field %s takes no %s, at byte %d", wrongType.Field, wrongType.Value, wrongType.Offset)
+		return api.Errorf(api.InvalidParameter, "invalid JSON: field %s takes no %s, at byte %d", strings.TrimPrefix(wrongType.Field, embedded), wrongType.Value, wrongType.Offset)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, syntax.Offset)

@@ -190,6 +190,7 @@ func TestEveryRoute(t *testing.T) {
 		{route: "POST /containers/:id/kill", path: "/containers/web/kill?signal=TERM", status: 204},
 		{route: "POST /containers/:id/rename", path: "/containers/web/rename?name=job", status: 204},
 		{route: "DELETE /containers/:id", path: "/containers/job", status: 409, want: `cannot remove container "/job": container is running: stop the container before removing or force remove`},
+		{route: "DELETE /images/*", path: "/images/" + repo + ":2", status: 200, want: `"Untagged"`},
 		{route: "DELETE /images/*", path: "/images/" + p.image, status: 409},
 		{route: "POST /containers/prune", status: 200, want: `"ContainersDeleted":[]`, check: openGate},
 		{route: "POST /containers/:id/wait", path: "/containers/job/wait", status: 200, want: `{"StatusCode":3}`},

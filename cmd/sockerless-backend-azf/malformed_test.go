@@ -34,7 +34,7 @@ func TestMalformedRequests(t *testing.T) {
 		{"PUT", v1 + "/containers/web", "", 405, "Method Not Allowed"},
 		{"GET", v1 + "/containers/web/start", "", 405, "Method Not Allowed"},
 		{"DELETE", v1 + "/info", "", 405, "Method Not Allowed"},
-		{"GET", v1 + "/images/pull/", "", 404, "No such image"},
+		{"GET", v1 + "/images/a/", "", 400, "invalid reference format"},
 		// JSON.
 		{"POST", v1 + "/containers", "", 400, "EOF"},
 		{"POST", v1 + "/containers", "null null", 400, "after the JSON body, at byte"},
