@@ -123,12 +123,15 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if err != nil {
 		return errors.Join(err, stream.Close())
 	}
-	contentType := "application/vnd.docker.multiplexed-stream"
+	contentType := multiplexed
 	if info.Config != nil && info.Config.Tty {
 		contentType = "application/vnd.docker.raw-stream"
 	}
 	return sendStream(c, contentType, stream)
 }
+
+// multiplexed is the type of a stream in Docker's frames.
+const multiplexed = "application/vnd.docker.multiplexed-stream"
 
 // sendStream copies a stream to the client as it comes, and closes it.
 func sendStream(c echo.Context, contentType string, stream io.ReadCloser) (err error) {

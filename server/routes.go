@@ -81,14 +81,13 @@ func (s *Server) internalRoutes() []route {
 }
 
 // register adds a route table below a prefix.
-func (s *Server) register(prefix string, routes []route) {
-	g := s.echo.Group(prefix)
+func (s *Server) register(prefix string, routes []route, middleware ...echo.MiddlewareFunc) {
 	for _, r := range routes {
 		if r.method == anyMethod {
-			g.Any(r.path, r.handler)
+			s.echo.Any(prefix+r.path, r.handler, middleware...)
 			continue
 		}
-		g.Add(r.method, r.path, r.handler)
+		s.echo.Add(r.method, prefix+r.path, r.handler, middleware...)
 	}
 }
 

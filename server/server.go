@@ -50,6 +50,7 @@ func New(cfg Config) *Server {
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.Use(s.logRequests, middleware.Recover())
 	s.register(Prefix, s.internalRoutes())
+	s.registerDocker()
 	return s
 }
 

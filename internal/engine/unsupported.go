@@ -2,16 +2,23 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
 )
 
-// What Azure Functions cannot do. All of it is refused before anything is looked up.
+// What Azure Functions cannot do is refused whatever it is asked for.
 
-// ContainerAttach implements api.Backend.
-func (e *Engine) ContainerAttach(context.Context, string, api.AttachOptions) (io.ReadWriteCloser, error) {
-	return nil, api.NeedsExec("attach")
+// ContainerAttach implements api.Backend. Of a container that never ran, the refusal says what to do with it: a foreground docker run has
+// just created it.
+func (e *Engine) ContainerAttach(ctx context.Context, ref string, _ api.AttachOptions) (io.ReadWriteCloser, error) {
+	refusal := api.NeedsExec("attach")
+	if c, err := e.cfg.Store.Container(ctx, ref); err == nil && c.State == store.Created {
+		refusal.Message += fmt.Sprintf(" The container is kept as %[1]s: \"docker start %[1]s\" starts it, \"docker rm %[1]s\" removes it.", c.Name)
+	}
+	return nil, refusal
 }
 
 // ContainerTop implements api.Backend.
