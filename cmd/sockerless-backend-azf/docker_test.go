@@ -153,3 +153,25 @@ func TestMobyClient(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDockerode takes a container its way with the Docker SDK of Node.
+func TestDockerode(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Fatalf("the journey with dockerode needs Node.js and npm: install them, or leave it out with go test -skip TestDockerode: %v", err)
+	}
+	p := newPlayground(t)
+	dir := filepath.Join(p.dir, "node")
+	if err := os.CopyFS(dir, os.DirFS("testdata/dockerode")); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{
+		{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"},
+		{"node", "journey.js", filepath.Join(p.dir, "s"), p.image},
+	} {
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", command, err, out)
+		}
+	}
+}
