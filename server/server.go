@@ -1,7 +1,7 @@
 // Package server speaks the internal API over HTTP and turns errors into Docker's statuses in one table. It decodes requests,
 // calls an api.Backend and encodes answers, and must not know how the backend does its work.
 //
-//	l, err := server.Listen("/run/azf.sock")
+//	l, err := server.Listen(server.ListenConfig{Address: "unix:///run/azf.sock"})
 //	err = server.New(server.Config{Backend: engine, Log: log}).Serve(ctx, l)
 package server
 

@@ -221,7 +221,7 @@ func serve(t *testing.T, b *backend, log io.Writer) (*http.Client, func() error)
 		}
 	})
 	path := filepath.Join(dir, "s")
-	l, err := server.Listen(path)
+	l, err := server.Listen(server.ListenConfig{Address: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,14 +358,14 @@ func TestListen(t *testing.T) {
 		}
 	}()
 	path := filepath.Join(dir, "s")
-	l, err := server.Listen(path)
+	l, err := server.Listen(server.ListenConfig{Address: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("got %v, %v; want mode 0660", info.Mode(), err)
 	}
-	if _, err := server.Listen(path); err == nil || !strings.Contains(err.Error(), "another process answers") {
+	if _, err := server.Listen(server.ListenConfig{Address: path}); err == nil || !strings.Contains(err.Error(), "another process answers") {
 		t.Errorf("live socket: got %v, want a refusal", err)
 	}
 	// A daemon that was killed leaves its socket behind.
@@ -373,7 +373,7 @@ func TestListen(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if l, err = server.Listen(path); err != nil {
+	if l, err = server.Listen(server.ListenConfig{Address: path}); err != nil {
 		t.Fatalf("stale socket: %v", err)
 	}
 	if err := l.Close(); err != nil {
@@ -382,13 +382,13 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.Listen(path); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := server.Listen(server.ListenConfig{Address: path}); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("file: got %v, want a refusal", err)
 	}
 	if content, err := os.ReadFile(path); err != nil || string(content) != "precious" {
 		t.Errorf("the file is now %q, %v", content, err)
 	}
-	if _, err := server.Listen(filepath.Join(dir, "none", "s")); err == nil {
+	if _, err := server.Listen(server.ListenConfig{Address: filepath.Join(dir, "none", "s")}); err == nil {
 		t.Error("missing folder: no error")
 	}
 }

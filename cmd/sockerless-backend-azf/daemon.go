@@ -28,13 +28,14 @@ import (
 
 // daemonConfig is everything that a daemon is made of. Which cloud it is comes with it.
 type daemonConfig struct {
-	Socket         string
+	Listen         server.ListenConfig
 	StateDir       string
 	SubscriptionID string
 	Settings       engine.Settings
-	StopTimeout    time.Duration
-	Credential     credential
-	Cloud          cloud.Configuration
+	// StopTimeout is how long requests and Terraform runs may go on when the daemon is stopped.
+	StopTimeout time.Duration
+	Credential  credential
+	Cloud       cloud.Configuration
 	// Transport carries calls to Azure, AppTransport calls to function apps and registries; nil means the default.
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
@@ -55,7 +56,7 @@ type daemon struct {
 	listener net.Listener
 }
 
-// newDaemon wires the parts, takes the state folder for itself and listens on the socket. The caller calls run, or close.
+// newDaemon wires the parts, takes the state folder for itself and listens. The caller calls run, or close.
 func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d = &daemon{cfg: cfg}
 	defer func() {
@@ -111,8 +112,9 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.server = server.New(server.Config{Backend: d.engine, Log: cfg.Log})
-	d.listener, err = server.Listen(cfg.Socket)
+	// Requests that wait for jobs are told at once, and need a moment to say so.
+	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: max(cfg.StopTimeout, time.Second), Log: cfg.Log})
+	d.listener, err = server.Listen(cfg.Listen)
 	return d, err
 }
 
@@ -139,7 +141,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		return errors.Join(err, d.close())
 	}
-	d.cfg.Log.Info().Str("socket", d.cfg.Socket).Str("credential", d.cfg.Credential.Method).Msg("listening")
+	d.cfg.Log.Info().Stringer("address", d.listener.Addr()).Str("credential", d.cfg.Credential.Method).Msg("listening")
 	var g errgroup.Group
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()

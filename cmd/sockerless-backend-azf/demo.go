@@ -20,12 +20,13 @@ import (
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/logs"
+	"github.com/sockerless/backend-azf/server"
 )
 
 type demoConfig struct {
 	Serve    bool
 	JSON     bool
-	Listen   string
+	Socket   string
 	StateDir string
 	Source   string
 	Verbose  bool
@@ -37,12 +38,22 @@ func demo(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	fs.BoolVar(&cfg.Serve, "serve", false, "keep daemon and simulator running until INT or TERM")
 	fs.BoolVar(&cfg.JSON, "json", false, "print one JSON object per step")
-	fs.StringVar(&cfg.Listen, "listen", "", "unix socket of the daemon; empty takes one in the state folder")
+	listen := fs.String("listen", "", "unix socket of the daemon; empty takes one in the state folder")
 	fs.StringVar(&cfg.StateDir, "state-dir", "", "new or empty folder that is kept; empty takes a temporary one")
 	fs.StringVar(&cfg.Source, "source", ".", "checkout of this project, which the example image is built from")
 	fs.BoolVar(&cfg.Verbose, "verbose", false, "show the daemon's log")
-	if err := parse(fs, args, nil, stderr); err != nil {
+	if err := parse(fs, args, stderr); err != nil {
 		return err
+	}
+	if *listen != "" {
+		network, path, err := server.ParseAddress(*listen)
+		if err == nil && network != server.NetworkUnix {
+			err = errors.New("a demo answers on a unix socket: use unix:///path")
+		}
+		if err != nil {
+			return usageError{fmt.Errorf("--listen: %w", err)}
+		}
+		cfg.Socket = path
 	}
 	report := newReport(stdout, cfg.JSON)
 	err := playDemo(ctx, cfg, environ, report, stdout, stderr)
@@ -99,7 +110,7 @@ func playDemo(ctx context.Context, cfg demoConfig, environ []string, report *rep
 		return err
 	}
 
-	socket := strings.TrimPrefix(cfg.Listen, "unix://")
+	socket := cfg.Socket
 	if socket == "" {
 		socket = filepath.Join(dir, "azf.sock")
 	}
@@ -185,7 +196,7 @@ func simulatedConfig(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 		return daemonConfig{}, err
 	}
 	return daemonConfig{
-		Socket: socket, StateDir: filepath.Join(dir, "daemon"), SubscriptionID: azuresim.DefaultSubscriptionID,
+		Listen: server.ListenConfig{Address: "unix://" + socket}, StateDir: filepath.Join(dir, "daemon"), SubscriptionID: azuresim.DefaultSubscriptionID,
 		Settings: engine.Settings{
 			ResourceGroup: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, StorageAccount: azuresim.DefaultStorageAccount,
 			PlanSKU: "B1", Owner: "demo", Timeout: 10 * time.Minute,

@@ -20,6 +20,7 @@ const usage = `Usage: sockerless-backend-azf COMMAND [flags]
 
 Commands:
   serve    answer the API and run containers in Azure
+  config   print the configuration that serve would have, and what is wrong with it
   demo     take a container through its whole life on an embedded Azure
   tools    find, install or build terraform and the azurerm provider
   version  print the version
@@ -51,6 +52,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	switch command {
 	case "serve":
 		err = serve(ctx, args, environ, stderr)
+	case "config":
+		err = configCommand(args, environ, stdout, stderr)
 	case "demo":
 		err = demo(ctx, args, environ, stdout, stderr)
 	case "tools":
@@ -68,9 +71,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return err
 }
 
-// parse reads a command's flags. A flag that is not given is taken from the environment: SOCKERLESS_AZF_ and its name in
-// capitals, with underscores.
-func parse(fs *flag.FlagSet, args, environ []string, output io.Writer) error {
+// parse reads a command's flags.
+func parse(fs *flag.FlagSet, args []string, output io.Writer) error {
 	fs.SetOutput(output)
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -81,28 +83,7 @@ func parse(fs *flag.FlagSet, args, environ []string, output io.Writer) error {
 	if fs.NArg() > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments, got %q", fs.Name(), fs.Arg(0))}
 	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var problems []error
-	fs.VisitAll(func(f *flag.Flag) {
-		name := environmentName(f.Name)
-		value, ok := lookup(environ, name)
-		if !ok || given[f.Name] {
-			return
-		}
-		if err := fs.Set(f.Name, value); err != nil {
-			problems = append(problems, fmt.Errorf("environment variable %s: %w", name, err))
-		}
-	})
-	if err := errors.Join(problems...); err != nil {
-		return usageError{err}
-	}
 	return nil
-}
-
-// environmentName is the environment variable of a flag.
-func environmentName(flagName string) string {
-	return "SOCKERLESS_AZF_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
 }
 
 // lookup finds a variable in an environment; the last of several counts, as in os/exec.
@@ -129,7 +110,7 @@ func buildVersion() string {
 func tools(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("tools", flag.ContinueOnError)
 	terraform := fs.String("terraform", "", "path of the terraform or tofu binary to use")
-	if err := parse(fs, args, nil, stderr); err != nil {
+	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
 	t, err := toolchain.Prepare(ctx, toolchain.Config{Terraform: *terraform, Progress: stderr})

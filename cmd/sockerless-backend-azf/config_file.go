@@ -1,0 +1,244 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+const (
+	maxConfigFile = 1 << 20
+	azureSection  = "azf"
+	// hidden stands for a secret where a configuration is shown.
+	hidden = "(hidden)"
+)
+
+// configFile is a YAML file that is being read.
+type configFile struct {
+	*loaded
+	path string
+}
+
+// readFile reads a configuration file. One that is not there is a problem only when it was named.
+func (l *loaded) readFile(path string, named bool) {
+	content, mode, err := readConfig(path)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return
+	}
+	if err != nil {
+		l.unread = true
+		l.problems = append(l.problems, "the configuration file: "+err.Error())
+		return
+	}
+	f := configFile{loaded: l, path: path}
+	f.decode(content)
+	for i := range l.rows {
+		s := &l.rows[i]
+		if v := l.values[s.key]; s.secret && v.origin.kind == fromFile && v.text != "" && mode&0o004 != 0 {
+			l.problem(s, fmt.Errorf("every user of the machine can read this secret: run chmod 0600 %s, or give it as %s", path, s.environment()))
+		}
+	}
+}
+
+// readConfig reads a file of a size that a configuration may have.
+func readConfig(path string) (content []byte, mode fs.FileMode, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	content, err = io.ReadAll(io.LimitReader(f, maxConfigFile+1))
+	if err == nil && len(content) > maxConfigFile {
+		err = fmt.Errorf("%s is longer than %d bytes: name another file", path, maxConfigFile)
+	}
+	return content, info.Mode(), err
+}
+
+// problemf reports what is wrong with a line.
+func (f configFile) problemf(line int, format string, args ...any) {
+	f.problems = append(f.problems, fmt.Sprintf("%s:%d: %s", f.path, line, fmt.Sprintf(format, args...)))
+}
+
+// decode takes the settings out of the file's content.
+func (f configFile) decode(content []byte) {
+	file, err := parser.ParseBytes(content, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		line, message := 1, err.Error()
+		if at, ok := errors.AsType[yaml.Error](err); ok {
+			message = at.GetMessage()
+			if at.GetToken() != nil {
+				line = at.GetToken().Position.Line
+			}
+		}
+		f.unread = true
+		f.problemf(line, "this is no YAML: %s", message)
+		return
+	}
+	read := false
+	for _, doc := range file.Docs {
+		switch body := doc.Body.(type) {
+		case nil, *ast.NullNode, *ast.CommentGroupNode:
+		case *ast.MappingNode:
+			if read {
+				f.problemf(lineOf(body), "a second document begins here: keep one")
+				return
+			}
+			read = true
+			f.mapping("", body)
+		default:
+			f.problemf(lineOf(body), "a configuration is made of lines such as state_dir: /var/lib/azf")
+		}
+	}
+}
+
+func lineOf(n ast.Node) int {
+	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
+		return 1
+	}
+	return n.GetToken().Position.Line
+}
+
+// mapping reads the settings of the top level, or of a section.
+func (f configFile) mapping(section string, m *ast.MappingNode) {
+	seen := map[string]int{}
+	for _, pair := range m.Values {
+		line := lineOf(pair.Key)
+		key, ok := pair.Key.(*ast.StringNode)
+		if !ok {
+			f.problemf(line, "%s is no key: use the plain name of a setting", pair.Key)
+			continue
+		}
+		name := key.Value
+		if first, twice := seen[name]; twice {
+			f.problemf(line, "%s is given twice, first in line %d: keep one", name, first)
+			continue
+		}
+		seen[name] = line
+		if section == "" && name == azureSection {
+			switch inner := pair.Value.(type) {
+			case *ast.NullNode:
+			case *ast.MappingNode:
+				f.mapping(azureSection, inner)
+			default:
+				f.problemf(line, "%s holds the settings of Azure: indent them below it", azureSection)
+			}
+			continue
+		}
+		s := f.find(section, name, line)
+		if s == nil {
+			continue
+		}
+		text, err := scalar(s, pair.Value)
+		f.values[s.key] = value{text: text, origin: origin{fromFile, f.path + ":" + strconv.Itoa(line)}}
+		if err != nil {
+			f.problem(s, err)
+		}
+	}
+}
+
+// find is the setting of a key, or nil once it has said that there is none.
+func (f configFile) find(section, name string, line int) *setting {
+	names := []string{}
+	for i := range f.rows {
+		s := &f.rows[i]
+		switch {
+		case s.section == section && s.key == name:
+			return s
+		case s.section == section:
+			names = append(names, s.key)
+		case s.key == name && section == "":
+			f.problemf(line, "%s belongs below %s: indent it there", name, s.section)
+			return nil
+		case s.key == name:
+			f.problemf(line, "%s belongs at the top level, not below %s", name, section)
+			return nil
+		}
+	}
+	f.problemf(line, "there is no setting %q here: %s", name, meant(name, names))
+	return nil
+}
+
+// scalar is a value as text, when the file gives it as what the setting takes.
+func scalar(s *setting, n ast.Node) (string, error) {
+	switch field := s.field(&config{}).(type) {
+	case *int:
+		if n, ok := n.(*ast.IntegerNode); ok {
+			return n.Token.Value, nil
+		}
+	case *bool:
+		if n, ok := n.(*ast.BoolNode); ok {
+			return n.Token.Value, nil
+		}
+	default:
+		_, mode := field.(*fs.FileMode)
+		if n, ok := n.(*ast.IntegerNode); ok && (mode || s.number) {
+			return n.Token.Value, nil
+		}
+		switch n := n.(type) {
+		case *ast.StringNode:
+			return n.Value, nil
+		case *ast.LiteralNode:
+			return n.Value.Value, nil
+		}
+	}
+	text := ""
+	if token := n.GetToken(); token != nil {
+		text = token.Value
+	}
+	if _, null := n.(*ast.NullNode); null {
+		return "", errors.New(`it has no value: give one, "" for an empty one, or remove the line`)
+	}
+	if _, isText := s.field(&config{}).(*string); isText {
+		return text, errors.New("it must be a text: put it in quotes")
+	}
+	return text, fmt.Errorf("it must be a %s", s.kind())
+}
+
+// print writes the configuration as a file that can be read again, with where each value comes from.
+func (l *loaded) print(w io.Writer) error {
+	comments := yaml.CommentMap{}
+	var top, azure yaml.MapSlice
+	for i := range l.rows {
+		s := &l.rows[i]
+		v := l.values[s.key]
+		var shown any = v.text
+		var c config
+		if s.store(&c, v.text) == nil {
+			switch field := s.field(&c).(type) {
+			case *int:
+				shown = *field
+			case *bool:
+				shown = *field
+			case *time.Duration:
+				shown = field.String()
+			}
+		}
+		if s.secret && v.text != "" {
+			shown = hidden
+		}
+		item := yaml.MapItem{Key: s.key, Value: shown}
+		if s.section == "" {
+			top = append(top, item)
+		} else {
+			azure = append(azure, item)
+		}
+		comments["$."+s.path()] = []*yaml.Comment{yaml.LineComment(" " + v.origin.String())}
+	}
+	content, err := yaml.MarshalWithOptions(append(top, yaml.MapItem{Key: azureSection, Value: azure}), yaml.WithComment(comments))
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	return err
+}
