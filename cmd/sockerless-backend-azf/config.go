@@ -102,7 +102,7 @@ func (s *setting) store(c *config, text string) error {
 		*field = fs.FileMode(mode)
 	}
 	if err != nil {
-		return fmt.Errorf("%q is no %s", text, s.kind())
+		return fmt.Errorf("%q: use %s", text, s.kind())
 	}
 	if s.secret && text == hidden {
 		return errors.New("this is what config print shows in place of the secret: put the secret itself here")
@@ -120,15 +120,15 @@ func (s *setting) store(c *config, text string) error {
 func (s *setting) kind() string {
 	switch s.field(&config{}).(type) {
 	case *int:
-		return "whole number such as 600"
+		return "a whole number such as 600"
 	case *bool:
 		return "true or false"
 	case *time.Duration:
-		return "duration with a unit such as 30s"
+		return "a duration with a unit such as 30s"
 	case *fs.FileMode:
-		return "file mode in octal digits such as 0660"
+		return "a file mode in octal digits such as 0660"
 	default:
-		return "text"
+		return "a text"
 	}
 }
 

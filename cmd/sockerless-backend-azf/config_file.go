@@ -1,13 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	maxConfigFile = 1 << 20
+	maxConfigFile = 64 << 10
 	azureSection  = "azf"
 	// hidden stands for a secret where a configuration is shown.
 	hidden = "(hidden)"
@@ -203,42 +204,50 @@ func scalar(s *setting, n ast.Node) (string, error) {
 	if _, isText := s.field(&config{}).(*string); isText {
 		return text, errors.New("it must be a text: put it in quotes")
 	}
-	return text, fmt.Errorf("it must be a %s", s.kind())
+	return text, fmt.Errorf("it must be %s", s.kind())
 }
 
 // print writes the configuration as a file that can be read again, with where each value comes from.
 func (l *loaded) print(w io.Writer) error {
-	comments := yaml.CommentMap{}
-	var top, azure yaml.MapSlice
+	var out strings.Builder
+	section := ""
 	for i := range l.rows {
 		s := &l.rows[i]
 		v := l.values[s.key]
-		var shown any = v.text
-		var c config
-		if s.store(&c, v.text) == nil {
-			switch field := s.field(&c).(type) {
-			case *int:
-				shown = *field
-			case *bool:
-				shown = *field
-			case *time.Duration:
-				shown = field.String()
-			}
+		if s.section != section {
+			section = s.section
+			fmt.Fprintf(&out, "%s:\n", section)
 		}
-		if s.secret && v.text != "" {
-			shown = hidden
+		if section != "" {
+			out.WriteString("  ")
 		}
-		item := yaml.MapItem{Key: s.key, Value: shown}
-		if s.section == "" {
-			top = append(top, item)
-		} else {
-			azure = append(azure, item)
+		shown, err := shown(s, v.text)
+		if err != nil {
+			return err
 		}
-		comments["$."+s.path()] = []*yaml.Comment{yaml.LineComment(" " + v.origin.String())}
+		fmt.Fprintf(&out, "%s: %s # %s\n", s.key, shown, v.origin)
 	}
-	content, err := yaml.MarshalWithOptions(append(top, yaml.MapItem{Key: azureSection, Value: azure}), yaml.WithComment(comments))
-	if err == nil {
-		_, err = w.Write(content)
-	}
+	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// shown is a value as YAML. Texts are JSON strings, which no reader takes for anything else.
+func shown(s *setting, text string) (string, error) {
+	var c config
+	if s.store(&c, text) == nil {
+		switch field := s.field(&c).(type) {
+		case *int:
+			return strconv.Itoa(*field), nil
+		case *bool:
+			return strconv.FormatBool(*field), nil
+		}
+	}
+	if s.secret && text != "" {
+		text = hidden
+	}
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(text)
+	return strings.TrimSpace(out.String()), err
 }

@@ -203,7 +203,7 @@ func (r resource) check(text string) error {
 		case r.name == nil:
 			return fmt.Errorf("%q: use the resource id of a %s, of the form %s", text, r.what, form)
 		case !r.name.MatchString(text):
-			return fmt.Errorf("%q is no name of a %s: use %s; or a resource id", text, r.what, r.rule)
+			return fmt.Errorf("%q cannot be the name of the %s: use %s; or a resource id", text, r.what, r.rule)
 		}
 		return nil
 	}

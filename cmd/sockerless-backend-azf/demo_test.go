@@ -462,6 +462,8 @@ func TestDemoRefusals(t *testing.T) {
 		{[]string{"demo", "--source", dir}, "not a checkout"},
 		{[]string{"demo", "now"}, "takes no arguments"},
 		{[]string{"demo", "--unknown"}, "unknown"},
+		{[]string{"demo", "--listen", "azf"}, "is no address"},
+		{[]string{"demo", "--listen", "tcp://127.0.0.1:0"}, "a demo answers on a unix socket"},
 	} {
 		err := run(t.Context(), row.args, os.Environ(), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), row.want) {

@@ -1,7 +1,8 @@
 // Command sockerless-backend-azf runs containers as Azure Function Apps, made and destroyed by Terraform, behind a Docker-shaped
-// API on a unix socket. Its package reads flags and wires the parts; it must not do their work.
+// API on a unix socket or TCP. Its package reads flags, environment and configuration file and wires the parts; it must not do their work.
 //
 //	sockerless-backend-azf serve --subscription-id ID --resource-group NAME --location REGION --storage-account NAME
+//	sockerless-backend-azf config print
 //	sockerless-backend-azf demo
 package main
 

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/server"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const (
+	subscription = "11111111-2222-3333-4444-555555555555"
+	clientID     = "99999999-8888-7777-6666-555555555555"
+	identityID   = "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
+	// baseConfig ends in azf, so that lines can be added there; a line that is not indented goes to the top level.
+	baseConfig = `azf:
+  subscription_id: ` + subscription + `
+  resource_group: rg
+  location: westeurope
+  storage_account: store
+`
+)
+
+// writeConfig makes a configuration file that only its owner can read.
+func writeConfig(t testing.TB, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// samples are three values for each setting: for the file, as YAML has it, for the environment and for the flag.
+var samples = map[string][3]string{
+	"listen":                  {"unix:///run/file.sock", "/run/environment.sock", "tcp://127.0.0.1:2375"},
+	"socket_mode":             {"0600", "0o666", "660"},
+	"socket_owner":            {"0", "1", "root"},
+	"socket_group":            {"0", "1", "root"},
+	"tls_cert":                {"/file.crt", "/environment.crt", "/flag.crt"},
+	"tls_key":                 {"/file.key", "/environment.key", "/flag.key"},
+	"tls_client_ca":           {"/file.ca", "/environment.ca", "/flag.ca"},
+	"insecure":                {"true", "false", "true"},
+	"state_dir":               {"/file", "/environment", "/flag"},
+	"stop_timeout":            {"1m", "2m30s", "0s"},
+	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
+	"log_level":               {"debug", "warn", "error"},
+	"subscription_id":         {subscription, clientID, "00000000-0000-0000-0000-000000000001"},
+	"resource_group":          {"file-rg", "environment.rg_(1)", "flag-rg"},
+	"location":                {"westeurope", "northeurope", "EastUS2"},
+	"storage_account":         {"file1", "environment2", "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/flag3"},
+	"app_service_plan":        {"file-plan", "environment_plan", "/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag"},
+	"plan_sku":                {"B1", "EP1", "P1mv3"},
+	"timeout":                 {"60", "61", "600"},
+	"log_analytics_workspace": {"file-logs", "environment-logs", "flag-logs"},
+	"application_insights":    {"file insights", "environment-insights", "flag (insights)"},
+	"identity_id":             {identityID + "file", identityID + "environment", identityID + "flag"},
+	"identity_client_id":      {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
+	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
+	"registry_username":       {"file", "environment", "flag"},
+	"registry_password":       {"file", "environment", ""},
+	"credential":              {"azure-cli", "environment", "managed-identity"},
+	"owner":                   {"file", "environment", "flag"},
+}
+
+func TestPrecedence(t *testing.T) {
+	rows := settings()
+	if len(rows) != len(samples) {
+		t.Errorf("%d settings and samples of %d", len(rows), len(samples))
+	}
+	for _, s := range rows {
+		t.Run(s.key, func(t *testing.T) {
+			sample, ok := samples[s.key]
+			if !ok {
+				t.Fatal("give this setting samples")
+			}
+			line := s.key + ": " + sample[0] + "\n"
+			if s.section != "" {
+				line = s.section + ":\n  " + line
+			}
+			path := writeConfig(t, "# comment\n\n"+line)
+			at := path + ":3"
+			if s.section != "" {
+				at = path + ":4"
+			}
+			fileArgs, environ, args := []string{"--config", path}, []string{s.environment() + "=" + sample[1]}, []string{"--" + s.flag() + "=" + sample[2]}
+			wantDefault := value{text: s.fallback, origin: origin{kind: fromDefault}}
+			if s.required {
+				wantDefault = value{origin: origin{kind: notGiven}, bad: true}
+			}
+			check := func(name string, args, environ []string, want value) {
+				t.Helper()
+				l, err := loadConfig("serve", args, environ, "", io.Discard)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if got := l.values[s.key]; got.text != want.text || got.origin != want.origin {
+					t.Errorf("%s: got %+v, want %+v", name, got, want)
+				}
+				var c config
+				if err := s.store(&c, want.text); err != nil && !want.bad {
+					t.Errorf("%s: the sample is refused: %v", name, err)
+				}
+				if got, want := s.field(&l.config), s.field(&c); !reflect.DeepEqual(got, want) {
+					t.Errorf("%s: the configuration has %v, want %v", name, reflect.ValueOf(got).Elem(), reflect.ValueOf(want).Elem())
+				}
+			}
+			check("default", nil, nil, wantDefault)
+			check("file over default", fileArgs, nil, value{text: sample[0], origin: origin{fromFile, at}})
+			check("environment over default", nil, environ, value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
+			check("environment over file", fileArgs, environ, value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
+			if s.secret {
+				if _, err := loadConfig("serve", args, nil, "", io.Discard); err == nil || !strings.Contains(err.Error(), "not defined") {
+					t.Errorf("a secret as a flag: got %v, want it refused", err)
+				}
+				return
+			}
+			wantFlag := value{text: sample[2], origin: origin{fromFlag, "--" + s.flag()}}
+			check("flag over default", args, nil, wantFlag)
+			check("flag over file", slices.Concat(fileArgs, args), nil, wantFlag)
+			check("flag over environment", args, environ, wantFlag)
+			check("flag over all", slices.Concat(args, fileArgs), environ, wantFlag)
+		})
+	}
+}
+
+func TestNamesDerive(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range settings() {
+		if seen[s.key] {
+			t.Errorf("%s is there twice, and so are its flag and its variable", s.key)
+		}
+		seen[s.key] = true
+	}
+	s := (&loaded{rows: settings()}).row("registry_username")
+	if s.path() != "azf.registry_username" || s.flag() != "registry-username" || s.environment() != "SOCKERLESS_AZF_REGISTRY_USERNAME" {
+		t.Errorf("got %s, %s, %s", s.path(), s.flag(), s.environment())
+	}
+}
+
+func TestWhichFileIsRead(t *testing.T) {
+	owner := func(name string) string { return writeConfig(t, "azf:\n  owner: "+name+"\n") }
+	byDefault, byEnvironment, byFlag := owner("by-default"), owner("by-environment"), owner("by-flag")
+	environ := []string{"SOCKERLESS_AZF_CONFIG=" + byEnvironment}
+	for _, row := range []struct {
+		name          string
+		args, environ []string
+		fallback      string
+		want          string
+	}{
+		{"the default, where it exists", nil, nil, byDefault, "by-default"},
+		{"none, where it does not", nil, nil, byDefault + ".none", "default"},
+		{"the environment's over the default", nil, environ, byDefault, "by-environment"},
+		{"the flag's over the environment's", []string{"--config", byFlag}, environ, byDefault, "by-flag"},
+		{"none when the flag is empty", []string{"--config="}, environ, byDefault, "default"},
+		{"none when the variable is empty", nil, []string{"SOCKERLESS_AZF_CONFIG="}, byDefault, "default"},
+	} {
+		l, err := loadConfig("serve", row.args, row.environ, row.fallback, io.Discard)
+		if err != nil || l.config.Azure.Owner != row.want {
+			t.Errorf("%s: got %+v, %v; want owner %s", row.name, l, err, row.want)
+		}
+	}
+}
+
+func TestLastVariableAndLastFlagCount(t *testing.T) {
+	l, err := loadConfig("serve", []string{"--owner", "a", "-owner=b", "--insecure"}, []string{"SOCKERLESS_AZF_TIMEOUT=5", "SOCKERLESS_AZF_TIMEOUT=6"}, "", io.Discard)
+	if err != nil || l.config.Azure.Owner != "b" || l.config.Timeout != 6 || !l.config.Listen.Insecure {
+		t.Errorf("got %+v, %v", l, err)
+	}
+}
+
+// TestConfigArrives takes a whole configuration to what the daemon is made of.
+func TestConfigArrives(t *testing.T) {
+	path := writeConfig(t, `
+listen: /run/azf.sock
+socket_mode: 0600
+socket_owner: root
+socket_group: 0
+state_dir: /srv/azf
+stop_timeout: 1m30s
+terraform: /opt/tofu
+log_level: warn
+azf:
+  subscription_id: `+subscription+`
+  resource_group: rg
+  location: westeurope
+  storage_account: store
+  app_service_plan: plan
+  plan_sku: EP1
+  timeout: 3600
+  log_analytics_workspace: logs
+  application_insights: insights
+  identity_id: `+identityID+`ci
+  identity_client_id: `+clientID+`
+  registry: r.example.com
+  registry_username: user
+  registry_password: 'pa: "ss" # word'
+  credential: azure-cli
+  owner: team-a
+`)
+	l, err := loadConfig("serve", []string{"--config", path}, nil, "", io.Discard)
+	if err := errors.Join(err, l.err()); err != nil {
+		t.Fatal(err)
+	}
+	if l.config.Terraform != "/opt/tofu" || l.config.Credential != "azure-cli" {
+		t.Errorf("got %+v", l.config)
+	}
+	var log bytes.Buffer
+	got, err := l.config.daemonConfig([]string{"A=b"}, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := daemonConfig{
+		Listen:   server.ListenConfig{Address: "/run/azf.sock", SocketMode: 0o600, SocketOwner: "root", SocketGroup: "0"},
+		StateDir: "/srv/azf", SubscriptionID: subscription, StopTimeout: 90 * time.Second, Environ: []string{"A=b"},
+		Settings: engine.Settings{
+			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,
+			LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights", Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
+			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
+		},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(zerolog.Logger{})); diff != "" {
+		t.Error(diff)
+	}
+	got.Log.Info().Msg("not shown")
+	got.Log.Warn().Msg("shown")
+	if !strings.Contains(log.String(), `"message":"shown"`) || strings.Contains(log.String(), "not") {
+		t.Errorf("logged %s", &log)
+	}
+	l.config.Identity = workspace.Identity{}
+	if got, err = l.config.daemonConfig(nil, io.Discard); err != nil || got.Settings.Identity != nil {
+		t.Errorf("got %+v, %v; want no identity", got.Settings.Identity, err)
+	}
+}
+
+func TestConfigPrint(t *testing.T) {
+	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: 0600\nazf:", 1)+
+		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n")
+	environ := []string{"SOCKERLESS_AZF_STOP_TIMEOUT=90s", "SOCKERLESS_AZF_OWNER=team-a", "SOCKERLESS_AZF_CONFIG=" + path}
+	args := []string{"--timeout", "0900", "--plan-sku=B1", "--insecure=T"}
+	var stdout, stderr bytes.Buffer
+	if err := run(t.Context(), append([]string{"config", "print"}, args...), environ, &stdout, &stderr); err != nil {
+		t.Fatal(err)
+	}
+	if stderr.Len() > 0 || strings.Contains(stdout.String(), "secret") {
+		t.Errorf("printed %s and %s", &stdout, &stderr)
+	}
+	got := strings.ReplaceAll(stdout.String(), path, "/etc/azf.yaml")
+	golden := filepath.Join("testdata", "config-print.yaml")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
+	}
+
+	first, err := loadConfig("serve", args, environ, "", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := writeConfig(t, stdout.String())
+	second, err := loadConfig("serve", []string{"--config", again}, nil, "", io.Discard)
+	if err != nil || len(second.problems) != 1 || !strings.Contains(second.problems[0], "registry_password: this is what config print shows in place of the secret") {
+		t.Fatalf("got %v, %v; want the hidden password refused", second, err)
+	}
+	again = writeConfig(t, strings.Replace(stdout.String(), hidden, "secret", 1))
+	if second, err = loadConfig("serve", []string{"--config", again}, nil, "", io.Discard); err != nil || len(second.problems) > 0 {
+		t.Fatalf("got %v, %v", second, err)
+	}
+	if diff := cmp.Diff(first.config, second.config); diff != "" {
+		t.Errorf("read again it differs: %s", diff)
+	}
+}
+
+// TestAnyValueIsPrintedAndReadAgain gives config print texts that YAML could take for something else.
+func TestAnyValueIsPrintedAndReadAgain(t *testing.T) {
+	for _, text := range []string{
+		"true", "null", "~", "12", "0x10", "1e3", "- a", "a: b", "a #b", "#", "'", `"`, `\`, "{", "[a]", "&a", "*a", "!a", "|", ">", "%", "@", "`", " a ", "ä", "2020-01-01", ".inf", "=", "<<", "---", "...", "?", "yes",
+	} {
+		l, err := loadConfig("serve", []string{"--terraform", text, "--config", writeConfig(t, baseConfig)}, nil, "", io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var printed bytes.Buffer
+		if err := l.print(&printed); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		again, err := loadConfig("serve", []string{"--config", writeConfig(t, printed.String())}, nil, "", io.Discard)
+		if err != nil || again.err() != nil || again.config.Terraform != text {
+			t.Errorf("%q: read again as %q, %v, %v, from\n%s", text, again.config.Terraform, err, again.err(), &printed)
+		}
+	}
+}
+
+func TestServeHelp(t *testing.T) {
+	var stderr bytes.Buffer
+	if err := run(t.Context(), []string{"serve", "-h"}, nil, io.Discard, &stderr); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settings() {
+		if listed := strings.Contains(stderr.String(), "  -"+s.flag()); listed == s.secret {
+			t.Errorf("--%s is listed: %v", s.flag(), listed)
+		}
+	}
+}
