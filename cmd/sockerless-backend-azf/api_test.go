@@ -124,6 +124,9 @@ func TestEveryRoute(t *testing.T) {
 		{route: "GET /healthz", status: 200, want: `{"status":"ok"}`},
 		{route: "GET /capabilities", status: 200, want: `"agent_required":false,"exec":false,"attach":false,"logs":true,"logs_follow":false,"volumes":false,"networks":false,"health_checks":false,"max_timeout_seconds":600}`},
 		{route: "GET /version", status: 200, check: decoded(func(t *testing.T, v api.Version) {
+			if len(v.Components) != 2 || v.Components[0].Name != "terraform" || v.Components[1].Version != "5.2.0" {
+				t.Errorf("got components %+v", v.Components)
+			}
 			if v.Version == "" || v.APIVersion == "" || v.MinAPIVersion == "" || v.GoVersion == "" || v.Os != "linux" || v.Arch == "" {
 				t.Errorf("got %+v", v)
 			}

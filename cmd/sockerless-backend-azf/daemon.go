@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -108,6 +109,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Settings: cfg.Settings,
 		Version: buildVersion(), StopTimeout: cfg.StopTimeout, Log: cfg.Log,
+		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
 	})
 	if err != nil {
 		return d, err
