@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -59,7 +60,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 
 // Serve answers requests on l until ctx ends, then waits for those under way, at most StopTimeout. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	// What net/http has to tell is of clients that speak no TLS or left.
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(s.cfg.Log.Level(zerolog.WarnLevel), "", 0)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

@@ -124,6 +124,8 @@ func TestConfigRefusals(t *testing.T) {
 		{name: "client id", file: "  identity_id: " + identityID + "ci\n  identity_client_id: ci\n", want: `FILE:7: azf.identity_client_id: "ci"` + noUUID},
 		{name: "registry with a scheme", file: "  registry: https://r.io\n",
 			want: `FILE:6: azf.registry: "https://r.io": use a host name with an optional port, such as myregistry.azurecr.io, without https:// and path`},
+		{name: "insights without the workspace", file: "  application_insights: " + id("rg", "Microsoft.Insights/components", "ai") + "\n",
+			want: "FILE:6: azf.application_insights: it is set without log_analytics_workspace, the workspace that its logs are read from: set both or none"},
 		{name: "user without password", file: "  registry: r.io\n  registry_username: ci\n", want: "FILE:7: azf.registry_username: it is set without registry_password: set both or none"},
 		{name: "password without user", file: "  registry: r.io\n", env: "SOCKERLESS_AZF_REGISTRY_PASSWORD=secret",
 			want: "SOCKERLESS_AZF_REGISTRY_PASSWORD: it is set without registry_username: set both or none"},
