@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -422,8 +423,8 @@ func TestDemoServes(t *testing.T) {
 		ended <- errors.Join(err, w.Close())
 	}()
 	dec := json.NewDecoder(r)
+	var line struct{ Step, Socket, Image string }
 	for {
-		var line struct{ Step, Socket, Image string }
 		if err := dec.Decode(&line); err != nil {
 			t.Fatal(err, <-ended)
 		}
@@ -440,6 +441,23 @@ func TestDemoServes(t *testing.T) {
 		t.Errorf("got %+v, %v", caps, err)
 	}
 	c.close()
+	t.Run("commands", func(t *testing.T) {
+		var shown strings.Builder
+		if err := newReport(&shown, false).serving(line.Socket, line.Image); err != nil {
+			t.Fatal(err)
+		}
+		// The commands are indented, what is between them is not.
+		script := "set -e\n" + strings.Join(regexp.MustCompile(`(?m)^  .*$`).FindAllString(shown.String(), -1), "\n")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(dir, "docker"))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Hello, world!") || !strings.Contains(string(out), "Hello, docker!") {
+			t.Errorf("%v:\n%s", err, out)
+		}
+		if strings.Contains(string(out), `{"message"`) {
+			t.Errorf("a command was refused:\n%s", out)
+		}
+	})
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -125,6 +125,15 @@ The daemon answers on %[1]s until INT or TERM. The image is %[2]s
   api "$base/containers/hi/logs?stdout=1&stderr=1" --output -
   api "$base/containers?all=1"
   api -X DELETE $base/containers/hi
+
+The docker CLI talks to it too:
+
+  docker context create azf --docker 'host=unix://%[1]s'
+  docker --context azf run -d --name hi '%[2]s' hello docker
+  docker --context azf wait hi
+  docker --context azf logs hi
+  docker --context azf rm hi
+  docker context rm azf
 `, socket, image)
 	return r.err
 }
