@@ -102,7 +102,7 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 			return fmt.Errorf("insert image: %w", err)
 		}
 		for _, name := range []string{ref.Name() + "@" + digest, ref.String()} {
-			if err := setName(ctx, tx, name, img.ID); err != nil {
+			if err := setName(ctx, tx, name, img.ID, false); err != nil {
 				return err
 			}
 		}
@@ -152,7 +152,7 @@ func (db *DB) imageNamed(ctx context.Context, tx *sql.Tx, ref reference.Named) (
 	if err != nil {
 		return "", fmt.Errorf("insert image: %w", err)
 	}
-	return id, setName(ctx, tx, ref.String(), id)
+	return id, setName(ctx, tx, ref.String(), id, false)
 }
 
 // idNamed is the id of the image of that name, empty when there is none.
@@ -165,13 +165,14 @@ func idNamed(ctx context.Context, tx *sql.Tx, name string) (id string, err error
 }
 
 // setName makes a name that of an image. One that it named before, that is not resolved and has no other name, has stood for the name
-// only: it goes, and its containers follow the name.
-func setName(ctx context.Context, tx *sql.Tx, name, id string) error {
+// only: it goes, and its containers follow the name. local tells that no registry knows the image by this name.
+func setName(ctx context.Context, tx *sql.Tx, name, id string, local bool) error {
 	before, err := idNamed(ctx, tx, name)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id", name, id)
+	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id, local) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, local = excluded.local",
+		name, id, local)
 	if err != nil {
 		return fmt.Errorf("name image: %w", err)
 	}
@@ -229,6 +230,44 @@ func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
 	default:
 		return found[0], nil
 	}
+}
+
+// PullReference is the reference by which Azure can pull the image that name stands for, as Image finds it: name itself, unless that is an
+// id or was given by TagImage; then one that the image was pulled or created by, rather a tag than a digest. A name of no known image stands
+// for itself, and the id of none is a NotFound error; an image whose other names were removed is a Conflict error.
+func (db *DB) PullReference(ctx context.Context, name string) (pull string, err error) {
+	err = db.tx(ctx, func(tx *sql.Tx) error {
+		pull, err = pullReference(ctx, tx, name)
+		return err
+	})
+	return pull, err
+}
+
+func pullReference(ctx context.Context, tx *sql.Tx, name string) (string, error) {
+	img, err := findImage(ctx, tx, name)
+	if api.KindOf(err) == api.NotFound && len(hexPrefix(strings.TrimPrefix(name, "sha256:"))) < 64 {
+		return name, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var named string
+	// What does not parse, or is no name of the image that was found, is an id.
+	if ref, err := api.ParseReference(name); err == nil {
+		named = ref.String()
+	}
+	var pull string
+	err = tx.QueryRowContext(ctx, `SELECT name FROM image_names WHERE image_id = ? AND local = 0
+		ORDER BY name = ? DESC, instr(name, '@') > 0, name LIMIT 1`, img.ID, named).Scan(&pull)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", api.Errorf(api.Conflict, "image %s has no name left that a registry knows it by: pull it again, and name it by what you pull", name)
+	case err != nil:
+		return "", fmt.Errorf("look up image name: %w", err)
+	case pull == named:
+		return name, nil
+	}
+	return familiar(pull), nil
 }
 
 // Images lists all images.

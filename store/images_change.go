@@ -20,7 +20,7 @@ func (db *DB) TagImage(ctx context.Context, source string, target reference.Name
 		if err != nil {
 			return err
 		}
-		if err := setName(ctx, tx, target.String(), img.ID); err != nil {
+		if err := setName(ctx, tx, target.String(), img.ID, true); err != nil {
 			return err
 		}
 		return db.imageEvent(ctx, tx, api.EventTag, img.ID, reference.FamiliarString(target))

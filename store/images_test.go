@@ -281,3 +281,48 @@ func TestImageChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestPullReference(t *testing.T) {
+	db, _ := open(t)
+	pull(t, db, "r.io/app:1", "a", "b")
+	pull(t, db, "r.io/digested@"+digest("d"), "c", "d")
+	loose := pullUnresolved(t, db, "far.io/app:2", "no network")
+	pull(t, db, "r.io/bare:1", "e", "f")
+	for source, target := range map[string]string{"r.io/app:1": "copy:2", "r.io/digested@" + digest("d"): "copy:3", "far.io/app:2": "r.io/app:far"} {
+		if err := db.TagImage(t.Context(), source, ref(t, target).(reference.NamedTagged)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.TagImage(t.Context(), "r.io/bare:1", ref(t, "copy:4").(reference.NamedTagged)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"r.io/bare:1", "r.io/bare@" + digest("f")} {
+		if _, err := db.RemoveImage(t.Context(), name, false); err != nil && api.KindOf(err) != api.NotFound {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct{ name, want string }{
+		{"r.io/app:1", "r.io/app:1"},
+		{"r.io/app@" + digest("b"), "r.io/app@" + digest("b")},
+		{id("a")[:12], "r.io/app:1"},
+		{digest("a"), "r.io/app:1"},
+		{"copy:2", "r.io/app:1"},
+		{"copy:3", "r.io/digested@" + digest("d")},
+		{id("c"), "r.io/digested@" + digest("d")},
+		{loose, "far.io/app:2"},
+		{"r.io/app:far", "far.io/app:2"},
+		{"unknown", "unknown"},
+		{"feed", "feed"},
+		{"copy:4", "image copy:4 has no name left that a registry knows it by: pull it again, and name it by what you pull"},
+		{digest("9"), "No such image: " + digest("9")},
+		{id("9"), "No such image: " + id("9")},
+	} {
+		got, err := db.PullReference(t.Context(), row.name)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != row.want {
+			t.Errorf("%s: got %s, want %s", row.name, got, row.want)
+		}
+	}
+}

@@ -48,6 +48,12 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if req.NetworkingConfig != nil {
 		c.Networking = *req.NetworkingConfig
 	}
+	if c.Config.Image != "" {
+		// An id, or a name that was given here, tells Azure nothing.
+		if c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image); err != nil {
+			return api.CreateResponse{}, err
+		}
+	}
 	warnings, err := e.validate(c)
 	if err != nil {
 		return api.CreateResponse{}, err
