@@ -1,12 +1,12 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test lint tools build docker-cli
+.PHONY: demo test lint tools build programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
 	go run ./cmd/sockerless-backend-azf demo
 
 # Every test. The first run on a machine prepares terraform and the provider.
-test: tools docker-cli
+test: tools programs
 	go test -race -timeout 30m ./...
 
 lint:
@@ -20,8 +20,12 @@ tools:
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
-# The docker CLI that tests drive: Debian's where there is none and it may be installed.
-docker-cli:
-	@command -v docker >/dev/null || { apt-get update && { apt-get install -y --no-install-recommends docker-cli || \
-		apt-get install -y --no-install-recommends docker.io; }; } || \
-		echo "make: no docker CLI could be installed: put one on PATH, TestDockerCLI fails without it" >&2
+# Programs that tests drive: Debian's, where there are none and they may be installed.
+programs:
+	@$(call installed,docker,docker-cli docker.io)
+	@$(call installed,npm,npm)
+
+# A program, and the packages that may have it, which are tried in order.
+installed = command -v $(1) >/dev/null || { apt-get update; for package in $(2); do \
+	apt-get install -y --no-install-recommends $$package && break; done; }; \
+	command -v $(1) >/dev/null || echo "make: $(1) could not be installed: put it on PATH, tests that need it fail" >&2

@@ -47,7 +47,7 @@ func (p *playground) push(t *testing.T, name string) string {
 // TestDockerCLI runs the journeys in testdata/docker with the real docker CLI on one daemon.
 func TestDockerCLI(t *testing.T) {
 	if _, err := exec.LookPath("docker"); err != nil {
-		t.Fatalf("the journeys need the docker CLI (make docker-cli installs Debian's): %v", err)
+		t.Fatalf("the journeys need the docker CLI (make programs installs it where it may): %v", err)
 	}
 	p := newPlayground(t)
 	scripts, err := filepath.Glob("testdata/docker/*.txt")
@@ -157,7 +157,7 @@ func TestMobyClient(t *testing.T) {
 // TestDockerode takes a container its way with the Docker SDK of Node.
 func TestDockerode(t *testing.T) {
 	if _, err := exec.LookPath("npm"); err != nil {
-		t.Fatalf("the journey with dockerode needs Node.js and npm: install them, or leave it out with go test -skip TestDockerode: %v", err)
+		t.Fatalf("the journey with dockerode needs Node.js and npm (make programs installs them where it may): %v", err)
 	}
 	p := newPlayground(t)
 	dir := filepath.Join(p.dir, "node")
