@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sockerless/backend-azf/internal/api"
 )
@@ -71,12 +72,12 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue)
 	if err != nil {
 		return fmt.Errorf("encode networking config: %w", err)
 	}
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		if err := nameFree(ctx, tx, c.Name); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers (id, name, config, host_config, networking, state, created_at, function_app)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp)
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
@@ -84,27 +85,26 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue)
 		if err := db.useImage(ctx, tx, c); err != nil {
 			return err
 		}
-		return enqueue(ctx, tx)
+		tx.wake(c.ID)
+		return enqueue(ctx, tx.Tx)
 	})
 }
 
 // Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in this order.
 // None is a NotFound error, an ambiguous prefix an InvalidParameter error.
-func (db *DB) Container(ctx context.Context, ref string) (Container, error) {
-	var c Container
-	err := db.tx(ctx, func(tx *sql.Tx) error {
-		var err error
-		c, err = findContainer(ctx, tx, ref)
-		return err
-	})
-	return c, err
+func (db *DB) Container(ctx context.Context, ref string) (c Container, err error) {
+	defer db.explained(&err)
+	return findContainer(ctx, db.sql, ref)
 }
 
-func findContainer(ctx context.Context, tx *sql.Tx, ref string) (Container, error) {
+func findContainer(ctx context.Context, q querier, ref string) (Container, error) {
+	if !utf8.ValidString(ref) || strings.ContainsRune(ref, 0) {
+		return Container{}, api.Errorf(api.NotFound, "No such container: %q", ref) // PostgreSQL takes no such text
+	}
 	// At most two rows decide: one match, or ambiguous.
-	rows, err := tx.QueryContext(ctx, "SELECT "+containerColumns+` FROM containers
-		WHERE id = ?1 OR name = ?2 OR (?3 <> '' AND substr(id, 1, length(?3)) = ?3)
-		ORDER BY id = ?1 DESC, name = ?2 DESC LIMIT 2`, ref, strings.TrimPrefix(ref, "/"), hexPrefix(ref))
+	rows, err := q.QueryContext(ctx, "SELECT "+containerColumns+` FROM containers
+		WHERE id = $1 OR name = $2 OR ($3 <> '' AND substr(id, 1, length($3)) = $3)
+		ORDER BY id = $1 DESC, name = $2 DESC LIMIT 2`, ref, strings.TrimPrefix(ref, "/"), hexPrefix(ref))
 	if err != nil {
 		return Container{}, fmt.Errorf("find container: %w", err)
 	}
@@ -134,18 +134,19 @@ func hexPrefix(ref string) string {
 func MatchesID(id, ref string) bool { return hexPrefix(ref) != "" && strings.HasPrefix(id, ref) }
 
 // Containers lists containers, the newest first; with no states given, all of them. limit 0 means no limit.
-func (db *DB) Containers(ctx context.Context, limit int, states ...State) ([]Container, error) {
+func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list []Container, err error) {
+	defer db.explained(&err)
 	query, args := "SELECT "+containerColumns+" FROM containers", []any{}
 	if len(states) > 0 {
-		query += " WHERE state IN (" + placeholders(len(states)) + ")"
+		query += " WHERE state IN (" + placeholders(1, len(states)) + ")"
 		for _, s := range states {
 			args = append(args, s)
 		}
 	}
 	query += " ORDER BY created_at DESC, id"
 	if limit > 0 {
-		query += " LIMIT ?"
 		args = append(args, limit)
+		query += " LIMIT " + placeholders(len(args), 1)
 	}
 	rows, err := db.sql.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -156,6 +157,7 @@ func (db *DB) Containers(ctx context.Context, limit int, states ...State) ([]Con
 
 // CountContainers counts the containers in each state that has any.
 func (db *DB) CountContainers(ctx context.Context) (counts map[State]int, err error) {
+	defer db.explained(&err)
 	rows, err := db.sql.QueryContext(ctx, "SELECT state, count(*) FROM containers GROUP BY state")
 	if err != nil {
 		return nil, fmt.Errorf("count containers: %w", err)
@@ -177,10 +179,13 @@ func (db *DB) CountContainers(ctx context.Context) (counts map[State]int, err er
 }
 
 // Provisioned records the function app of a container in state Creating and makes it Created.
-func (db *DB) Provisioned(ctx context.Context, id string, app App) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+func (db *DB) Provisioned(ctx context.Context, id string, app App, outcome Outcome) error {
+	return db.tx(ctx, func(tx *txn) error {
+		if err := db.settle(ctx, tx, outcome); err != nil {
+			return err
+		}
 		err := transition(ctx, tx, id, []State{Creating}, Created,
-			"resource_id = ?, host_name = ?, plan_summary = ?", app.ResourceID, app.HostName, app.PlanSummary)
+			"resource_id = $3, host_name = $4, plan_summary = $5", app.ResourceID, app.HostName, app.PlanSummary)
 		if err != nil {
 			return err
 		}
@@ -194,7 +199,7 @@ func (db *DB) Provisioned(ctx context.Context, id string, app App) error {
 
 // Rename gives a container another name. One in use is a Conflict error.
 func (db *DB) Rename(ctx context.Context, id, name string) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, id)
 		if err != nil {
 			return err
@@ -205,7 +210,7 @@ func (db *DB) Rename(ctx context.Context, id, name string) error {
 		if err := nameFree(ctx, tx, name); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE containers SET name = ? WHERE id = ?", name, id); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE containers SET name = $1 WHERE id = $2", name, id); err != nil {
 			return fmt.Errorf("rename container %s: %w", id, err)
 		}
 		old := c.Name
@@ -215,9 +220,9 @@ func (db *DB) Rename(ctx context.Context, id, name string) error {
 }
 
 // nameFree is a Conflict error with the holder of a name that is in use.
-func nameFree(ctx context.Context, tx *sql.Tx, name string) error {
+func nameFree(ctx context.Context, tx *txn, name string) error {
 	var holder string
-	err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = ?", name).Scan(&holder)
+	err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = $1", name).Scan(&holder)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -237,7 +242,7 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue
 	if force {
 		from = append(from, Running)
 	}
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, id)
 		if err != nil {
 			return err
@@ -254,25 +259,31 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue
 				return err
 			}
 		}
-		return enqueue(ctx, tx)
+		return enqueue(ctx, tx.Tx)
 	})
 }
 
 // Fail makes a container Dead with the reason: its function app could be neither made nor destroyed.
-func (db *DB) Fail(ctx context.Context, id, reason string) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
-		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = ?", reason)
+func (db *DB) Fail(ctx context.Context, id, reason string, outcome Outcome) error {
+	return db.tx(ctx, func(tx *txn) error {
+		if err := db.settle(ctx, tx, outcome); err != nil {
+			return err
+		}
+		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = $3", storable(reason))
 	})
 }
 
 // Delete forgets a container whose function app is gone, and its runs. One that is not Creating or Removing is a Conflict error.
-func (db *DB) Delete(ctx context.Context, id string) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+func (db *DB) Delete(ctx context.Context, id string, outcome Outcome) error {
+	return db.tx(ctx, func(tx *txn) error {
+		if err := db.settle(ctx, tx, outcome); err != nil {
+			return err
+		}
 		c, err := findContainer(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = ? AND state IN (?, ?)", id, Creating, Removing)
+		res, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = $1 AND state IN ($2, $3)", id, Creating, Removing)
 		if err := changed(ctx, tx, id, res, err); err != nil {
 			return err
 		}
@@ -283,20 +294,19 @@ func (db *DB) Delete(ctx context.Context, id string) error {
 	})
 }
 
-// transition changes a container's state when it is one of from. set names further columns with their values in args.
-func transition(ctx context.Context, tx *sql.Tx, id string, from []State, to State, set string, args ...any) error {
-	args = append([]any{to}, args...)
-	args = append(args, id)
+// transition changes a container's state when it is one of from. set names further columns, with their values in args from $3 on.
+func transition(ctx context.Context, tx *txn, id string, from []State, to State, set string, args ...any) error {
+	args = append([]any{to, id}, args...)
+	states := placeholders(len(args)+1, len(from))
 	for _, s := range from {
 		args = append(args, s)
 	}
-	res, err := tx.ExecContext(ctx, "UPDATE containers SET state = ?, "+set+
-		" WHERE id = ? AND state IN ("+placeholders(len(from))+")", args...)
+	res, err := tx.ExecContext(ctx, "UPDATE containers SET state = $1, "+set+" WHERE id = $2 AND state IN ("+states+")", args...)
 	return changed(ctx, tx, id, res, err)
 }
 
 // changed is the one place that decides what no changed row means: no such container, or one whose state forbids the change.
-func changed(ctx context.Context, tx *sql.Tx, id string, res sql.Result, err error) error {
+func changed(ctx context.Context, tx *txn, id string, res sql.Result, err error) error {
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", id, err)
 	}
@@ -305,6 +315,7 @@ func changed(ctx context.Context, tx *sql.Tx, id string, res sql.Result, err err
 		return fmt.Errorf("change container %s: %w", id, err)
 	}
 	if n == 1 {
+		tx.wake(id)
 		return nil
 	}
 	c, err := findContainer(ctx, tx, id)

@@ -24,12 +24,13 @@ type Event struct {
 
 // EventsAfter returns up to limit events with a place after seq and a time not before since, the oldest first.
 func (db *DB) EventsAfter(ctx context.Context, seq int64, since time.Time, limit int) (list []Event, err error) {
+	defer db.explained(&err)
 	at := int64(0)
 	if !since.IsZero() {
 		at = nanos(since)
 	}
 	rows, err := db.sql.QueryContext(ctx, `SELECT seq, at, type, action, actor_id, attributes FROM events
-		WHERE seq > ? AND at >= ? ORDER BY seq LIMIT ?`, seq, at, limit)
+		WHERE seq > $1 AND at >= $2 ORDER BY seq LIMIT $3`, seq, at, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
@@ -54,6 +55,7 @@ func (db *DB) EventsAfter(ctx context.Context, seq int64, since time.Time, limit
 
 // LastEvent is the place of the newest event, 0 when there is none.
 func (db *DB) LastEvent(ctx context.Context) (seq int64, err error) {
+	defer db.explained(&err)
 	if err := db.sql.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM events").Scan(&seq); err != nil {
 		return 0, fmt.Errorf("find last event: %w", err)
 	}
@@ -62,8 +64,9 @@ func (db *DB) LastEvent(ctx context.Context) (seq int64, err error) {
 
 // LastExit is the exit code with which a container's last run ended, known also for a while after its removal; ok is false when none is known.
 func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bool, err error) {
+	defer db.explained(&err)
 	var attributes string
-	err = db.sql.QueryRowContext(ctx, "SELECT attributes FROM events WHERE actor_id = ? AND action = ? ORDER BY seq DESC LIMIT 1",
+	err = db.sql.QueryRowContext(ctx, "SELECT attributes FROM events WHERE actor_id = $1 AND action = $2 ORDER BY seq DESC LIMIT 1",
 		containerID, api.EventDie).Scan(&attributes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
@@ -86,7 +89,7 @@ func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bo
 const exitCodeAttribute = "exitCode"
 
 // containerEvent records what happened to a container, with Docker's attributes: its labels, image and name, and more.
-func (db *DB) containerEvent(ctx context.Context, tx *sql.Tx, c Container, action api.EventAction, more map[string]string) error {
+func (db *DB) containerEvent(ctx context.Context, tx *txn, c Container, action api.EventAction, more map[string]string) error {
 	attributes := map[string]string{}
 	maps.Copy(attributes, c.Config.Labels)
 	attributes["image"], attributes["name"] = c.Config.Image, c.Name
@@ -94,22 +97,20 @@ func (db *DB) containerEvent(ctx context.Context, tx *sql.Tx, c Container, actio
 	return db.insertEvent(ctx, tx, api.ContainerEvent, action, c.ID, attributes)
 }
 
-func (db *DB) insertEvent(ctx context.Context, tx *sql.Tx, kind api.EventType, action api.EventAction, actorID string, attributes map[string]string) error {
+func (db *DB) insertEvent(ctx context.Context, tx *txn, kind api.EventType, action api.EventAction, actorID string, attributes map[string]string) error {
 	content, err := json.Marshal(attributes)
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
-	res, err := tx.ExecContext(ctx, "INSERT INTO events (at, type, action, actor_id, attributes) VALUES (?, ?, ?, ?, ?)",
-		nanos(db.now()), kind, action, actorID, string(content))
+	var seq int64
+	err = tx.QueryRowContext(ctx, "INSERT INTO events (at, type, action, actor_id, attributes) VALUES ($1, $2, $3, $4, $5) RETURNING seq",
+		nanos(db.now()), kind, action, actorID, string(content)).Scan(&seq)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)
 	}
-	seq, err := res.LastInsertId()
-	if err != nil {
-		return fmt.Errorf("insert event: %w", err)
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM events WHERE seq <= ?", seq-keptEvents); err != nil {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM events WHERE seq <= $1", seq-keptEvents); err != nil {
 		return fmt.Errorf("forget old events: %w", err)
 	}
+	tx.wake(actorID)
 	return nil
 }

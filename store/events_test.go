@@ -41,13 +41,13 @@ func TestEvents(t *testing.T) {
 	}
 	began := clock.now
 	for _, step := range []func() error{
-		func() error { return db.Provisioned(t.Context(), c.ID, testApp) },
+		func() error { return db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}) },
 		func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
 		func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, noRemoval) },
 		func() error { return db.Rename(t.Context(), c.ID, "new") },
 		func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
 		func() error { return db.Remove(t.Context(), c.ID, true, nothing) },
-		func() error { return db.Delete(t.Context(), c.ID) },
+		func() error { return db.Delete(t.Context(), c.ID, store.Outcome{}) },
 	} {
 		clock.advance(2 * time.Second)
 		if err := step(); err != nil {
@@ -88,7 +88,7 @@ func TestEvents(t *testing.T) {
 func TestAFailedCreateIsNoEvent(t *testing.T) {
 	db, _ := open(t)
 	at(t, db, id("a"), store.Creating)
-	if err := db.Delete(t.Context(), id("a")); err != nil {
+	if err := db.Delete(t.Context(), id("a"), store.Outcome{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := story(t, db, 0, time.Time{}); got != "" {

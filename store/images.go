@@ -93,9 +93,9 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 	if err != nil {
 		return fmt.Errorf("encode image: %w", err)
 	}
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		// The same image may be compressed differently in another registry.
-		_, err := tx.ExecContext(ctx, `INSERT INTO images (id, resolved, spec, layer_sizes, size, recorded_at) VALUES (?, 1, ?, ?, ?, ?)
+		_, err := tx.ExecContext(ctx, `INSERT INTO images (id, resolved, spec, layer_sizes, size, recorded_at) VALUES ($1, TRUE, $2, $3, $4, $5)
 			ON CONFLICT (id) DO UPDATE SET layer_sizes = excluded.layer_sizes, size = excluded.size`,
 			img.ID, string(spec), string(sizes), img.Size, nanos(db.now()))
 		if err != nil {
@@ -112,12 +112,12 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 
 // RecordUnresolved records that ref was pulled and its registry could not be asked, for a reason. What is known of ref already stays.
 func (db *DB) RecordUnresolved(ctx context.Context, ref reference.Named, reason string) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		id, err := db.imageNamed(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE images SET error = ? WHERE id = ? AND resolved = 0", reason, id); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE images SET error = $1 WHERE id = $2 AND resolved = FALSE", storable(reason), id); err != nil {
 			return fmt.Errorf("change image: %w", err)
 		}
 		return db.imageEvent(ctx, tx, api.EventPull, id, reference.FamiliarString(ref))
@@ -125,7 +125,7 @@ func (db *DB) RecordUnresolved(ctx context.Context, ref reference.Named, reason 
 }
 
 // useImage records that a container was created from the image that it names, which becomes known, if not resolved, by that.
-func (db *DB) useImage(ctx context.Context, tx *sql.Tx, c Container) error {
+func (db *DB) useImage(ctx context.Context, tx *txn, c Container) error {
 	ref, err := api.ParseReference(c.Config.Image)
 	if err != nil {
 		return nil // it names none; whether that is allowed is for others to say
@@ -134,21 +134,21 @@ func (db *DB) useImage(ctx context.Context, tx *sql.Tx, c Container) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = ? WHERE id = ?", id, c.ID); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = $1 WHERE id = $2", id, c.ID); err != nil {
 		return fmt.Errorf("record image of container: %w", err)
 	}
 	return nil
 }
 
 // imageNamed is the id of the image that ref names, and makes one that is not resolved when there is none.
-func (db *DB) imageNamed(ctx context.Context, tx *sql.Tx, ref reference.Named) (string, error) {
+func (db *DB) imageNamed(ctx context.Context, tx *txn, ref reference.Named) (string, error) {
 	id, err := idNamed(ctx, tx, ref.String())
 	if err != nil || id != "" {
 		return id, err
 	}
 	sum := sha256.Sum256([]byte(ref.String()))
 	id = "sha256:" + hex.EncodeToString(sum[:])
-	_, err = tx.ExecContext(ctx, "INSERT INTO images (id, resolved, recorded_at) VALUES (?, 0, ?) ON CONFLICT (id) DO NOTHING", id, nanos(db.now()))
+	_, err = tx.ExecContext(ctx, "INSERT INTO images (id, resolved, recorded_at) VALUES ($1, FALSE, $2) ON CONFLICT (id) DO NOTHING", id, nanos(db.now()))
 	if err != nil {
 		return "", fmt.Errorf("insert image: %w", err)
 	}
@@ -156,8 +156,8 @@ func (db *DB) imageNamed(ctx context.Context, tx *sql.Tx, ref reference.Named) (
 }
 
 // idNamed is the id of the image of that name, empty when there is none.
-func idNamed(ctx context.Context, tx *sql.Tx, name string) (id string, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT image_id FROM image_names WHERE name = ?", name).Scan(&id)
+func idNamed(ctx context.Context, tx *txn, name string) (id string, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT image_id FROM image_names WHERE name = $1", name).Scan(&id)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("look up image name: %w", err)
 	}
@@ -166,12 +166,12 @@ func idNamed(ctx context.Context, tx *sql.Tx, name string) (id string, err error
 
 // setName makes a name that of an image. One that it named before, that is not resolved and has no other name, has stood for the name
 // only: it goes, and its containers follow the name. local tells that no registry knows the image by this name.
-func setName(ctx context.Context, tx *sql.Tx, name, id string, local bool) error {
+func setName(ctx context.Context, tx *txn, name, id string, local bool) error {
 	before, err := idNamed(ctx, tx, name)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id, local) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, local = excluded.local",
+	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id, local) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, local = excluded.local",
 		name, id, local)
 	if err != nil {
 		return fmt.Errorf("name image: %w", err)
@@ -179,8 +179,8 @@ func setName(ctx context.Context, tx *sql.Tx, name, id string, local bool) error
 	if before == "" || before == id {
 		return nil
 	}
-	const nameless = "SELECT id FROM images WHERE id = ? AND resolved = 0 AND NOT EXISTS (SELECT 1 FROM image_names WHERE image_id = images.id)"
-	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = ? WHERE image_id IN ("+nameless+")", id, before); err != nil {
+	const nameless = "SELECT id FROM images WHERE id = $1 AND resolved = FALSE AND NOT EXISTS (SELECT 1 FROM image_names WHERE image_id = images.id)"
+	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = $2 WHERE image_id IN ("+nameless+")", before, id); err != nil {
 		return fmt.Errorf("record image of container: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id IN ("+nameless+")", before); err != nil {
@@ -192,14 +192,11 @@ func setName(ctx context.Context, tx *sql.Tx, name, id string, local bool) error
 // Image finds an image by its whole id, its name, or a unique prefix of its id, in this order; ids with or without "sha256:".
 // None is a NotFound error; an invalid name and an ambiguous prefix are InvalidParameter errors.
 func (db *DB) Image(ctx context.Context, name string) (img Image, err error) {
-	err = db.tx(ctx, func(tx *sql.Tx) error {
-		img, err = findImage(ctx, tx, name)
-		return err
-	})
-	return img, err
+	defer db.explained(&err)
+	return db.findImage(ctx, db.sql, name)
 }
 
-func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
+func (db *DB) findImage(ctx context.Context, q querier, name string) (Image, error) {
 	missing := api.Errorf(api.NotFound, "No such image: %s", name)
 	prefix := "sha256:" + hexPrefix(strings.TrimPrefix(name, "sha256:"))
 	if len(prefix) < len("sha256:")+64 {
@@ -208,7 +205,7 @@ func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
 			return Image{}, err
 		}
 		missing = api.Errorf(api.NotFound, "No such image: %s", reference.FamiliarString(ref))
-		found, err := images(ctx, tx, "WHERE id = (SELECT image_id FROM image_names WHERE name = ?)", ref.String())
+		found, err := db.images(ctx, q, "WHERE id = (SELECT image_id FROM image_names WHERE name = $1)", ref.String())
 		if err != nil {
 			return Image{}, err
 		}
@@ -219,7 +216,7 @@ func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
 			return Image{}, missing
 		}
 	}
-	found, err := images(ctx, tx, "WHERE substr(id, 1, length(?1)) = ?1", prefix)
+	found, err := db.images(ctx, q, "WHERE substr(id, 1, length($1)) = $1", prefix)
 	switch {
 	case err != nil:
 		return Image{}, err
@@ -236,15 +233,8 @@ func findImage(ctx context.Context, tx *sql.Tx, name string) (Image, error) {
 // id or was given by TagImage; then one that the image was pulled or created by, rather a tag than a digest. A name of no known image stands
 // for itself, and the id of none is a NotFound error; an image whose other names were removed is a Conflict error.
 func (db *DB) PullReference(ctx context.Context, name string) (pull string, err error) {
-	err = db.tx(ctx, func(tx *sql.Tx) error {
-		pull, err = pullReference(ctx, tx, name)
-		return err
-	})
-	return pull, err
-}
-
-func pullReference(ctx context.Context, tx *sql.Tx, name string) (string, error) {
-	img, err := findImage(ctx, tx, name)
+	defer db.explained(&err)
+	img, err := db.findImage(ctx, db.sql, name)
 	if api.KindOf(err) == api.NotFound && len(hexPrefix(strings.TrimPrefix(name, "sha256:"))) < 64 {
 		return name, nil
 	}
@@ -256,9 +246,8 @@ func pullReference(ctx context.Context, tx *sql.Tx, name string) (string, error)
 	if ref, err := api.ParseReference(name); err == nil {
 		named = ref.String()
 	}
-	var pull string
-	err = tx.QueryRowContext(ctx, `SELECT name FROM image_names WHERE image_id = ? AND local = 0
-		ORDER BY name = ? DESC, instr(name, '@') > 0, name LIMIT 1`, img.ID, named).Scan(&pull)
+	err = db.sql.QueryRowContext(ctx, `SELECT name FROM image_names WHERE image_id = $1 AND local = FALSE
+		ORDER BY name = $2 DESC, name LIKE '%@%', name LIMIT 1`, img.ID, named).Scan(&pull)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return "", api.Errorf(api.Conflict, "image %s has no name left that a registry knows it by: pull it again, and name it by what you pull", name)
@@ -272,18 +261,15 @@ func pullReference(ctx context.Context, tx *sql.Tx, name string) (string, error)
 
 // Images lists all images.
 func (db *DB) Images(ctx context.Context) (list []Image, err error) {
-	err = db.tx(ctx, func(tx *sql.Tx) error {
-		list, err = images(ctx, tx, "")
-		return err
-	})
-	return list, err
+	defer db.explained(&err)
+	return db.images(ctx, db.sql, "")
 }
 
 // images reads the images that where selects, the last recorded first.
-func images(ctx context.Context, tx *sql.Tx, where string, args ...any) (list []Image, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, resolved, error, spec, layer_sizes, size, recorded_at,
-			(SELECT json_group_array(name ORDER BY name) FROM image_names WHERE image_id = images.id),
-			(SELECT json_group_array(json_object('ContainerID', id, 'State', state) ORDER BY created_at, id) FROM containers WHERE image_id = images.id)
+func (db *DB) images(ctx context.Context, q querier, where string, args ...any) (list []Image, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT id, resolved, error, spec, layer_sizes, size, recorded_at,
+			(SELECT `+db.dialect.names+` FROM image_names WHERE image_id = images.id),
+			(SELECT `+db.dialect.users+` FROM containers WHERE image_id = images.id)
 		FROM images `+where+" ORDER BY recorded_at DESC, id", args...)
 	if err != nil {
 		return nil, fmt.Errorf("read images: %w", err)
@@ -315,7 +301,7 @@ func images(ctx context.Context, tx *sql.Tx, where string, args ...any) (list []
 
 // imageEvent records what happened to an image, within the change. name is that of the reference, or the id where there is none.
 // A pull is told of by name, as in Docker.
-func (db *DB) imageEvent(ctx context.Context, tx *sql.Tx, action api.EventAction, id, name string) error {
+func (db *DB) imageEvent(ctx context.Context, tx *txn, action api.EventAction, id, name string) error {
 	actor := name
 	if action != api.EventPull {
 		actor = id

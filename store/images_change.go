@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,8 +14,8 @@ import (
 
 // TagImage gives the image that source finds, as Image does, one more name, which may be another's until now.
 func (db *DB) TagImage(ctx context.Context, source string, target reference.NamedTagged) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
-		img, err := findImage(ctx, tx, source)
+	return db.tx(ctx, func(tx *txn) error {
+		img, err := db.findImage(ctx, tx, source)
 		if err != nil {
 			return err
 		}
@@ -31,7 +30,7 @@ func (db *DB) TagImage(ctx context.Context, source string, target reference.Name
 // with all its names, of which more than one need force. An image that a container uses needs force, and stays when that container is running.
 // It returns what was done, in order. A refusal is a Conflict error and changes nothing.
 func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []api.ImageDeleted, err error) {
-	err = db.tx(ctx, func(tx *sql.Tx) error {
+	err = db.tx(ctx, func(tx *txn) error {
 		done, err = db.removeImage(ctx, tx, name, force)
 		return err
 	})
@@ -42,8 +41,8 @@ func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []
 }
 
 // The rules and words are those of Docker's daemon.
-func (db *DB) removeImage(ctx context.Context, tx *sql.Tx, name string, force bool) ([]api.ImageDeleted, error) {
-	img, err := findImage(ctx, tx, name)
+func (db *DB) removeImage(ctx context.Context, tx *txn, name string, force bool) ([]api.ImageDeleted, error) {
+	img, err := db.findImage(ctx, tx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +67,7 @@ func (db *DB) removeImage(ctx context.Context, tx *sql.Tx, name string, force bo
 	}
 	done := make([]api.ImageDeleted, 0, len(gone)+1)
 	for _, name := range gone {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM image_names WHERE name = ?", name); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM image_names WHERE name = $1", name); err != nil {
 			return nil, fmt.Errorf("untag image: %w", err)
 		}
 		if err := db.imageEvent(ctx, tx, api.EventUntag, img.ID, familiar(name)); err != nil {
@@ -80,7 +79,7 @@ func (db *DB) removeImage(ctx context.Context, tx *sql.Tx, name string, force bo
 	if len(gone) < len(img.Names) || running != "" {
 		return done, nil
 	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id = ?", img.ID); err != nil {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id = $1", img.ID); err != nil {
 		return nil, fmt.Errorf("delete image: %w", err)
 	}
 	if err := db.imageEvent(ctx, tx, api.EventDelete, img.ID, img.ID); err != nil {
@@ -91,8 +90,8 @@ func (db *DB) removeImage(ctx context.Context, tx *sql.Tx, name string, force bo
 
 // PruneImages forgets the images that no container uses and that match selects, with all their names, and returns what was done, in order.
 func (db *DB) PruneImages(ctx context.Context, match func(Image) bool) (done []api.ImageDeleted, err error) {
-	err = db.tx(ctx, func(tx *sql.Tx) error {
-		list, err := images(ctx, tx, "")
+	err = db.tx(ctx, func(tx *txn) error {
+		list, err := db.images(ctx, tx, "")
 		if err != nil {
 			return err
 		}

@@ -133,7 +133,7 @@ func TestRemovedImageLeavesContainers(t *testing.T) {
 		t.Error(err)
 	}
 	use(t, db, "d", "alpine", store.Creating)
-	if err := db.Delete(t.Context(), id("d")); err != nil {
+	if err := db.Delete(t.Context(), id("d"), store.Outcome{}); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, db, "unresolved() alpine:latest")

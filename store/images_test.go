@@ -59,7 +59,7 @@ func use(t *testing.T, db *store.DB, container, image string, state store.State)
 	c := store.Container{ID: id(container), Name: "n" + container, FunctionApp: "app", Config: api.Config{Image: image}}
 	err := db.CreateContainer(t.Context(), c, nothing)
 	if err == nil && state == store.Running {
-		err = db.Provisioned(t.Context(), c.ID, testApp)
+		err = db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{})
 		if err == nil {
 			err = db.Start(t.Context(), store.Run{ID: "run-" + container, ContainerID: c.ID, TraceID: "t", SpanID: "s"}, nothing)
 		}

@@ -43,7 +43,7 @@ type Result struct {
 // Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the call.
 // A running container is a NotModified error.
 func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, run.ContainerID)
 		if err != nil {
 			return err
@@ -53,11 +53,11 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
 		}
 		now := nanos(db.now())
 		err = transition(ctx, tx, run.ContainerID, []State{Created, Exited}, Running,
-			"error = '', exit_code = 0, started_at = ?, finished_at = NULL", now)
+			"error = '', exit_code = 0, started_at = $3, finished_at = NULL", now)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO runs (id, container_id, trace_id, span_id, started_at) VALUES (?, ?, ?, ?, ?)",
+		_, err = tx.ExecContext(ctx, "INSERT INTO runs (id, container_id, trace_id, span_id, started_at) VALUES ($1, $2, $3, $4, $5)",
 			run.ID, run.ContainerID, run.TraceID, run.SpanID, now)
 		if err != nil {
 			return fmt.Errorf("insert run: %w", err)
@@ -65,14 +65,14 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
 		if err := db.containerEvent(ctx, tx, c, api.EventStart, nil); err != nil {
 			return err
 		}
-		return enqueue(ctx, tx)
+		return enqueue(ctx, tx.Tx)
 	})
 }
 
 // Sent records that the function app is about to be called for a run.
 func (db *DB) Sent(ctx context.Context, runID string) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = ? WHERE id = ? AND sent_at IS NULL", nanos(db.now()), runID); err != nil {
+	return db.tx(ctx, func(tx *txn) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = $1 WHERE id = $2 AND sent_at IS NULL", nanos(db.now()), runID); err != nil {
 			return fmt.Errorf("record call of run %s: %w", runID, err)
 		}
 		return nil
@@ -82,7 +82,7 @@ func (db *DB) Sent(ctx context.Context, runID string) error {
 // Finish records how a run ended and makes its container Exited, or Removing when it is to be removed after its run: then the
 // job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is.
 func (db *DB) Finish(ctx context.Context, runID string, result Result, enqueueRemoval func(containerID string) Enqueue) error {
-	return db.tx(ctx, func(tx *sql.Tx) error {
+	return db.tx(ctx, func(tx *txn) error {
 		c, err := db.endRun(ctx, tx, runID, result)
 		if err != nil || c == nil || !c.HostConfig.AutoRemove || c.State != Exited {
 			return err
@@ -90,26 +90,27 @@ func (db *DB) Finish(ctx context.Context, runID string, result Result, enqueueRe
 		if err := transition(ctx, tx, c.ID, []State{Exited}, Removing, "error = ''"); err != nil {
 			return err
 		}
-		return enqueueRemoval(c.ID)(ctx, tx)
+		return enqueueRemoval(c.ID)(ctx, tx.Tx)
 	})
 }
 
 // endRun records how a run ended, on the run and on its container, which it returns as it then is. It returns nil for a run that
 // has ended already or is forgotten.
-func (db *DB) endRun(ctx context.Context, tx *sql.Tx, runID string, result Result) (*Container, error) {
+func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) (*Container, error) {
 	output, err := json.Marshal(result.Output)
 	if err != nil {
 		return nil, fmt.Errorf("encode output: %w", err)
 	}
 	now := db.now()
+	result.Error = storable(result.Error)
 	var started sql.NullInt64
 	// A handler's clock that is ahead of ours must not make a run end before it started.
 	if !result.Started.IsZero() && result.Started.Before(now) {
 		started = sql.NullInt64{Int64: nanos(result.Started), Valid: true}
 	}
 	var containerID string
-	err = tx.QueryRowContext(ctx, `UPDATE runs SET finished_at = ?, exit_code = ?, error = ?, output = ?, truncated = ?, started_at = coalesce(?, started_at)
-		WHERE id = ? AND finished_at IS NULL RETURNING container_id, started_at`,
+	err = tx.QueryRowContext(ctx, `UPDATE runs SET finished_at = $1, exit_code = $2, error = $3, output = $4, truncated = $5, started_at = coalesce($6, started_at)
+		WHERE id = $7 AND finished_at IS NULL RETURNING container_id, started_at`,
 		nanos(now), result.ExitCode, result.Error, string(output), result.Truncated, started, runID).Scan(&containerID, &started)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -117,8 +118,8 @@ func (db *DB) endRun(ctx context.Context, tx *sql.Tx, runID string, result Resul
 	if err != nil {
 		return nil, fmt.Errorf("finish run %s: %w", runID, err)
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE containers SET state = CASE state WHEN ?1 THEN ?2 ELSE state END,
-		finished_at = ?3, exit_code = ?4, error = ?5, started_at = ?6 WHERE id = ?7`,
+	_, err = tx.ExecContext(ctx, `UPDATE containers SET state = CASE state WHEN $1 THEN $2 ELSE state END,
+		finished_at = $3, exit_code = $4, error = $5, started_at = $6 WHERE id = $7`,
 		Running, Exited, nanos(now), result.ExitCode, result.Error, started, containerID)
 	if err != nil {
 		return nil, fmt.Errorf("finish container %s: %w", containerID, err)
@@ -133,8 +134,8 @@ func (db *DB) endRun(ctx context.Context, tx *sql.Tx, runID string, result Resul
 }
 
 // runningRun is the id of the run that a Running container has.
-func runningRun(ctx context.Context, tx *sql.Tx, containerID string) (id string, err error) {
-	if err := tx.QueryRowContext(ctx, "SELECT id FROM runs WHERE container_id = ? AND finished_at IS NULL", containerID).Scan(&id); err != nil {
+func runningRun(ctx context.Context, tx *txn, containerID string) (id string, err error) {
+	if err := tx.QueryRowContext(ctx, "SELECT id FROM runs WHERE container_id = $1 AND finished_at IS NULL", containerID).Scan(&id); err != nil {
 		return "", fmt.Errorf("find running run of %s: %w", containerID, err)
 	}
 	return id, nil
@@ -142,7 +143,8 @@ func runningRun(ctx context.Context, tx *sql.Tx, containerID string) (id string,
 
 // FinishedRuns counts the runs of a container that have ended.
 func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err error) {
-	err = db.sql.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE container_id = ? AND finished_at IS NOT NULL", containerID).Scan(&n)
+	defer db.explained(&err)
+	err = db.sql.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE container_id = $1 AND finished_at IS NOT NULL", containerID).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count runs of %s: %w", containerID, err)
 	}
@@ -152,12 +154,14 @@ func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err 
 // FinishedRun is a container's run that ended as number n, from 0; ok is false when it has not ended yet. A container has one run at a time,
 // so runs end in the order in which they are inserted.
 func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run Run, ok bool, err error) {
-	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET ?", containerID, n))
+	defer db.explained(&err)
+	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = $1 AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET $2", containerID, n))
 }
 
 // Run finds a run by its id. None is a NotFound error.
-func (db *DB) Run(ctx context.Context, id string) (Run, error) {
-	run, ok, err := scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE id = ?", id))
+func (db *DB) Run(ctx context.Context, id string) (run Run, err error) {
+	defer db.explained(&err)
+	run, ok, err := scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE id = $1", id))
 	if err == nil && !ok {
 		err = api.Errorf(api.NotFound, "no such run: %s", id)
 	}
@@ -166,7 +170,8 @@ func (db *DB) Run(ctx context.Context, id string) (Run, error) {
 
 // LastRun is the run that a container started last; ok is false when there was none.
 func (db *DB) LastRun(ctx context.Context, containerID string) (run Run, ok bool, err error) {
-	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = ? ORDER BY rowid DESC LIMIT 1", containerID))
+	defer db.explained(&err)
+	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = $1 ORDER BY rowid DESC LIMIT 1", containerID))
 }
 
 const selectRun = "SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error, output, truncated FROM runs "

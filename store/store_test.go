@@ -54,21 +54,21 @@ func at(t *testing.T, db *store.DB, id string, state store.State) {
 	run := store.Run{ID: "run-" + id, ContainerID: id, TraceID: "t", SpanID: "s"}
 	ways := map[store.State][]func() error{
 		store.Creating: {},
-		store.Created:  {func() error { return db.Provisioned(t.Context(), id, testApp) }},
+		store.Created:  {func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) }},
 		store.Running: {
-			func() error { return db.Provisioned(t.Context(), id, testApp) },
+			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
 			func() error { return db.Start(t.Context(), run, nothing) },
 		},
 		store.Exited: {
-			func() error { return db.Provisioned(t.Context(), id, testApp) },
+			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
 			func() error { return db.Start(t.Context(), run, nothing) },
 			func() error { return db.Finish(t.Context(), run.ID, store.Result{}, noRemoval) },
 		},
 		store.Removing: {
-			func() error { return db.Provisioned(t.Context(), id, testApp) },
+			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
 			func() error { return db.Remove(t.Context(), id, false, nothing) },
 		},
-		store.Dead: {func() error { return db.Fail(t.Context(), id, "quota") }},
+		store.Dead: {func() error { return db.Fail(t.Context(), id, "quota", store.Outcome{}) }},
 	}
 	if err := db.CreateContainer(t.Context(), store.Container{ID: id, Name: "n" + id[:4], FunctionApp: "app"}, nothing); err != nil {
 		t.Fatal(err)
@@ -165,8 +165,10 @@ func TestTransitions(t *testing.T) {
 		kinds map[store.State]api.Kind    // where not Conflict
 	}{
 		{
-			name:  "provisioned",
-			do:    func(ctx context.Context, db *store.DB, id string) error { return db.Provisioned(ctx, id, testApp) },
+			name: "provisioned",
+			do: func(ctx context.Context, db *store.DB, id string) error {
+				return db.Provisioned(ctx, id, testApp, store.Outcome{})
+			},
 			legal: map[store.State]store.State{store.Creating: store.Created},
 		},
 		{
@@ -188,13 +190,15 @@ func TestTransitions(t *testing.T) {
 			legal: map[store.State]store.State{store.Created: store.Removing, store.Exited: store.Removing, store.Dead: store.Removing, store.Running: store.Removing},
 		},
 		{
-			name:  "fail",
-			do:    func(ctx context.Context, db *store.DB, id string) error { return db.Fail(ctx, id, "why") },
+			name: "fail",
+			do: func(ctx context.Context, db *store.DB, id string) error {
+				return db.Fail(ctx, id, "why", store.Outcome{})
+			},
 			legal: map[store.State]store.State{store.Creating: store.Dead, store.Removing: store.Dead},
 		},
 		{
 			name:  "delete",
-			do:    func(ctx context.Context, db *store.DB, id string) error { return db.Delete(ctx, id) },
+			do:    func(ctx context.Context, db *store.DB, id string) error { return db.Delete(ctx, id, store.Outcome{}) },
 			legal: map[store.State]store.State{store.Creating: "", store.Removing: ""},
 		},
 	} {
@@ -232,11 +236,11 @@ func TestTransitions(t *testing.T) {
 func TestChangeOfNothing(t *testing.T) {
 	db, _ := open(t)
 	for name, err := range map[string]error{
-		"provisioned": db.Provisioned(t.Context(), id("a"), testApp),
+		"provisioned": db.Provisioned(t.Context(), id("a"), testApp, store.Outcome{}),
 		"start":       db.Start(t.Context(), store.Run{ID: "r", ContainerID: id("a")}, nothing),
 		"remove":      db.Remove(t.Context(), id("a"), true, nothing),
-		"fail":        db.Fail(t.Context(), id("a"), "why"),
-		"delete":      db.Delete(t.Context(), id("a")),
+		"fail":        db.Fail(t.Context(), id("a"), "why", store.Outcome{}),
+		"delete":      db.Delete(t.Context(), id("a"), store.Outcome{}),
 	} {
 		if api.KindOf(err) != api.NotFound {
 			t.Errorf("%s: got %v, want not found", name, err)
@@ -343,7 +347,7 @@ func TestAutoRemove(t *testing.T) {
 	if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Provisioned(t.Context(), c.ID, testApp); err != nil {
+	if err := db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Start(t.Context(), store.Run{ID: "r", ContainerID: c.ID}, nothing); err != nil {

@@ -17,7 +17,7 @@ const modulePath = "github.com/sockerless/backend-azf/"
 // owned are the module paths behind the names in README's column "Sole owner of".
 var owned = map[string]string{
 	"azidentity": "github.com/Azure/azure-sdk-for-go/sdk/azidentity", "echo": "github.com/labstack/echo/", "moby": "github.com/moby/moby/",
-	"river": "github.com/riverqueue/river", "modernc": "modernc.org/sqlite", "terraform-exec": "github.com/hashicorp/terraform-exec/",
+	"river": "github.com/riverqueue/river", "modernc": "modernc.org/sqlite", "pgx": "github.com/jackc/pgx/", "terraform-exec": "github.com/hashicorp/terraform-exec/",
 	"terraform-json": "github.com/hashicorp/terraform-json", "armappservice": "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
 	"azquery": "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery", "hc-install": "github.com/hashicorp/hc-install",
 	"go-containerregistry": "github.com/google/go-containerregistry/",

@@ -58,37 +58,14 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
-	outcome, done := e.outcomes.expect(id)
-	defer done()
-	if err := e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id})); err != nil {
+	var job int64
+	if err := e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job)); err != nil {
 		return api.CreateResponse{}, err
 	}
-	if err := e.await(ctx, outcome); err != nil {
+	if err := e.await(ctx, id, job); err != nil {
 		return api.CreateResponse{}, err
 	}
 	return api.CreateResponse{ID: id, Warnings: warnings}, nil
-}
-
-// await waits for a job's outcome, the client's departure or the daemon's stop.
-func (e *Engine) await(ctx context.Context, settled <-chan outcome) error {
-	take := func(o outcome) error {
-		api.Correlated(ctx, o.correlations...)
-		return o.err
-	}
-	select {
-	case o := <-settled:
-		return take(o)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-e.river.Stopped():
-		// The job may have settled the outcome as its last act.
-		select {
-		case o := <-settled:
-			return take(o)
-		default:
-			return stopError("the daemon is stopping; what was asked for is done when it is started again")
-		}
-	}
 }
 
 // ContainerInspect implements api.Backend.

@@ -86,12 +86,8 @@ const (
 
 // Engine is the backend. Its methods are safe for concurrent use.
 type Engine struct {
-	cfg   Config
-	river *river.Client[*sql.Tx]
-	// changes tells waiters that a container may have changed, outcomes how a create or remove ended.
-	changes  *broadcast
-	outcomes *outcomes
-	running  *cancels
+	cfg      Config
+	river    *river.Client[*sql.Tx]
 	stopping chan struct{}
 	stopOnce sync.Once
 	stopErr  error
@@ -110,9 +106,6 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Logs = notingLogs{cfg.Logs}
 	e := &Engine{
 		cfg:          cfg,
-		changes:      newBroadcast(),
-		outcomes:     newOutcomes(),
-		running:      newCancels(),
 		stopping:     make(chan struct{}),
 		foundationMu: make(chan struct{}, 1),
 	}
@@ -174,7 +167,6 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.stopOnce.Do(func() {
 		close(e.stopping)
-		e.running.cancelAll(errStopping)
 		if err := e.river.Stop(context.Background()); err != nil {
 			e.stopErr = fmt.Errorf("stop job queue: %w", err)
 		}

@@ -316,7 +316,7 @@ func TestCreateGoesOnWithoutItsClient(t *testing.T) {
 	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.Conflict {
 		t.Errorf("start while creating: got %v, want a conflict", err)
 	}
-	made := f.changes.watch(c.ID)
+	made := f.db.Watch(c.ID)
 	close(proceed)
 	<-made
 	if c, err = f.db.Container(t.Context(), "web"); err != nil || c.State != store.Created {
@@ -351,7 +351,7 @@ func TestNextDaemonGoesOn(t *testing.T) {
 	f.workspaces.set(func() { f.workspaces.provision = nil })
 	f.start(t)
 	for c.State == store.Creating {
-		changed := f.changes.watch(c.ID)
+		changed := f.db.Watch(c.ID)
 		if c, err = f.db.Container(t.Context(), "web"); err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func (s *eventStream) Close() error { return nil }
 
 // fill puts further events into lines, or waits until there may be some. Its error is io.EOF at the end of the stream.
 func (s *eventStream) fill(ctx context.Context) error {
-	changed := s.engine.changes.watch(anyContainer)
+	changed := s.engine.cfg.Store.WatchAll()
 	list, err := s.engine.cfg.Store.EventsAfter(ctx, s.seq, s.opts.Since, eventBatch)
 	if ctx.Err() != nil {
 		return io.EOF

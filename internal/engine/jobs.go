@@ -40,22 +40,24 @@ func (destroyArgs) Kind() string { return "destroy" }
 // maxAttempts is out of reach: a job that the queue gave up would be lost work.
 const maxAttempts = 10_000
 
-// enqueue inserts a job in the store's transaction.
-func (e *Engine) enqueue(args river.JobArgs) store.Enqueue {
+// enqueue inserts a job in the store's transaction and tells its id.
+func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
 	queue := terraformQueue
 	if args.Kind() == (invokeArgs{}).Kind() {
 		queue = invocationQueue
 	}
 	return func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := e.river.InsertTx(ctx, tx, args, &river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts}); err != nil {
+		inserted, err := e.river.InsertTx(ctx, tx, args, &river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts})
+		if err != nil {
 			return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
 		}
+		*id = inserted.Job.ID
 		return nil
 	}
 }
 
 func (e *Engine) enqueueDestroy(containerID string) store.Enqueue {
-	return e.enqueue(destroyArgs{ContainerID: containerID})
+	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
 }
 
 type provisionWorker struct {
@@ -75,56 +77,47 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 		return err
 	}
 	ctx, calls := collect(ctx)
-	err = e.provision(ctx, c)
+	app, err := e.provision(ctx, c)
 	if err == nil {
+		if err := e.cfg.Store.Provisioned(ctx, id, app, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {
+			return err
+		}
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
-		e.outcomes.settle(id, nil, calls()...)
-		e.changed(id)
 		return nil
 	}
 	refused := e.refused(ctx, "create container "+c.Name, c, err)
 	if ctx.Err() != nil {
-		e.outcomes.settle(id, stopError("the daemon stopped before container %s was made; it goes on when the daemon is started again", c.Name), calls()...)
 		return refused.Err
 	}
 	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
-	failure := e.undo(ctx, c, refused)
-	if ctx.Err() != nil {
-		return failure
-	}
-	e.outcomes.settle(id, failure, calls()...)
-	e.changed(id)
-	return nil
-}
-
-func (e *Engine) provision(ctx context.Context, c store.Container) error {
-	shared, err := e.foundation(ctx)
-	if err != nil {
-		return err
-	}
-	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
-	if err != nil {
-		return err
-	}
-	made, err := e.cfg.Workspaces.Provision(ctx, c.ID, spec)
-	if err != nil {
-		return err
-	}
-	api.Correlated(ctx, made.Run.CorrelationID)
-	return e.cfg.Store.Provisioned(ctx, c.ID, store.App{
-		ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Run.Plan.String(),
+	return e.undo(ctx, c, refused, func(err *api.Error) store.Outcome {
+		return store.Outcome{Job: job.ID, Err: err, Correlations: calls()}
 	})
 }
 
-// undo destroys what a failed create has made and forgets the container, or keeps it as dead. It returns the error for the client.
-func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error) error {
+func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, error) {
+	shared, err := e.foundation(ctx)
+	if err != nil {
+		return store.App{}, err
+	}
+	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
+	if err != nil {
+		return store.App{}, err
+	}
+	made, err := e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+	if err != nil {
+		return store.App{}, err
+	}
+	api.Correlated(ctx, made.Run.CorrelationID)
+	return store.App{ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Run.Plan.String()}, nil
+}
+
+// undo destroys what a failed create has made and forgets the container, or keeps it as dead. The client gets the outcome of the error.
+func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error, outcome func(*api.Error) store.Outcome) error {
 	run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
 	api.Correlated(ctx, run.CorrelationID)
 	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
-		if err := e.cfg.Store.Delete(ctx, c.ID); err != nil {
-			return err
-		}
-		return refused
+		return e.cfg.Store.Delete(ctx, c.ID, outcome(refused))
 	}
 	left := e.refused(ctx, "destroy what was made of it", c, err)
 	both := *refused
@@ -133,11 +126,9 @@ func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error
 	if ctx.Err() != nil {
 		return both.Err
 	}
-	if err := e.cfg.Store.Fail(ctx, c.ID, both.Message); err != nil {
-		return errors.Join(both.Err, err)
-	}
+	reason := both.Message
 	both.Message += ". The container is kept as dead: mend the cause and remove it"
-	return &both
+	return e.cfg.Store.Fail(ctx, c.ID, reason, outcome(&both))
 }
 
 type destroyWorker struct {
@@ -156,32 +147,26 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	if err != nil {
 		return err
 	}
-	e.running.cancel(id, errRemoved)
 	ctx, calls := collect(ctx)
 	run, err := e.cfg.Workspaces.Destroy(ctx, id)
 	api.Correlated(ctx, run.CorrelationID)
-	if err == nil {
-		err = e.cfg.Store.Delete(ctx, id)
-	}
 	switch {
 	case err == nil:
+		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {
+			return err
+		}
 		e.cfg.Invoker.Forget(e.target(c))
 		log.Info().Str("function_app", c.FunctionApp).Msg("container removed")
+		return nil
 	case ctx.Err() != nil:
-		e.outcomes.settle(id, stopError("the daemon stopped before container %s was removed; it goes on when the daemon is started again", c.Name), calls()...)
 		return e.cfg.Settings.secretsOf(c).seal(err)
 	default:
 		refused := e.refused(ctx, "remove container "+c.Name, c, err)
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
-		if failErr := e.cfg.Store.Fail(ctx, id, refused.Message); failErr != nil {
-			refused.Err = errors.Join(refused.Err, failErr)
-		}
+		reason := refused.Message
 		refused.Message += ". The container is kept as dead: mend the cause and remove it again"
-		err = refused
+		return e.cfg.Store.Fail(ctx, id, reason, store.Outcome{Job: job.ID, Err: refused, Correlations: calls()})
 	}
-	e.outcomes.settle(id, err, calls()...)
-	e.changed(id)
-	return nil
 }
 
 type invokeWorker struct {
@@ -208,7 +193,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	log := e.cfg.Log.With().Str("container_id", c.ID).Int64("job_id", job.ID).Str("run_id", run.ID).Logger()
 	ctx, calls := collect(ctx)
-	runCtx, end := e.running.begin(ctx, c.ID)
+	runCtx, end := e.untilEnded(ctx, run)
 	defer end()
 	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
 		RunID: run.ID, Traceparent: traceparent(run), Timeout: e.cfg.Settings.Timeout,
@@ -227,11 +212,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	result.Error = hide.hide(result.Error)
 	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Func(correlations(calls())).Msg("run finished")
-	if err := e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy); err != nil {
-		return err
-	}
-	e.changed(c.ID)
-	return nil
+	return e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy)
 }
 
 // logLines is the output that an answer brought back. What an image's own handler answers is its stdout.

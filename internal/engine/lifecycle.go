@@ -29,11 +29,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	run := store.Run{ID: uuid.NewString(), ContainerID: c.ID, TraceID: trace, SpanID: span}
-	if err := e.cfg.Store.Start(ctx, run, e.enqueue(invokeArgs{RunID: run.ID})); err != nil {
-		return err
-	}
-	e.changed(c.ID)
-	return nil
+	return e.cfg.Store.Start(ctx, run, e.enqueue(invokeArgs{RunID: run.ID}, new(int64)))
 }
 
 // traceparent is the run's W3C trace context: version 00, sampled.
@@ -66,13 +62,15 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 		return waitResponse(c.ExitCode, c.Error), nil
 	}
 	for {
-		changed := e.changes.watch(c.ID)
+		changed := e.cfg.Store.Watch(c.ID)
 		res, done, err := e.exited(ctx, c, cond, ended)
-		if err != nil || done {
+		again := lookAgain(err)
+		if again == nil && (err != nil || done) {
 			return res, err
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 			return api.WaitResponse{}, context.Cause(ctx)
 		case <-e.stopping:
@@ -113,13 +111,11 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, force bool) er
 	if err != nil {
 		return err
 	}
-	outcome, done := e.outcomes.expect(c.ID)
-	defer done()
-	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueueDestroy(c.ID)); err != nil {
+	var job int64
+	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueue(destroyArgs{ContainerID: c.ID}, &job)); err != nil {
 		return err
 	}
-	e.changed(c.ID)
-	return e.await(ctx, outcome)
+	return e.await(ctx, c.ID, job)
 }
 
 // ContainerStop implements api.Backend. Azure Functions has no way to end one run: it ends by itself or at its time limit.
@@ -184,11 +180,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if err := e.cfg.Store.Rename(ctx, c.ID, name); err != nil {
-		return err
-	}
-	e.changed(c.ID)
-	return nil
+	return e.cfg.Store.Rename(ctx, c.ID, name)
 }
 
 // ContainerPrune implements api.Backend. Containers that cannot be removed stay, as dead, and are not in the report.

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// Classes of PostgreSQL's advisory locks, which the whole database shares.
+const (
+	lockClass    = 0x617a66 // locks with a name
+	replicaClass = 0x617a67 // what a daemon holds for its life
+)
+
+// changes is the channel on which daemons tell each other of committed changes, by container or image id.
+const changes = "sockerless_azf_changes"
+
+// maxConns is for a daemon alone; pool_max_conns in the URL overrides it.
+const maxConns = 15
+
+// CheckURL finds what is wrong with a PostgreSQL URL, without a connection. Its error does not hold the URL's password.
+func CheckURL(url string) error {
+	_, err := parseURL(url)
+	return err
+}
+
+func parseURL(url string) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		return nil, errors.New("use a URL such as postgres://user:password@host/database")
+	}
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+			parse.ConnString = "the URL"
+		}
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func openPostgres(ctx context.Context, url string) (*DB, error) {
+	cfg, err := parseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if !strings.Contains(url, "pool_max_conns=") {
+		cfg.MaxConns = maxConns
+	}
+	params := cfg.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = "sockerless-backend-azf"
+	}
+	// One transaction goes on at a time, and a daemon that is stuck in it must not stop the others.
+	params["idle_in_transaction_session_timeout"] = "10000"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return &DB{sql: stdlib.OpenDBFromPool(pool), pool: pool, dialect: dialect{
+		folder:     "postgres",
+		version:    postgresVersion,
+		setVersion: "UPDATE schema_version SET version = ",
+		names:      "coalesce(json_agg(name ORDER BY name), '[]')",
+		users:      "coalesce(json_agg(json_build_object('ContainerID', id, 'State', state) ORDER BY created_at, id), '[]')",
+		begin:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, 0)", lockClass),
+		wake:       "SELECT pg_notify('" + changes + "', $1)",
+		down:       postgresDown,
+	}}, nil
+}
+
+// postgresVersion makes the table with the version when there is none.
+func postgresVersion(ctx context.Context, q querier) (version int, err error) {
+	var exists bool
+	if err := q.QueryRowContext(ctx, "SELECT to_regclass('schema_version') IS NOT NULL").Scan(&exists); err != nil {
+		return 0, err
+	}
+	if !exists {
+		_, err := q.ExecContext(ctx, "CREATE TABLE schema_version AS SELECT 0 AS version")
+		return 0, err
+	}
+	return version, q.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version)
+}
+
+// postgresDown tells the loss of a connection, and refusals that pass: shutdown, start, failover to and from a standby, lack of connections.
+func postgresDown(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch refused.Code[:2] {
+		case "08", "53", "57", "58":
+			return true
+		}
+		return refused.Code == "25006" || refused.Code == "25P03" || refused.Code == "55P03"
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || pgconn.SafeToRetry(err)
+}
+
+// MigrationLock is held while schemas are brought up to date.
+const MigrationLock = "migration"
+
+// Exclusive runs f while no other daemon on the same database runs something under the same name. It blocks until it may. A daemon that
+// dies gives up what it holds.
+func (db *DB) Exclusive(ctx context.Context, name string, f func(context.Context) error) (err error) {
+	if db.pool == nil {
+		return f(ctx) // a SQLite database has one daemon
+	}
+	defer db.explained(&err)
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", name, err)
+	}
+	// Closing the connection unlocks, whatever state it is in.
+	held := conn.Hijack()
+	defer func() { err = errors.Join(err, held.Close(context.WithoutCancel(ctx))) }()
+	// Key 0 is the one of transactions.
+	if _, err := held.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext($2) | 1)", lockClass, name); err != nil {
+		return fmt.Errorf("lock %s: %w", name, err)
+	}
+	return f(ctx)
+}
