@@ -28,7 +28,7 @@
 //	          | "count"
 //	          | "distinct" ( "*" | column { "," column } )
 //	          | "summarize" [ agg { "," agg } ] [ "by" item { "," item } ]
-//	agg       = [ name "=" ] ( "count()" | "max(" expr ")" | "min(" expr ")" )
+//	agg       = [ name "=" ] ( "count()" | "max(" expr ")" | "min(" expr ")" ) | "arg_min(" column "," column { "," column } ")"
 //	expr      = or-terms of and-terms of comparisons, by "or" and "and"; "not" is a function
 //	comparison= sum [ op sum | [ "!" ] "in" [ "~" ] "(" expr { "," expr } ")" | "between" "(" sum ".." sum ")" ]
 //	op        = "==" "!=" "=~" "!~" "<" "<=" ">" ">=" and contains, has, startswith, endswith, each also with "!" in front
@@ -36,16 +36,18 @@
 //	unary     = [ "-" ] primary { "." name | "[" ( string | integer ) "]" }
 //	primary   = literal | column | function "(" [ expr { "," expr } ] ")" | "(" expr ")"
 //	literal   = 'text' | "text" | @'verbatim' | @"verbatim" | 1 | 0x1f | 1.5 | 1d 2h 3m 4s 5ms | true | false
-//	          | datetime(2026-01-31T12:00:00Z) | datetime(null)
+//	          | datetime(2026-01-31T12:00:00Z) | datetime(null) | dynamic(JSON)
 //	type      = string int long real bool datetime timespan dynamic
 //	function  = ago now tostring toint tolong todatetime parse_json todynamic isempty isnotempty strcat tolower
-//	            ingestion_time bin not
+//	            ingestion_time bin not iff coalesce array_index_of
 //
 // As in Kusto, order and top are descending by default, nulls come first in ascending and last in descending order; a string is
 // never null; null == null and null < x are null, null != x is true; "and", "or" and "not" have three values, and where drops a
 // null. A union with isfuzzy=true passes over tables that do not exist, but fails when none does. A dynamic value compares by ==
 // and != with a string, number or bool, and otherwise has to be cast. contains, has, startswith, endswith, =~ and in~ ignore
-// case. has matches whole terms.
+// case. has matches whole terms. iff takes a null condition for false; coalesce passes over empty strings as well; array_index_of counts
+// from 0, is -1 for what is not in the array, and null for what is no array. arg_min's columns keep their names; of a group in which its
+// first column is null throughout it picks any row. take behind order takes the first rows in that order.
 //
 // A result ends at 500,000 rows, with a PartialError beside the rows, as the service does.
 package monitor

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -84,11 +85,61 @@ func (s scope) call(e call) bound {
 	case "bin":
 		args(2, 2)
 		return s.bin(e)
-	case "count", "max", "min":
+	case "iff":
+		args(3, 3)
+		cond := s.want(e.args[0], kBool, "The condition of 'iff'")
+		values := s.alike(e, e.args[1:])
+		return bound{values[0].kind, func(r row) any {
+			if cond.eval(r) == true {
+				return values[0].eval(r)
+			}
+			return values[1].eval(r)
+		}}
+	case "coalesce":
+		args(2, 64)
+		values := s.alike(e, e.args)
+		return bound{values[0].kind, func(r row) any {
+			for _, b := range values {
+				if v := b.eval(r); v != nil && v != "" {
+					return v
+				}
+			}
+			return values[0].kind.null()
+		}}
+	case "array_index_of":
+		args(2, 2)
+		return s.indexOf(e)
+	case "count", "max", "min", "arg_min":
 		semantic(e, "SEM0261", e.fn, "The aggregate function '%s' stands alone in summarize only", e.fn)
 	}
 	semantic(e, "SEM0260", e.fn, "Unknown function: '%s'", e.fn)
 	return bound{}
+}
+
+// alike binds expressions that have to be of one type.
+func (s scope) alike(e call, exprs []expr) []bound {
+	out := make([]bound, len(exprs))
+	for i, x := range exprs {
+		if out[i] = s.bind(x); out[i].kind != out[0].kind {
+			semantic(x, "SEM0024", e.fn, "The values of '%s' have to be of one type, and are of types %s and %s", e.fn, out[0].kind, out[i].kind)
+		}
+	}
+	return out
+}
+
+func (s scope) indexOf(e call) bound {
+	array, value := s.want(e.args[0], kDynamic, "The array of 'array_index_of'"), s.bind(e.args[1])
+	if value.kind != kString && value.kind != kBool && !value.kind.numeric() {
+		semantic(e.args[1], "SEM0024", e.fn, "'array_index_of' does not look for type %s", value.kind)
+	}
+	return bound{kLong, func(r row) any {
+		list, ok := array.eval(r).([]any)
+		if !ok {
+			return nil
+		}
+		v := value.eval(r)
+		return int64(slices.IndexFunc(list, func(item any) bool { return scalarEqual(item, v) }))
+	}}
 }
 
 // castable refuses what toint and tolong do not convert here.

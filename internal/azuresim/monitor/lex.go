@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -149,6 +150,10 @@ func (l *lexer) name(from int) bool {
 		if body, ok := strings.CutPrefix(strings.TrimLeft(l.s[l.i:], " \t"), "("); ok {
 			return l.datetime(from, body)
 		}
+	case "dynamic":
+		if body, ok := strings.CutPrefix(strings.TrimLeft(l.s[l.i:], " \t"), "("); ok {
+			return l.dynamic(from, body)
+		}
 	}
 	return l.add(token{typ: tName}, from)
 }
@@ -167,6 +172,22 @@ func (l *lexer) datetime(from int, body string) bool {
 		l.fail(from, "'%s' is not a datetime; write datetime(2026-01-31T12:00:00Z)", text)
 	}
 	return l.add(token{typ: tLiteral, kind: kDatetime, val: t}, from)
+}
+
+// dynamic reads one JSON value and the closing parenthesis.
+func (l *lexer) dynamic(from int, body string) bool {
+	dec := json.NewDecoder(strings.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		l.fail(from, "what dynamic( holds is not JSON")
+	}
+	rest := strings.TrimLeft(body[dec.InputOffset():], " \t\r\n")
+	if !strings.HasPrefix(rest, ")") {
+		l.fail(from, "dynamic( has no closing parenthesis behind its value")
+	}
+	l.i = len(l.s) - len(rest) + 1
+	return l.add(token{typ: tLiteral, kind: kDynamic, val: numbers(v)}, from)
 }
 
 func (l *lexer) number(from int) bool {

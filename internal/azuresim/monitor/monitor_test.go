@@ -173,6 +173,14 @@ func TestQueries(t *testing.T) {
 		{`AppTraces | take 1 | project a = 1 + 2 - 4, b = 1 + 0.5, c = 0x10, d = 1e3, e = now() - ago(1d)`, "a:long b:real c:long d:real e:timespan\n[-1,1.5,16,1000,\"1.00:00:00\"]"},
 		{`AppTraces | take 1 | project bin(-7, 5), bin(7.5, 2), bin(7, 0.5), bin(90s, 1m)`, "Column1:long Column2:real Column3:real Column4:timespan\n[-10,6,7,\"00:01:00\"]"},
 
+		// Choices.
+		{`AppTraces | project s = iff(SeverityLevel >= 2, "err", "out")`, "s:string\n[\"out\"]\n[\"err\"]\n[\"out\"]"},
+		{`AppTraces | project c = coalesce(toint(Properties.n), SeverityLevel), m = coalesce("", AppRoleName)`, "c:int m:string\n[7,\"app-a\"]\n[2,\"APP-A\"]\n[null,\"app-b\"]"},
+		{`AppTraces | project a = array_index_of(dynamic(["app-b", "app-a"]), AppRoleName), b = array_index_of(Properties.list, "y"), c = array_index_of(dynamic([2.0, true, null]), SeverityLevel)`,
+			"a:long b:long c:long\n[1,1,-1]\n[-1,null,0]\n[0,null,-1]"},
+		{`AppTraces | take 1 | project d = dynamic( {"a": [1, "x)"]} ), n = dynamic(null), x = tostring(dynamic(["a","b"])[1])`,
+			"d:dynamic n:dynamic x:string\n[\"{\\\"a\\\":[1,\\\"x)\\\"]}\",null,\"b\"]"},
+
 		// Null has three values in logic.
 		{`AppTraces | where SeverityLevel != 1 | count`, "Count:long\n[2]"},
 		{`AppTraces | where SeverityLevel < 5 | count`, "Count:long\n[2]"},
@@ -204,6 +212,13 @@ func TestQueries(t *testing.T) {
 		{`AppExceptions | summarize count() by Message`, "Message:string count_:long"},
 		{`AppTraces | summarize count() by bin(TimeGenerated, 1h), tostring(Properties.Category) | count`, "Count:long\n[3]"},
 		{`AppTraces | summarize n = count() by role = tolower(AppRoleName)`, "role:string n:long\n[\"app-a\",2]\n[\"app-b\",1]"},
+		{`AppTraces | summarize arg_min(TimeGenerated, Message, SeverityLevel), count() by tolower(AppRoleName)`,
+			"Column1:string TimeGenerated:datetime Message:string SeverityLevel:int count_:long\n" +
+				"[\"app-a\",\"2026-01-31T11:57:00Z\",\"Hello World\",1,2]\n[\"app-b\",\"2026-01-31T11:00:00Z\",\"{\\\"run\\\":\\\"r1\\\",\\\"seq\\\":3}\",null,1]"},
+		{`AppTraces | summarize arg_min(SeverityLevel, Message)`, "SeverityLevel:int Message:string\n[1,\"Hello World\"]"},
+		{`AppRequests | project n = toint(Name), Id | summarize arg_min(n, Id)`, "n:int Id:string\n[null,\"2\"]"},
+		{`AppExceptions | summarize arg_min(TimeGenerated, Message)`, "TimeGenerated:datetime Message:string\n[null,\"\"]"},
+		{`AppRequests | order by Id desc | take 1 | project Id`, "Id:string\n[\"2\"]"},
 		{`AppTraces | summarize by Type`, "Type:string\n[\"AppTraces\"]"},
 		{`AppTraces | distinct Type, ItemCount`, "Type:string ItemCount:int\n[\"AppTraces\",1]"},
 		{`AppTraces | project Type | distinct *`, "Type:string\n[\"AppTraces\"]"},
