@@ -321,7 +321,7 @@ func (r *run) late() bool { return !r.deadline.IsZero() && !r.now().Before(r.dea
 func (r *run) timedOut(ours bool) Result {
 	return Result{
 		ExitCode: exitTimeout, Error: fmt.Sprintf("no end of the run %s after its time limit of %s", timeoutMargin, r.q.Timeout),
-		StartedAt: r.started, FinishedAt: r.now(), Protocol: ours,
+		StartedAt: r.started, FinishedAt: r.now(), Truncated: true, Protocol: ours,
 	}
 }
 

@@ -24,7 +24,7 @@ type Run struct {
 	Finished time.Time // zero while it runs
 	ExitCode int
 	Error    string
-	// Output is what the run's answer brought back; nil while it runs, and for answers that were lost.
+	// Output is what the run's answer brought back; nil while it runs, and for answers that were lost or brought nothing that is its output.
 	Output []api.LogLine
 	// Truncated tells that lines are missing from Output.
 	Truncated bool
@@ -156,6 +156,26 @@ func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err 
 func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run Run, ok bool, err error) {
 	defer db.explained(&err)
 	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = $1 AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET $2", containerID, n))
+}
+
+// RunIDs are the ids of a container's runs, in the order in which they were started.
+func (db *DB) RunIDs(ctx context.Context, containerID string) (ids []string, err error) {
+	rows, err := db.sql.QueryContext(ctx, "SELECT id FROM runs WHERE container_id = ? ORDER BY rowid", containerID)
+	if err != nil {
+		return nil, fmt.Errorf("list runs of %s: %w", containerID, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("read run of %s: %w", containerID, err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list runs of %s: %w", containerID, err)
+	}
+	return ids, nil
 }
 
 // Run finds a run by its id. None is a NotFound error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,7 +285,10 @@ func TestRun(t *testing.T) {
 	}
 	started := clock.now
 	clock.advance(time.Minute)
-	output := []api.LogLine{{Time: started, Stream: api.Stdout, Text: "hi"}}
+	output := []api.LogLine{
+		{Time: started, Stream: api.Stdout, Text: "hi", Seq: 1},
+		{Time: started, Stream: api.Stderr, Text: "3 lines", Seq: 4, Omitted: &api.OmittedLines{Stdout: 1, Stderr: 2}},
+	}
 	result := store.Result{ExitCode: 3, Error: "why", Started: started.Add(time.Second), Output: output, Truncated: true}
 	if err := db.Finish(t.Context(), "r1", result, noRemoval); err != nil {
 		t.Fatal(err)
@@ -320,6 +324,17 @@ func TestRun(t *testing.T) {
 	}
 	if last, _, err := db.LastRun(t.Context(), id("a")); err != nil || last.ID != "r2" || last.Output != nil {
 		t.Errorf("got %+v, %v; want r2", last, err)
+	}
+	if ids, err := db.RunIDs(t.Context(), id("a")); err != nil || !slices.Equal(ids, []string{"r1", "r2"}) {
+		t.Errorf("got runs %q, %v", ids, err)
+	}
+	// Lines that were stored before they had numbers.
+	if _, err := db.SQL().ExecContext(t.Context(), `UPDATE runs SET output = '[{"Time":"2026-11-23T12:00:00Z","Stream":"stdout","Text":"old"}]' WHERE id = 'r1'`); err != nil {
+		t.Fatal(err)
+	}
+	old := []api.LogLine{{Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Stream: api.Stdout, Text: "old"}}
+	if run, err := db.Run(t.Context(), "r1"); err != nil || !cmp.Equal(run.Output, old) {
+		t.Errorf("got %+v, %v", run, err)
 	}
 }
 

@@ -248,8 +248,14 @@ func TestCapture(t *testing.T) {
 		if i > 0 && l.Seq <= run.Lines[i-1].Seq {
 			t.Errorf("line %d has seq %d after %d", i, l.Seq, run.Lines[i-1].Seq)
 		}
-		if strings.Contains(l.Text, fmt.Sprintf("%d lines are left out", 1000-len(run.Lines)+1)) {
-			marks++
+		if l.Omitted == nil {
+			continue
+		}
+		marks++
+		left := 1000 - len(run.Lines) + 1
+		if *l.Omitted != (protocol.Omitted{Stdout: left}) || l.Text != fmt.Sprintf("[azf-handler: %d lines are left out here]", left) ||
+			l.Seq != run.Lines[i+1].Seq-1 || l.Seq-left != run.Lines[i-1].Seq || !l.Time.Equal(run.Lines[i+1].Time) {
+			t.Errorf("got %+v for %d lines, between %+v and %+v", l, left, run.Lines[i-1], run.Lines[i+1])
 		}
 	}
 	if size > 2100 || marks != 1 {

@@ -67,8 +67,9 @@ func (l *lines) flush() {
 }
 
 func (l *lines) emit(text []byte) {
-	line := protocol.Line{Stream: l.stream, Time: time.Now().UTC(), Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD")}
+	line := protocol.Line{Stream: l.stream, Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD")}
 	l.run.mu.Lock()
+	line.Time = time.Now().UTC().Truncate(100 * time.Nanosecond) // here, so that times are in the order of the numbers
 	line = l.run.output.add(line)
 	l.run.mu.Unlock()
 	line.RunID = l.id
@@ -93,7 +94,7 @@ type capture struct {
 	headSize int
 	tail     []protocol.Line
 	tailSize int
-	dropped  int
+	dropped  protocol.Omitted
 }
 
 func newCapture(limit int) capture { return capture{limit: limit / 2} }
@@ -106,25 +107,30 @@ func (c *capture) add(line protocol.Line) protocol.Line {
 	c.seq++
 	line.Seq = c.seq
 	size := len(line.Text) + lineOverhead
-	if len(c.tail) == 0 && c.dropped == 0 && c.headSize+size <= c.limit {
+	if len(c.tail) == 0 && c.dropped == (protocol.Omitted{}) && c.headSize+size <= c.limit {
 		c.head, c.headSize = append(c.head, line), c.headSize+size
 		return line
 	}
 	c.tail, c.tailSize = append(c.tail, line), c.tailSize+size
 	for len(c.tail) > 0 && c.tailSize > c.limit {
 		c.tailSize -= len(c.tail[0].Text) + lineOverhead
+		if c.tail[0].Stream == protocol.Stdout {
+			c.dropped.Stdout++
+		} else {
+			c.dropped.Stderr++
+		}
 		c.tail = c.tail[1:]
-		c.dropped++
 	}
 	return line
 }
 
 // lines are head and tail, with a line between that says how many are missing.
 func (c *capture) lines() ([]protocol.Line, bool) {
-	if c.dropped == 0 {
+	dropped := c.dropped
+	if dropped == (protocol.Omitted{}) {
 		return append(c.head[:len(c.head):len(c.head)], c.tail...), false
 	}
-	mark := protocol.Line{Stream: protocol.Stderr, Text: fmt.Sprintf("[azf-handler: %d lines are left out here]", c.dropped)}
+	mark := protocol.Line{Stream: protocol.Stderr, Omitted: &dropped, Text: fmt.Sprintf(protocol.OmittedText, dropped.Stdout+dropped.Stderr)}
 	if len(c.tail) > 0 {
 		mark.Seq, mark.Time = c.tail[0].Seq-1, c.tail[0].Time
 	} else {

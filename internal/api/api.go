@@ -231,13 +231,13 @@ type AttachOptions struct {
 	Stdin, Stdout, Stderr, Stream, Logs bool
 }
 
-// LogOptions selects lines of a container's last run.
+// LogOptions selects lines of all of a container's runs.
 type LogOptions struct {
 	Stdout, Stderr bool
 	Timestamps     bool
 	// Follow is taken and has no effect: the stream ends after the lines that are there.
 	Follow bool
-	// Tail is how many lines from the end; negative means all.
+	// Tail is how many lines from the end of what the other fields select; negative means all.
 	Tail int
 	// Since and Until bound the lines' times, inclusive; zero means unbounded.
 	Since, Until time.Time
@@ -254,4 +254,11 @@ type LogLine struct {
 	Time   time.Time
 	Stream string
 	Text   string
+	// Seq counts the lines of a run from 1 over both streams; 0 is not known.
+	Seq int `json:",omitempty"`
+	// Omitted is set on a line that stands for lines that are left out: those up to its own Seq. Its Time is that of the line behind them.
+	Omitted *OmittedLines `json:",omitempty"`
 }
+
+// OmittedLines is how many lines of each stream are left out at one place.
+type OmittedLines struct{ Stdout, Stderr int }

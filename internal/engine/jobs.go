@@ -215,14 +215,25 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	return e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy)
 }
 
-// logLines is the output that an answer brought back. What an image's own handler answers is its stdout.
+// logLines is the output that an answer brought back. What an image's own handler answers is its stdout; when that is nothing, what it
+// printed is its output, which only Log Analytics has.
 func logLines(answer invoker.Result) []api.LogLine {
-	out := make([]api.LogLine, len(answer.Lines))
-	for i, l := range answer.Lines {
-		out[i] = api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
+	var out []api.LogLine
+	if answer.Protocol && !answer.Truncated {
+		out = []api.LogLine{} // all of it is known, even if it is none
+	}
+	for _, l := range answer.Lines {
+		line := api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
 		if l.Stream == protocol.Stderr {
-			out[i].Stream = api.Stderr
+			line.Stream = api.Stderr
 		}
+		if answer.Protocol {
+			line.Seq = l.Seq
+		}
+		if l.Omitted != nil {
+			line.Omitted = &api.OmittedLines{Stdout: l.Omitted.Stdout, Stderr: l.Omitted.Stderr}
+		}
+		out = append(out, line)
 	}
 	if len(out) == 0 && len(answer.Body) > 0 {
 		for text := range strings.Lines(strings.ToValidUTF8(string(answer.Body), "\uFFFD")) {

@@ -61,7 +61,7 @@ type Run struct {
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 	// Lines is the captured output in order, head and tail when it was larger than the limit.
 	Lines []Line `json:"lines,omitempty"`
-	// Truncated tells that lines between head and tail are missing; one line marks where.
+	// Truncated tells that lines between head and tail are missing; one line, with Omitted set, marks where.
 	Truncated bool `json:"truncated,omitempty"`
 }
 
@@ -78,10 +78,23 @@ type Line struct {
 	RunID  string `json:"run,omitempty"`
 	Stream string `json:"s"`
 	// Seq counts the lines of a run from 1 over both streams.
-	Seq  int       `json:"seq"`
+	Seq int `json:"seq"`
+	// Time is in units of 100 ns, as Log Analytics keeps times.
 	Time time.Time `json:"t"`
 	Text string    `json:"m"`
+	// Omitted is set on the line of a Run that stands for lines that are left out: those up to its own Seq. Its Time is that of the
+	// line behind them.
+	Omitted *Omitted `json:"omitted,omitempty"`
 }
+
+// Omitted is how many lines of each stream are left out at one place.
+type Omitted struct {
+	Stdout int `json:"out"`
+	Stderr int `json:"err"`
+}
+
+// OmittedText is the text of a line that stands for so many others.
+const OmittedText = "[azf-handler: %d lines are left out here]"
 
 // ErrorBody is the body of an answer that is not a Run.
 type ErrorBody struct {
