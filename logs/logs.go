@@ -5,22 +5,20 @@
 // read here; it is the archive for output that was not captured.
 //
 //	reader, err := logs.New(logs.Config{Credential: cred})
-//	lines, err := reader.Lines(ctx, logs.Query{WorkspaceID: id, App: name, RunID: run, From: start, To: end})
+//	lines, err := reader.Lines(ctx, logs.Query{WorkspaceID: id, App: name, Stdout: true, Tail: 10, Runs: []logs.Run{{ID: run, From: start, To: end}}})
 //
 // The lines that azf-handler prints are JSON in the form of protocol.Line, with run id, stream and number; they are put in the
 // order of their numbers. The lines of other handlers carry none of that: they are told apart by the time window and by the
-// severity that the Functions host gives each stream, and stand in the order in which the host logged them.
+// severity that the Functions host gives each stream, and stand in the order in which the host logged them. Which lines are
+// wanted is decided in the query, so that no others are fetched.
 package logs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -68,20 +66,6 @@ func New(cfg Config) (*Reader, error) {
 	return &Reader{client: client}, nil
 }
 
-// Query names the lines of one run.
-type Query struct {
-	// WorkspaceID is the workspace's customer id, a GUID, and not its resource id.
-	WorkspaceID string
-	// App is the function app's name.
-	App string
-	// RunID selects azf-handler's lines; empty means the run that printed last.
-	RunID string
-	// From and To bound the lines of other handlers, both included; a zero time is no bound. The host logs a line up to a few
-	// seconds after it was printed, so To should lie a little after the end of the run. azf-handler's lines have the run id,
-	// and are looked for a minute further on both sides.
-	From, To time.Time
-}
-
 // Streams of a Line.
 const (
 	Stdout = "stdout"
@@ -90,21 +74,35 @@ const (
 
 // Line is one line of output without its line feed.
 type Line struct {
-	Time time.Time
+	// RunID is the run that printed the line. Of another handler than azf-handler it is the one in whose window the line was logged.
+	RunID string
+	Time  time.Time
 	// Stream is Stdout or Stderr.
 	Stream string
-	// Seq is azf-handler's number of the line, from 1 over both streams, with gaps where rows were lost; else the line's place.
+	// Seq is azf-handler's number of the line, from 1 over both streams, with gaps where rows were lost; 0 of another handler.
 	Seq  int
 	Text string
 }
 
-// Lines returns all lines of a run that have arrived so far, in order, or none. It blocks for the query, up to the service's
-// time limit of three minutes. Its errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the context's error.
+// Lines returns the lines of a query that have arrived so far, in order and each once, or none. It blocks for one query, or for two
+// when azf-handler has printed none of them, each up to the service's time limit of three minutes. Its errors wrap ErrThrottled,
+// ErrPartial, an *azcore.ResponseError or the context's error.
 func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
-	text, err := kql(q)
-	if err != nil {
+	if err := q.check(); err != nil {
 		return nil, err
 	}
+	lines, err := r.ask(ctx, q, handlerKQL(q))
+	if err != nil || len(lines) > 0 {
+		return lines, err
+	}
+	whole := slices.DeleteFunc(slices.Clone(q.Runs), func(r Run) bool { return !r.whole() })
+	if len(whole) == 0 {
+		return nil, nil
+	}
+	return r.ask(ctx, q, otherKQL(q, whole))
+}
+
+func (r *Reader) ask(ctx context.Context, q Query, text string) ([]Line, error) {
 	resp, err := r.client.QueryWorkspace(ctx, q.WorkspaceID, azquery.Body{Query: &text}, nil)
 	if err != nil {
 		return nil, queryError(q, err)
@@ -115,11 +113,11 @@ func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 	if len(resp.Tables) == 0 {
 		return nil, fmt.Errorf("query logs of %s: the answer has no table", q.App)
 	}
-	records, err := decode(resp.Tables[0])
+	lines, err := decode(q, resp.Tables[0])
 	if err != nil {
 		return nil, fmt.Errorf("query logs of %s: %w", q.App, err)
 	}
-	return lines(q, records), nil
+	return lines, nil
 }
 
 // queryError turns a failed call into what Lines returns: nil for a workspace that never got data.
@@ -138,142 +136,44 @@ func queryError(q Query, err error) error {
 	return fmt.Errorf("query logs of %s: %w", q.App, err)
 }
 
-// slack is how much further azf-handler's lines are looked for, as clocks differ and the host logs late.
-const slack = time.Minute
-
-// appForm is Azure's form of a function app's name.
-var appForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,59}$`)
-
-// kql renders the query.
-func kql(q Query) (string, error) {
-	switch {
-	case q.WorkspaceID == "":
-		return "", fmt.Errorf("query logs of %s: no workspace id given", q.App)
-	case !appForm.MatchString(q.App):
-		return "", fmt.Errorf("query logs: %q is not the name of a function app", q.App)
-	case !q.From.IsZero() && !q.To.IsZero() && q.To.Before(q.From):
-		return "", fmt.Errorf("query logs of %s: the window ends at %s, before it begins", q.App, q.To)
-	}
-	var b strings.Builder
-	// A workspace may not know AppTraces before its first row. isfuzzy passes over it then, but needs one leg that exists.
-	b.WriteString("union isfuzzy=true\n" +
-		"    (datatable(TimeGenerated:datetime, AppRoleName:string, SeverityLevel:int, Message:string, Properties:dynamic)[]),\n" +
-		"    AppTraces\n")
-	// In the query and not in the request's timespan, which azquery cuts to whole seconds.
-	if !q.From.IsZero() {
-		fmt.Fprintf(&b, "| where TimeGenerated >= %s\n", kqlTime(q.From.Add(-slack)))
-	}
-	if !q.To.IsZero() {
-		fmt.Fprintf(&b, "| where TimeGenerated <= %s\n", kqlTime(q.To.Add(slack)))
-	}
-	// The Functions host may write the name in lower case.
-	fmt.Fprintf(&b, "| where AppRoleName =~ %s\n", kqlString(q.App))
-	// The category of what a custom handler prints (Functions host: WorkerConsoleLogService).
-	b.WriteString("| where tostring(Properties.Category) == \"Host.Function.Console\"\n" +
-		"| project TimeGenerated, SeverityLevel, Message\n" +
-		"| order by TimeGenerated asc\n")
-	return b.String(), nil
-}
-
-func kqlTime(t time.Time) string {
-	return "datetime(" + t.UTC().Format("2006-01-02T15:04:05.0000000Z") + ")"
-}
-
-// kqlString quotes any text as a KQL string literal.
-func kqlString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029: // what might end a line
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-// record is one row of the answer.
-type record struct {
-	time     time.Time
-	severity int
-	message  string
-}
-
-// decode reads the columns by the order in which kql projects them.
-func decode(t *azquery.Table) ([]record, error) {
-	out := make([]record, 0, len(t.Rows))
+// decode reads the columns by the order in which the queries project them.
+func decode(q Query, t *azquery.Table) ([]Line, error) {
+	var out []Line
 	for _, row := range t.Rows {
-		if len(row) != 3 {
-			return nil, fmt.Errorf("decode row: %d columns in place of 3", len(row))
+		if len(row) != 5 {
+			return nil, fmt.Errorf("decode row: %d columns in place of 5", len(row))
 		}
-		stamp, _ := row[0].(string)
+		stamp, _ := row[2].(string)
 		at, err := time.Parse(time.RFC3339Nano, stamp)
 		if err != nil {
 			return nil, fmt.Errorf("decode row: %w", err)
 		}
-		severity, _ := row[1].(float64) // null is 0
-		message, _ := row[2].(string)
-		out = append(out, record{at, int(severity), message})
+		run, isRun := row[0].(float64)
+		seq, isSeq := row[1].(float64)
+		if !isRun || !isSeq || run >= float64(len(q.Runs)) {
+			return nil, fmt.Errorf("decode row: the columns hold %v", row[:4])
+		}
+		text, _ := row[4].(string) // null is empty
+		l := Line{Time: at, Stream: Stdout, Seq: int(seq), Text: text}
+		if row[3] == protocol.Stderr {
+			l.Stream = Stderr
+		}
+		if run >= 0 {
+			l.RunID = q.Runs[int(run)].ID
+		} else {
+			l.RunID = runAt(q.Runs, at)
+		}
+		out = append(out, l)
 	}
 	return out, nil
 }
 
-// lines picks the lines of one run out of an app's records, which are in the order of their time.
-func lines(q Query, records []record) []Line {
-	if out, ok := handlerLines(q.RunID, records); ok {
-		return out
-	}
-	var out []Line
-	for _, r := range records {
-		if !q.From.IsZero() && r.time.Before(q.From) || !q.To.IsZero() && r.time.After(q.To) {
-			continue
-		}
-		// Functions host: a line of stdout is Information (1), one of stderr Error (3), or Warning (2) if it has "warn" in it.
-		stream := Stdout
-		if r.severity >= 2 {
-			stream = Stderr
-		}
-		out = append(out, Line{Time: r.time, Stream: stream, Seq: len(out) + 1, Text: r.message})
-	}
-	return out
-}
-
-// handlerLines returns azf-handler's lines of a run, sorted and without repetitions. It tells whether there were lines of
-// azf-handler at all, of whichever run: what else such an image prints is not the command's.
-func handlerLines(runID string, records []record) ([]Line, bool) {
-	var all []protocol.Line
-	for _, r := range records {
-		var l protocol.Line
-		if !strings.HasPrefix(r.message, "{") || json.Unmarshal([]byte(r.message), &l) != nil ||
-			l.RunID == "" || l.Seq < 1 || l.Stream != protocol.Stdout && l.Stream != protocol.Stderr {
-			continue
-		}
-		if l.Time.IsZero() {
-			l.Time = r.time
-		}
-		all = append(all, l)
-	}
-	if len(all) == 0 {
-		return nil, false
-	}
-	if runID == "" {
-		runID = slices.MaxFunc(all, func(a, b protocol.Line) int { return a.Time.Compare(b.Time) }).RunID
-	}
-	all = slices.DeleteFunc(all, func(l protocol.Line) bool { return l.RunID != runID })
-	slices.SortStableFunc(all, func(a, b protocol.Line) int { return a.Seq - b.Seq })
-	all = slices.CompactFunc(all, func(a, b protocol.Line) bool { return a.Seq == b.Seq })
-	out := make([]Line, len(all))
-	for i, l := range all {
-		out[i] = Line{Time: l.Time, Stream: Stdout, Seq: l.Seq, Text: l.Text}
-		if l.Stream == protocol.Stderr {
-			out[i].Stream = Stderr
+// runAt is the id of the run in whose window a line was logged.
+func runAt(runs []Run, at time.Time) string {
+	for _, r := range slices.Backward(runs) {
+		if r.whole() && !at.Before(r.From) {
+			return r.ID
 		}
 	}
-	return out, true
+	return "" // the query asks for no such line
 }

@@ -149,15 +149,32 @@ type FoundationMade struct {
 	InsightsConnection string // a secret
 }
 
+func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
+
 // Foundation makes or updates what all containers share and blocks until Terraform is done.
 func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade, error) {
-	dir := filepath.Join(m.cfg.Dir, "foundation")
+	dir := m.foundation()
 	if err := render(dir, tfmodules.Foundation(), f); err != nil {
 		return FoundationMade{}, fmt.Errorf("render workspace %s: %w", dir, err)
 	}
 	run, err := m.run(ctx, dir, applyRun)
 	if err != nil {
 		return FoundationMade{}, err
+	}
+	made, err := m.FoundationOutputs(ctx)
+	if err != nil {
+		return FoundationMade{}, err
+	}
+	made.Run = run
+	return made, nil
+}
+
+// FoundationOutputs reads from the state what Foundation has made, and changes nothing; Run is zero. It wraps ErrNoWorkspace when
+// Foundation was never called; fields are empty where it did not get so far.
+func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationMade, error) {
+	dir := m.foundation()
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return FoundationMade{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
 	}
 	var out struct {
 		PlanID   output[string] `json:"service_plan_id"`
@@ -169,12 +186,13 @@ func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade,
 		return FoundationMade{}, err
 	}
 	return FoundationMade{
-		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
+		ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
 		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
 	}, nil
 }
 
-// ErrNoWorkspace is wrapped by Destroy when there is no workspace of the container, neither in use nor in the archive.
+// ErrNoWorkspace is wrapped by Destroy when there is no workspace of the container, neither in use nor in the archive, and by
+// FoundationOutputs.
 var ErrNoWorkspace = errors.New("terraform workspace is missing")
 
 // ErrNoState is wrapped by Destroy when a workspace that Terraform may have made something from has no state. Nothing is

@@ -231,10 +231,17 @@ func foundation(t *testing.T, m *Manager) (FunctionApp, Foundation) {
 
 func TestExistingFoundation(t *testing.T) {
 	m, _ := cloud(t)
+	if _, err := m.FoundationOutputs(t.Context()); !errors.Is(err, ErrNoWorkspace) {
+		t.Errorf("before it is made: got %v", err)
+	}
 	_, f := foundation(t, m)
 	again, err := m.Foundation(t.Context(), f)
 	if err != nil || again.Run.Plan != (Summary{}) {
 		t.Errorf("second time: got %+v, %v; want no change", again.Run.Plan, err)
+	}
+	read, err := m.FoundationOutputs(t.Context())
+	if again.Run = (Run{}); err != nil || read != again {
+		t.Errorf("got %+v, %v; want %+v", read, err, again)
 	}
 	// Another daemon names what the first one made.
 	other, err := New(Config{Dir: t.TempDir(), Terraform: m.cfg.Terraform, CLIConfig: m.cfg.CLIConfig, Environ: m.cfg.Environ, Env: m.cfg.Env, FindApp: m.cfg.FindApp, Log: zerolog.Nop()})

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -34,6 +35,7 @@ import (
 // Workspaces runs Terraform. *workspace.Manager is one.
 type Workspaces interface {
 	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationMade, error)
+	FoundationOutputs(ctx context.Context) (workspace.FoundationMade, error)
 	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error)
 	Destroy(ctx context.Context, id string) (workspace.Run, error)
 	Path(id string) string
@@ -94,6 +96,8 @@ type Engine struct {
 
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
 	made         *workspace.FoundationMade
+
+	logAnalyticsID atomic.Pointer[string] // nil until it is known
 }
 
 var _ api.Backend = (*Engine)(nil)
@@ -211,5 +215,6 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 		e.cfg.Log.Warn().Str("plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
 	}
 	e.made = &made
+	e.logAnalyticsID.Store(&made.LogAnalyticsID)
 	return made, nil
 }

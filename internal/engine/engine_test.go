@@ -28,6 +28,8 @@ type fakeWorkspaces struct {
 	provision  func(ctx context.Context) error
 	destroy    func(ctx context.Context) error
 	foundation error
+	outputs    string // the customer id of Log Analytics
+	unread     error  // of FoundationOutputs
 	destroyed  int
 	founded    int
 	app        workspace.FunctionApp
@@ -38,6 +40,12 @@ func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (work
 	defer f.mu.Unlock()
 	f.founded++
 	return workspace.FoundationMade{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"}, f.foundation
+}
+
+func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationMade, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return workspace.FoundationMade{LogAnalyticsID: f.outputs}, f.unread
 }
 
 func (f *fakeWorkspaces) Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error) {
@@ -76,13 +84,18 @@ type fakeInvoker struct {
 	mu       sync.Mutex
 	run      func(ctx context.Context, r invoker.Request) (invoker.Result, error)
 	requests []invoker.Request
+	early    error // before the call
 }
 
 func (f *fakeInvoker) Run(ctx context.Context, _ invoker.Target, r invoker.Request) (invoker.Result, error) {
 	f.mu.Lock()
 	run := f.run
 	f.requests = append(f.requests, r)
+	early := f.early
 	f.mu.Unlock()
+	if early != nil {
+		return invoker.Result{}, early
+	}
 	if !r.Resume && r.BeforeStart != nil {
 		if err := r.BeforeStart(ctx); err != nil {
 			return invoker.Result{}, err
@@ -97,14 +110,17 @@ func (f *fakeInvoker) Run(ctx context.Context, _ invoker.Target, r invoker.Reque
 func (f *fakeInvoker) Forget(invoker.Target) {}
 
 type fakeLogs struct {
-	lines []logs.Line
-	err   error
-	query logs.Query
+	LogReader // answers while err is nil
+	err       error
+	queries   []logs.Query
 }
 
-func (f *fakeLogs) Lines(_ context.Context, q logs.Query) ([]logs.Line, error) {
-	f.query = q
-	return f.lines, f.err
+func (f *fakeLogs) Lines(ctx context.Context, q logs.Query) ([]logs.Line, error) {
+	f.queries = append(f.queries, q)
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.LogReader.Lines(ctx, q)
 }
 
 type fixture struct {
@@ -114,6 +130,7 @@ type fixture struct {
 	invoker    *fakeInvoker
 	logs       *fakeLogs
 	registry   *fakeRegistry
+	log        bytes.Buffer
 }
 
 func testSettings() Settings {
@@ -141,7 +158,7 @@ func setup(t *testing.T) *fixture {
 func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	e, err := New(t.Context(), Config{
-		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Settings: testSettings(), Log: zerolog.Nop(),
+		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Settings: testSettings(), Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -486,76 +503,6 @@ func TestWait(t *testing.T) {
 	}
 }
 
-func TestLogsSources(t *testing.T) {
-	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	captured := []protocol.Line{{Time: at, Stream: protocol.Stdout, Text: "head"}, {Time: at.Add(time.Second), Stream: protocol.Stdout, Text: "tail"}}
-	archived := []logs.Line{{Time: at, Stream: "stdout", Text: "1"}, {Time: at.Add(time.Second), Stream: "stderr", Text: "2"}, {Time: at.Add(2 * time.Second), Stream: "stdout", Text: "3"}}
-	for name, row := range map[string]struct {
-		result  invoker.Result
-		err     error
-		logs    fakeLogs
-		opts    api.LogOptions
-		want    string
-		wantErr api.Kind
-	}{
-		"own handler":                   {result: invoker.Result{Body: []byte("one\r\ntwo")}, logs: fakeLogs{err: errors.New("must not be asked")}, want: "one two"},
-		"captured":                      {result: invoker.Result{Lines: captured}, logs: fakeLogs{err: errors.New("must not be asked")}, want: "head tail"},
-		"truncated, archive complete":   {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived}, want: "1 2 3"},
-		"truncated, archive late":       {result: invoker.Result{Lines: captured, Truncated: true}, logs: fakeLogs{lines: archived[:1]}, want: "head tail"},
-		"lost answer":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, want: "1 2 3"},
-		"lost answer, archive fails":    {err: errors.New("cut"), logs: fakeLogs{err: errors.New("throttled")}, wantErr: api.Unavailable},
-		"stdout only":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Tail: -1}, want: "1 3"},
-		"stderr only":                   {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stderr: true, Tail: -1}, want: "2"},
-		"tail":                          {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true, Tail: 2}, want: "2 3"},
-		"tail 0":                        {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true}, want: ""},
-		"since and until are inclusive": {err: errors.New("cut"), logs: fakeLogs{lines: archived}, opts: api.LogOptions{Stdout: true, Stderr: true, Tail: -1, Since: at.Add(time.Second), Until: at.Add(time.Second)}, want: "2"},
-		"no stream":                     {opts: api.LogOptions{Tail: -1, Timestamps: true}, wantErr: api.InvalidParameter},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := setup(t)
-			f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) { return row.result, row.err }
-			*f.logs = row.logs
-			if row.opts == (api.LogOptions{}) {
-				row.opts = api.LogOptions{Stdout: true, Stderr: true, Tail: -1}
-			}
-			f.create(t, "web")
-			if err := f.ContainerStart(t.Context(), "web"); err != nil {
-				t.Fatal(err)
-			}
-			f.wait(t, "web", "")
-			if _, err := f.ContainerLogs(t.Context(), "web", row.opts); row.wantErr != 0 {
-				if err == nil || api.KindOf(err) != row.wantErr {
-					t.Errorf("got %v, want kind %d", err, row.wantErr)
-				}
-				return
-			}
-			c, err := f.db.Container(t.Context(), "web")
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines, err := f.lines(t.Context(), c, row.opts)
-			var got []string
-			for _, l := range lines {
-				got = append(got, l.Text)
-			}
-			if err != nil || strings.Join(got, " ") != row.want {
-				t.Errorf("got %q, %v; want %q", got, err, row.want)
-			}
-			if q := f.logs.query; q.WorkspaceID != "" && (q.WorkspaceID != "workspace" || !strings.HasPrefix(q.App, "skls-") || q.RunID != f.invoker.requests[0].RunID || !q.From.Before(q.To)) {
-				t.Errorf("asked %+v", q)
-			}
-		})
-	}
-}
-
-func TestLogsBeforeTheFirstRun(t *testing.T) {
-	f := setup(t)
-	f.create(t, "web")
-	if got := f.read(t, "web", api.LogOptions{Stdout: true, Tail: -1}); got != "" {
-		t.Errorf("got %q, want no lines", got)
-	}
-}
-
 func TestList(t *testing.T) {
 	f := setup(t)
 	proceed := make(chan struct{})
@@ -589,24 +536,6 @@ func TestList(t *testing.T) {
 		}
 		if strings.Join(got, " ") != row.want {
 			t.Errorf("%+v: got %v, want %s", row.opts, got, row.want)
-		}
-	}
-}
-
-func TestLogFrames(t *testing.T) {
-	at := time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC)
-	for _, row := range []struct {
-		line            api.LogLine
-		timestamps, tty bool
-		want            string
-	}{
-		{api.LogLine{Stream: api.Stdout, Text: "out"}, false, false, "\x01\x00\x00\x00\x00\x00\x00\x04out\n"},
-		{api.LogLine{Stream: api.Stderr}, false, false, "\x02\x00\x00\x00\x00\x00\x00\x01\n"},
-		{api.LogLine{Time: at, Stream: api.Stderr, Text: "err"}, true, true, "2026-11-23T12:00:00.000001000Z err\n"},
-	} {
-		var out bytes.Buffer
-		if writeLine(&out, row.line, row.timestamps, row.tty); out.String() != row.want {
-			t.Errorf("got %q, want %q", &out, row.want)
 		}
 	}
 }

@@ -1,0 +1,201 @@
+package logs
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
+)
+
+// Query names the lines that are wanted.
+type Query struct {
+	// WorkspaceID is the workspace's customer id, a GUID, and not its resource id.
+	WorkspaceID string
+	// App is the function app's name.
+	App string
+	// Runs are the runs whose lines are wanted, at least one, in the order in which they were started.
+	Runs []Run
+	// Stdout and Stderr select streams, at least one.
+	Stdout, Stderr bool
+	// Since and Until bound the times of the lines, both included; a zero time is no bound.
+	Since, Until time.Time
+	// Tail is how many lines of all that are wanted are answered at most, the last ones; 0 answers all.
+	Tail int
+}
+
+// Run is one run of the app.
+type Run struct {
+	ID string
+	// From and To bound when the lines of another handler than azf-handler were logged, both included: of those it is not known to
+	// which run they belong. The host logs a line up to a few seconds after it was printed, so To should lie a little after the end
+	// of the run. azf-handler's lines have the run id, and are looked for five minutes further on both sides.
+	From, To time.Time
+	// First and Last bound the numbers of azf-handler's lines, both included. Zeros ask for all lines of the run, and only then may
+	// the image have another handler.
+	First, Last int
+}
+
+func (r Run) whole() bool { return r.First == 0 && r.Last == 0 }
+
+// slack is how much further azf-handler's lines are looked for, as clocks differ and the host logs late.
+const slack = 5 * time.Minute
+
+// appForm is Azure's form of a function app's name.
+var appForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,59}$`)
+
+func (q Query) check() error {
+	switch {
+	case q.WorkspaceID == "":
+		return fmt.Errorf("query logs of %s: no workspace id given", q.App)
+	case !appForm.MatchString(q.App):
+		return fmt.Errorf("query logs: %q is not the name of a function app", q.App)
+	case len(q.Runs) == 0:
+		return fmt.Errorf("query logs of %s: no run given", q.App)
+	case !q.Stdout && !q.Stderr:
+		return fmt.Errorf("query logs of %s: no stream given", q.App)
+	case q.Tail < 0:
+		return fmt.Errorf("query logs of %s: %d is no number of lines", q.App, q.Tail)
+	}
+	for _, r := range q.Runs {
+		switch {
+		case r.ID == "":
+			return fmt.Errorf("query logs of %s: a run has no id", q.App)
+		case r.From.IsZero() || r.To.Before(r.From):
+			return fmt.Errorf("query logs of %s: the window of run %s is from %s to %s", q.App, r.ID, r.From, r.To)
+		case !r.whole() && (r.First < 1 || r.Last < r.First):
+			return fmt.Errorf("query logs of %s: the lines of run %s are from %d to %d", q.App, r.ID, r.First, r.Last)
+		}
+	}
+	return nil
+}
+
+// Both texts answer the columns Run (place in the list of runs), Seq, Time, Stream and Text, and a row for each line, in order.
+
+// handlerKQL asks for azf-handler's lines.
+func handlerKQL(q Query) string {
+	var b strings.Builder
+	writeSource(&b, q, q.Runs, slack)
+	ids := make([]string, len(q.Runs))
+	for i, r := range q.Runs {
+		ids[i] = r.ID
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	fmt.Fprintf(&b, `| extend Run = array_index_of(dynamic(%s), tostring(Line.run)), Seq = tolong(Line.seq), Stream = tostring(Line.s),
+    Time = coalesce(todatetime(Line.t), TimeGenerated), Text = tostring(Line.m)
+| where Run >= 0 and Seq >= 1 and Stream in (%s)
+`, list, q.streams())
+	for i, r := range q.Runs {
+		if !r.whole() {
+			fmt.Fprintf(&b, "| where Run != %d or Seq between (%d .. %d)\n", i, r.First, r.Last)
+		}
+	}
+	writeBounds(&b, q)
+	// Application Insights delivers at least once.
+	b.WriteString("| summarize arg_min(TimeGenerated, Time, Stream, Text) by Run, Seq\n")
+	if q.Tail > 0 {
+		fmt.Fprintf(&b, "| order by Run desc, Seq desc\n| take %d\n", q.Tail)
+	}
+	b.WriteString("| order by Run asc, Seq asc\n| project Run, Seq, Time, Stream, Text\n")
+	return b.String()
+}
+
+// otherKQL asks for the lines of another handler in the windows of runs, which says nothing of run and number.
+func otherKQL(q Query, runs []Run) string {
+	var b strings.Builder
+	writeSource(&b, q, runs, 0)
+	var windows []string
+	for i := 0; i < len(runs); i++ {
+		w := runs[i]
+		for i+1 < len(runs) && !runs[i+1].From.After(w.To) {
+			if i++; runs[i].To.After(w.To) {
+				w.To = runs[i].To
+			}
+		}
+		windows = append(windows, fmt.Sprintf("TimeGenerated between (%s .. %s)", kqlTime(w.From), kqlTime(w.To)))
+	}
+	// Functions host: a line of stdout is Information (1), one of stderr Error (3), or Warning (2) if it has "warn" in it.
+	fmt.Fprintf(&b, `| where %s
+| where not(isnotempty(tostring(Line.run)) and coalesce(tolong(Line.seq), 0) >= 1 and tostring(Line.s) in (%s))
+| extend Time = TimeGenerated, Stream = iff(SeverityLevel >= 2, "%s", "%s")
+| where Stream in (%s)
+`, strings.Join(windows, "\n    or "), bothStreams, protocol.Stderr, protocol.Stdout, q.streams())
+	writeBounds(&b, q)
+	if q.Tail > 0 {
+		fmt.Fprintf(&b, "| order by Time desc\n| take %d\n", q.Tail)
+	}
+	b.WriteString("| order by Time asc\n| project Run = -1, Seq = 0, Time, Stream, Text = Message\n")
+	return b.String()
+}
+
+// writeSource begins a query with the rows that may be lines of runs.
+func writeSource(b *strings.Builder, q Query, runs []Run, slack time.Duration) {
+	from := slices.MinFunc(runs, func(a, b Run) int { return a.From.Compare(b.From) }).From
+	to := slices.MaxFunc(runs, func(a, b Run) int { return a.To.Compare(b.To) }).To
+	// A workspace may not know AppTraces before its first row. isfuzzy passes over it then, but needs one leg that exists. The window
+	// is in the query and not in the request's timespan, which azquery cuts to whole seconds. The Functions host may write the app's
+	// name in lower case. The category is that of what a custom handler prints (Functions host: WorkerConsoleLogService).
+	fmt.Fprintf(b, `union isfuzzy=true
+    (datatable(TimeGenerated:datetime, AppRoleName:string, SeverityLevel:int, Message:string, Properties:dynamic)[]),
+    AppTraces
+| where TimeGenerated between (%s .. %s)
+| where AppRoleName =~ %s
+| where tostring(Properties.Category) == "Host.Function.Console"
+| extend Line = parse_json(Message)
+`, kqlTime(from.Add(-slack)), kqlTime(to.Add(slack)), kqlString(q.App))
+}
+
+// writeBounds bounds the column Time.
+func writeBounds(b *strings.Builder, q Query) {
+	if !q.Since.IsZero() {
+		fmt.Fprintf(b, "| where Time >= %s\n", kqlTime(q.Since.Add(tick-1))) // rounded up
+	}
+	if !q.Until.IsZero() {
+		fmt.Fprintf(b, "| where Time <= %s\n", kqlTime(q.Until))
+	}
+}
+
+const bothStreams = `"` + protocol.Stdout + `", "` + protocol.Stderr + `"`
+
+func (q Query) streams() string {
+	switch {
+	case !q.Stderr:
+		return `"` + protocol.Stdout + `"`
+	case !q.Stdout:
+		return `"` + protocol.Stderr + `"`
+	}
+	return bothStreams
+}
+
+// tick is the unit of Kusto's times.
+const tick = 100 * time.Nanosecond
+
+// kqlTime rounds down to a tick.
+func kqlTime(t time.Time) string {
+	return "datetime(" + t.UTC().Format("2006-01-02T15:04:05.0000000Z") + ")"
+}
+
+// kqlString quotes any text as a KQL string literal.
+func kqlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029: // what might end a line
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
