@@ -24,6 +24,7 @@ build:
 programs:
 	@$(call installed,docker,docker-cli docker.io)
 	@$(call installed,npm,npm)
+	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; $(call installed,postgres,postgresql)
 
 # A program, and the packages that may have it, which are tried in order.
 installed = command -v $(1) >/dev/null || { apt-get update; for package in $(2); do \

@@ -31,84 +31,94 @@ func story(t *testing.T, db *store.DB, seq int64, since time.Time) string {
 }
 
 func TestEvents(t *testing.T) {
-	db, clock := open(t)
-	c := store.Container{ID: id("a"), Name: "web", Config: api.Config{Image: "alpine", Labels: map[string]string{"k": "v"}}}
-	if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
-		t.Fatal(err)
-	}
-	if got := story(t, db, 0, time.Time{}); got != "" {
-		t.Errorf("before its app is made: %s", got)
-	}
-	began := clock.now
-	for _, step := range []func() error{
-		func() error { return db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}) },
-		func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
-		func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, noRemoval) },
-		func() error { return db.Rename(t.Context(), c.ID, "new") },
-		func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
-		func() error { return db.Remove(t.Context(), c.ID, true, nothing) },
-		func() error { return db.Delete(t.Context(), c.ID, store.Outcome{}) },
-	} {
-		clock.advance(2 * time.Second)
-		if err := step(); err != nil {
+	both(t, func(t *testing.T, in database) {
+		db, clock := in.open(t)
+		c := store.Container{ID: id("a"), Name: "web", Config: api.Config{Image: "alpine", Labels: map[string]string{"k": "v"}}}
+		if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
 			t.Fatal(err)
 		}
-	}
-	want := "a create, a start, a die 3 2, a rename /web, a start, a die 137 2, a destroy"
-	if got := story(t, db, 0, time.Time{}); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	if got := story(t, db, 5, time.Time{}); got != "a die 137 2, a destroy" {
-		t.Errorf("after the fifth: %s", got)
-	}
-	if got := story(t, db, 0, began.Add(12*time.Second)); got != "a die 137 2, a destroy" {
-		t.Errorf("of the last seconds: %s", got)
-	}
-	list, err := db.EventsAfter(t.Context(), 0, time.Time{}, 1)
-	if err != nil || len(list) != 1 {
-		t.Fatal(list, err)
-	}
-	first := list[0]
-	if first.Type != api.ContainerEvent || first.TimeNano != began.Add(2*time.Second).UnixNano() || first.Time != first.TimeNano/1e9 || first.Scope != "local" ||
-		first.Actor.Attributes["image"] != "alpine" || first.Actor.Attributes["name"] != "web" || first.Actor.Attributes["k"] != "v" {
-		t.Errorf("got %+v", first)
-	}
-	// The end of a run is known after its container.
-	if code, ok, err := db.LastExit(t.Context(), c.ID); err != nil || !ok || code != 137 {
-		t.Errorf("got %d, %v, %v", code, ok, err)
-	}
-	if _, ok, err := db.LastExit(t.Context(), id("b")); err != nil || ok {
-		t.Errorf("of a container that never was: %v, %v", ok, err)
-	}
-	if seq, err := db.LastEvent(t.Context()); err != nil || seq != 7 {
-		t.Errorf("got %d, %v", seq, err)
-	}
+		if got := story(t, db, 0, time.Time{}); got != "" {
+			t.Errorf("before its app is made: %s", got)
+		}
+		began := clock.now
+		for _, step := range []func() error{
+			func() error { return db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}) },
+			func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
+			func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, noRemoval) },
+			func() error { return db.Rename(t.Context(), c.ID, "new") },
+			func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
+			func() error { return db.Remove(t.Context(), c.ID, true, nothing) },
+			func() error { return db.Delete(t.Context(), c.ID, store.Outcome{}) },
+		} {
+			clock.advance(2 * time.Second)
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := "a create, a start, a die 3 2, a rename /web, a start, a die 137 2, a destroy"
+		if got := story(t, db, 0, time.Time{}); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if got := story(t, db, 5, time.Time{}); got != "a die 137 2, a destroy" {
+			t.Errorf("after the fifth: %s", got)
+		}
+		if got := story(t, db, 0, began.Add(12*time.Second)); got != "a die 137 2, a destroy" {
+			t.Errorf("of the last seconds: %s", got)
+		}
+		list, err := db.EventsAfter(t.Context(), 0, time.Time{}, 1)
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		first := list[0]
+		if first.Type != api.ContainerEvent || first.TimeNano != began.Add(2*time.Second).UnixNano() || first.Time != first.TimeNano/1e9 || first.Scope != "local" ||
+			first.Actor.Attributes["image"] != "alpine" || first.Actor.Attributes["name"] != "web" || first.Actor.Attributes["k"] != "v" {
+			t.Errorf("got %+v", first)
+		}
+		// The end of a run is known after its container.
+		if code, ok, err := db.LastExit(t.Context(), c.ID); err != nil || !ok || code != 137 {
+			t.Errorf("got %d, %v, %v", code, ok, err)
+		}
+		if _, ok, err := db.LastExit(t.Context(), id("b")); err != nil || ok {
+			t.Errorf("of a container that never was: %v, %v", ok, err)
+		}
+		if seq, err := db.LastEvent(t.Context()); err != nil || seq != 7 {
+			t.Errorf("got %d, %v", seq, err)
+		}
+	})
 }
 
 func TestAFailedCreateIsNoEvent(t *testing.T) {
-	db, _ := open(t)
-	at(t, db, id("a"), store.Creating)
-	if err := db.Delete(t.Context(), id("a"), store.Outcome{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := story(t, db, 0, time.Time{}); got != "" {
-		t.Errorf("got %s", got)
-	}
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Creating)
+		if err := db.Delete(t.Context(), id("a"), store.Outcome{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := story(t, db, 0, time.Time{}); got != "" {
+			t.Errorf("got %s", got)
+		}
+	})
 }
 
 func TestOldEventsAreForgotten(t *testing.T) {
-	db, _ := open(t)
-	at(t, db, id("a"), store.Created) // event 1
-	// As if many events had come since.
-	if _, err := db.SQL().ExecContext(t.Context(), "UPDATE sqlite_sequence SET seq = 10000 WHERE name = 'events'"); err != nil {
-		t.Fatal(err)
-	}
-	for n := range 2 {
-		if err := db.Rename(t.Context(), id("a"), fmt.Sprintf("name%d", n)); err != nil {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Created) // event 1
+		// As if many events had come since.
+		many := "UPDATE sqlite_sequence SET seq = 10000 WHERE name = 'events'"
+		if db.Pool() != nil {
+			many = "ALTER TABLE events ALTER COLUMN seq RESTART WITH 10001"
+		}
+		if _, err := db.SQL().ExecContext(t.Context(), many); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if got := story(t, db, 0, time.Time{}); got != "a rename /naaaa, a rename /name0" {
-		t.Errorf("got %s", got)
-	}
+		for n := range 2 {
+			if err := db.Rename(t.Context(), id("a"), fmt.Sprintf("name%d", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := story(t, db, 0, time.Time{}); got != "a rename /naaaa, a rename /name0" {
+			t.Errorf("got %s", got)
+		}
+	})
 }

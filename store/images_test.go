@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -105,224 +104,236 @@ func expect(t *testing.T, db *store.DB, want ...string) {
 }
 
 func TestImageSurvivesReopening(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	c := &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 7, time.UTC)}
-	db, err := store.Open(t.Context(), store.Config{Path: path, Now: c.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := store.Image{ID: digest("a"), LayerSizes: []int64{10, 20}, Size: 33}
-	created := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	want.Spec.Created, want.Spec.OS, want.Spec.Architecture, want.Spec.Author = &created, "linux", "amd64", "x"
-	want.Spec.Config.Env, want.Spec.Config.Labels = []string{"A=b"}, map[string]string{"k": "v"}
-	want.Spec.RootFS.Type = "layers"
-	if err := db.RecordImage(t.Context(), ref(t, "team/app:1"), digest("b"), want); err != nil {
-		t.Fatal(err)
-	}
-	use(t, db, "c", "team/app:1", store.Creating)
-	pullUnresolved(t, db, "alpine", "no route")
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if db, err = store.Open(t.Context(), store.Config{Path: path, Now: c.Now}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
+	both(t, func(t *testing.T, in database) {
+		cfg, c := in.fresh(t), &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 7, time.UTC)}
+		cfg.Now = c.Now
+		db, err := store.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	want.Resolved, want.Recorded = true, c.now
-	want.Names = []string{"docker.io/team/app:1", "docker.io/team/app@" + digest("b")}
-	want.Users = []store.ImageUser{{ContainerID: id("c"), State: store.Creating}}
-	if diff := cmp.Diff(want, find(t, db, "team/app:1")); diff != "" {
-		t.Error(diff)
-	}
-	if got := want.Created(); !got.Equal(created) {
-		t.Errorf("created %s", got)
-	}
-	unresolved := find(t, db, "alpine")
-	if unresolved.Resolved || unresolved.Error != "no route" || !unresolved.Created().Equal(c.now) || len(unresolved.ID) != len("sha256:")+64 {
-		t.Errorf("got %+v", unresolved)
-	}
+		want := store.Image{ID: digest("a"), LayerSizes: []int64{10, 20}, Size: 33}
+		created := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+		want.Spec.Created, want.Spec.OS, want.Spec.Architecture, want.Spec.Author = &created, "linux", "amd64", "x"
+		want.Spec.Config.Env, want.Spec.Config.Labels = []string{"A=b"}, map[string]string{"k": "v"}
+		want.Spec.RootFS.Type = "layers"
+		if err := db.RecordImage(t.Context(), ref(t, "team/app:1"), digest("b"), want); err != nil {
+			t.Fatal(err)
+		}
+		use(t, db, "c", "team/app:1", store.Creating)
+		pullUnresolved(t, db, "alpine", "no route")
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if db, err = store.Open(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		want.Resolved, want.Recorded = true, c.now
+		want.Names = []string{"docker.io/team/app:1", "docker.io/team/app@" + digest("b")}
+		want.Users = []store.ImageUser{{ContainerID: id("c"), State: store.Creating}}
+		if diff := cmp.Diff(want, find(t, db, "team/app:1")); diff != "" {
+			t.Error(diff)
+		}
+		if got := want.Created(); !got.Equal(created) {
+			t.Errorf("created %s", got)
+		}
+		unresolved := find(t, db, "alpine")
+		if unresolved.Resolved || unresolved.Error != "no route" || !unresolved.Created().Equal(c.now) || len(unresolved.ID) != len("sha256:")+64 {
+			t.Errorf("got %+v", unresolved)
+		}
+	})
 }
 
 func TestPulls(t *testing.T) {
-	for name, row := range map[string]struct {
-		do   func(t *testing.T, db *store.DB)
-		want []string
-	}{
-		"a tag": {func(t *testing.T, db *store.DB) { pull(t, db, "alpine", "a", "1") }, []string{"aa alpine:latest alpine@11"}},
-		"twice": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "alpine", "a", "1")
-			pull(t, db, "docker.io/library/alpine:latest", "a", "1")
-		}, []string{"aa alpine:latest alpine@11"}},
-		"a digest": {func(t *testing.T, db *store.DB) { pull(t, db, "alpine:3@"+digest("1"), "a", "1") }, []string{"aa alpine@11"}},
-		"two tags, one image": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "r.example.com/app:1", "a", "1")
-			pull(t, db, "r.example.com/app:2", "a", "1")
-			pull(t, db, "q.example.com/app:2", "a", "2")
-		}, []string{"aa q.example.com/app:2 r.example.com/app:1 r.example.com/app:2 q.example.com/app@22 r.example.com/app@11"}},
-		"the tag has moved": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "alpine", "a", "1")
-			use(t, db, "c", "alpine", store.Creating)
-			pull(t, db, "alpine", "b", "2")
-		}, []string{"aa alpine@11 <c creating", "bb alpine:latest alpine@22"}},
-		"another platform of one index": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "alpine", "a", "1")
-			pull(t, db, "alpine", "b", "1")
-		}, []string{"aa", "bb alpine:latest alpine@11"}},
-		"unresolved, twice": {func(t *testing.T, db *store.DB) {
-			pullUnresolved(t, db, "alpine", "no route")
-			pullUnresolved(t, db, "alpine:latest", "a timeout")
-		}, []string{"unresolved(a timeout) alpine:latest"}},
-		"unresolved, then resolved": {func(t *testing.T, db *store.DB) {
-			pullUnresolved(t, db, "alpine", "no route")
-			use(t, db, "c", "alpine", store.Creating)
-			pull(t, db, "alpine", "a", "1")
-		}, []string{"aa alpine:latest alpine@11 <c creating"}},
-		"unresolved under two names, one resolved": {func(t *testing.T, db *store.DB) {
-			pullUnresolved(t, db, "alpine", "no route")
-			tag(t, db, "alpine", "mine:1")
-			pull(t, db, "alpine", "a", "1")
-		}, []string{"aa alpine:latest alpine@11", "unresolved(no route) mine:1"}},
-		"resolved, then not": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "alpine", "a", "1")
-			pullUnresolved(t, db, "alpine", "no route")
-		}, []string{"aa alpine:latest alpine@11"}},
-		"used and never pulled": {func(t *testing.T, db *store.DB) {
-			use(t, db, "c", "r.example.com/app:1", store.Creating)
-			use(t, db, "d", "r.example.com/app:1", store.Creating)
-			use(t, db, "e", "r.example.com/app@"+digest("5"), store.Creating)
-		}, []string{"unresolved() r.example.com/app:1 <c creating <d creating", "unresolved() r.example.com/app@55 <e creating"}},
-		"used after a pull": {func(t *testing.T, db *store.DB) {
-			pull(t, db, "alpine", "a", "1")
-			use(t, db, "c", "docker.io/alpine", store.Running)
-			use(t, db, "d", "alpine@"+digest("1"), store.Creating)
-		}, []string{"aa alpine:latest alpine@11 <c running <d creating"}},
-		"used again after it was removed by force": {func(t *testing.T, db *store.DB) {
-			use(t, db, "c", "alpine", store.Running)
-			remove(t, db, "alpine", true)
-			use(t, db, "d", "alpine", store.Creating)
-		}, []string{"unresolved() alpine:latest <c running <d creating"}},
-		"a tag over what is unresolved": {func(t *testing.T, db *store.DB) {
-			use(t, db, "c", "alpine", store.Creating)
-			pull(t, db, "app", "a", "1")
-			tag(t, db, "app", "alpine:latest")
-		}, []string{"aa alpine:latest app:latest app@11 <c creating"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			db, _ := open(t)
-			row.do(t, db)
-			expect(t, db, row.want...)
-		})
-	}
+	both(t, func(t *testing.T, in database) {
+		for name, row := range map[string]struct {
+			do   func(t *testing.T, db *store.DB)
+			want []string
+		}{
+			"a tag": {func(t *testing.T, db *store.DB) { pull(t, db, "alpine", "a", "1") }, []string{"aa alpine:latest alpine@11"}},
+			"twice": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "alpine", "a", "1")
+				pull(t, db, "docker.io/library/alpine:latest", "a", "1")
+			}, []string{"aa alpine:latest alpine@11"}},
+			"a digest": {func(t *testing.T, db *store.DB) { pull(t, db, "alpine:3@"+digest("1"), "a", "1") }, []string{"aa alpine@11"}},
+			"two tags, one image": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "r.example.com/app:1", "a", "1")
+				pull(t, db, "r.example.com/app:2", "a", "1")
+				pull(t, db, "q.example.com/app:2", "a", "2")
+			}, []string{"aa q.example.com/app:2 r.example.com/app:1 r.example.com/app:2 q.example.com/app@22 r.example.com/app@11"}},
+			"the tag has moved": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "alpine", "a", "1")
+				use(t, db, "c", "alpine", store.Creating)
+				pull(t, db, "alpine", "b", "2")
+			}, []string{"aa alpine@11 <c creating", "bb alpine:latest alpine@22"}},
+			"another platform of one index": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "alpine", "a", "1")
+				pull(t, db, "alpine", "b", "1")
+			}, []string{"aa", "bb alpine:latest alpine@11"}},
+			"unresolved, twice": {func(t *testing.T, db *store.DB) {
+				pullUnresolved(t, db, "alpine", "no route")
+				pullUnresolved(t, db, "alpine:latest", "a timeout")
+			}, []string{"unresolved(a timeout) alpine:latest"}},
+			"unresolved, then resolved": {func(t *testing.T, db *store.DB) {
+				pullUnresolved(t, db, "alpine", "no route")
+				use(t, db, "c", "alpine", store.Creating)
+				pull(t, db, "alpine", "a", "1")
+			}, []string{"aa alpine:latest alpine@11 <c creating"}},
+			"unresolved under two names, one resolved": {func(t *testing.T, db *store.DB) {
+				pullUnresolved(t, db, "alpine", "no route")
+				tag(t, db, "alpine", "mine:1")
+				pull(t, db, "alpine", "a", "1")
+			}, []string{"aa alpine:latest alpine@11", "unresolved(no route) mine:1"}},
+			"resolved, then not": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "alpine", "a", "1")
+				pullUnresolved(t, db, "alpine", "no route")
+			}, []string{"aa alpine:latest alpine@11"}},
+			"used and never pulled": {func(t *testing.T, db *store.DB) {
+				use(t, db, "c", "r.example.com/app:1", store.Creating)
+				use(t, db, "d", "r.example.com/app:1", store.Creating)
+				use(t, db, "e", "r.example.com/app@"+digest("5"), store.Creating)
+			}, []string{"unresolved() r.example.com/app:1 <c creating <d creating", "unresolved() r.example.com/app@55 <e creating"}},
+			"used after a pull": {func(t *testing.T, db *store.DB) {
+				pull(t, db, "alpine", "a", "1")
+				use(t, db, "c", "docker.io/alpine", store.Running)
+				use(t, db, "d", "alpine@"+digest("1"), store.Creating)
+			}, []string{"aa alpine:latest alpine@11 <c running <d creating"}},
+			"used again after it was removed by force": {func(t *testing.T, db *store.DB) {
+				use(t, db, "c", "alpine", store.Running)
+				remove(t, db, "alpine", true)
+				use(t, db, "d", "alpine", store.Creating)
+			}, []string{"unresolved() alpine:latest <c running <d creating"}},
+			"a tag over what is unresolved": {func(t *testing.T, db *store.DB) {
+				use(t, db, "c", "alpine", store.Creating)
+				pull(t, db, "app", "a", "1")
+				tag(t, db, "app", "alpine:latest")
+			}, []string{"aa alpine:latest app:latest app@11 <c creating"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				db, _ := in.open(t)
+				row.do(t, db)
+				expect(t, db, row.want...)
+			})
+		}
+	})
 }
 
 // TestFailedCreateRecordsNoImage: the image and the container come in one transaction.
 func TestFailedCreateRecordsNoImage(t *testing.T) {
-	db, _ := open(t)
-	use(t, db, "a", "alpine", store.Creating)
-	err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "na", FunctionApp: "app", Config: api.Config{Image: "other"}}, nothing)
-	if api.KindOf(err) != api.Conflict {
-		t.Fatal(err)
-	}
-	expect(t, db, "unresolved() alpine:latest <a creating")
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		use(t, db, "a", "alpine", store.Creating)
+		err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "na", FunctionApp: "app", Config: api.Config{Image: "other"}}, nothing)
+		if api.KindOf(err) != api.Conflict {
+			t.Fatal(err)
+		}
+		expect(t, db, "unresolved() alpine:latest <a creating")
+	})
 }
 
 func TestFindImage(t *testing.T) {
-	db, _ := open(t)
-	pull(t, db, "r.example.com/app:1", "a", "1")
-	pull(t, db, "abc", "b", "2")
-	err := db.RecordImage(t.Context(), ref(t, "c"), digest("3"), store.Image{ID: "sha256:" + strings.Repeat("a", 63) + "0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{
-		"r.example.com/app:1": digest("a"), "r.example.com/app@" + digest("1"): digest("a"), "r.example.com/app:9@" + digest("1"): digest("a"),
-		digest("a"): digest("a"), id("a"): digest("a"), "abc": digest("b"), "docker.io/library/abc:latest": digest("b"),
-		"bb": digest("b"), "sha256:bbb": digest("b"), strings.Repeat("a", 63) + "0": "sha256:" + strings.Repeat("a", 63) + "0",
-	} {
-		if got, err := db.Image(t.Context(), name); err != nil || got.ID != want {
-			t.Errorf("%s: got %s, %v", name, got.ID, err)
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		pull(t, db, "r.example.com/app:1", "a", "1")
+		pull(t, db, "abc", "b", "2")
+		err := db.RecordImage(t.Context(), ref(t, "c"), digest("3"), store.Image{ID: "sha256:" + strings.Repeat("a", 63) + "0"})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for name, want := range map[string]struct {
-		kind api.Kind
-		text string
-	}{
-		"nope": {api.NotFound, "No such image: nope:latest"}, "r.example.com/app": {api.NotFound, "No such image: r.example.com/app:latest"},
-		digest("d"): {api.NotFound, "No such image: " + digest("d")}, "ddd": {api.NotFound, "No such image: ddd:latest"},
-		"aa": {api.InvalidParameter, "Multiple IDs found with provided prefix: aa"}, "A": {api.InvalidParameter, "invalid reference format: repository name (library/A) must be lowercase"},
-		"": {api.InvalidParameter, `invalid reference format: "" is not of the form [HOST/]NAME[:TAG|@DIGEST]`},
-	} {
-		if _, err := db.Image(t.Context(), name); api.KindOf(err) != want.kind || err.Error() != want.text {
-			t.Errorf("%q: got %v, want %q", name, err, want.text)
+		for name, want := range map[string]string{
+			"r.example.com/app:1": digest("a"), "r.example.com/app@" + digest("1"): digest("a"), "r.example.com/app:9@" + digest("1"): digest("a"),
+			digest("a"): digest("a"), id("a"): digest("a"), "abc": digest("b"), "docker.io/library/abc:latest": digest("b"),
+			"bb": digest("b"), "sha256:bbb": digest("b"), strings.Repeat("a", 63) + "0": "sha256:" + strings.Repeat("a", 63) + "0",
+		} {
+			if got, err := db.Image(t.Context(), name); err != nil || got.ID != want {
+				t.Errorf("%s: got %s, %v", name, got.ID, err)
+			}
 		}
-	}
+		for name, want := range map[string]struct {
+			kind api.Kind
+			text string
+		}{
+			"nope": {api.NotFound, "No such image: nope:latest"}, "r.example.com/app": {api.NotFound, "No such image: r.example.com/app:latest"},
+			digest("d"): {api.NotFound, "No such image: " + digest("d")}, "ddd": {api.NotFound, "No such image: ddd:latest"},
+			"aa": {api.InvalidParameter, "Multiple IDs found with provided prefix: aa"}, "A": {api.InvalidParameter, "invalid reference format: repository name (library/A) must be lowercase"},
+			"": {api.InvalidParameter, `invalid reference format: "" is not of the form [HOST/]NAME[:TAG|@DIGEST]`},
+		} {
+			if _, err := db.Image(t.Context(), name); api.KindOf(err) != want.kind || err.Error() != want.text {
+				t.Errorf("%q: got %v, want %q", name, err, want.text)
+			}
+		}
+	})
 }
 
 // TestImageChecks writes what no method would write, past the methods.
 func TestImageChecks(t *testing.T) {
-	db, _ := open(t)
-	pull(t, db, "alpine", "a", "1")
-	for name, statement := range map[string]string{
-		"id without algorithm":     "UPDATE images SET id = 'a'",
-		"resolved is no yes or no": "UPDATE images SET resolved = 2",
-		"resolved with an error":   "UPDATE images SET error = 'x'",
-		"spec is no JSON":          "UPDATE images SET spec = '{'",
-		"sizes are no JSON":        "UPDATE images SET layer_sizes = '['",
-		"negative size":            "UPDATE images SET size = -1",
-		"name of nothing":          "INSERT INTO image_names (name, image_id) VALUES ('x', 'sha256:none')",
-		"empty name":               "UPDATE image_names SET name = '' WHERE name LIKE '%latest'",
-	} {
-		if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {
-			t.Errorf("%s: the database took it", name)
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		pull(t, db, "alpine", "a", "1")
+		for name, statement := range map[string]string{
+			"id without algorithm":     "UPDATE images SET id = 'a'",
+			"resolved is no yes or no": "UPDATE images SET resolved = 2",
+			"resolved with an error":   "UPDATE images SET error = 'x'",
+			"spec is no JSON":          "UPDATE images SET spec = '{'",
+			"sizes are no JSON":        "UPDATE images SET layer_sizes = '['",
+			"negative size":            "UPDATE images SET size = -1",
+			"name of nothing":          "INSERT INTO image_names (name, image_id) VALUES ('x', 'sha256:none')",
+			"empty name":               "UPDATE image_names SET name = '' WHERE name LIKE '%latest'",
+		} {
+			if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {
+				t.Errorf("%s: the database took it", name)
+			}
 		}
-	}
+	})
 }
 
 func TestPullReference(t *testing.T) {
-	db, _ := open(t)
-	pull(t, db, "r.io/app:1", "a", "b")
-	pull(t, db, "r.io/digested@"+digest("d"), "c", "d")
-	loose := pullUnresolved(t, db, "far.io/app:2", "no network")
-	pull(t, db, "r.io/bare:1", "e", "f")
-	for source, target := range map[string]string{"r.io/app:1": "copy:2", "r.io/digested@" + digest("d"): "copy:3", "far.io/app:2": "r.io/app:far"} {
-		if err := db.TagImage(t.Context(), source, ref(t, target).(reference.NamedTagged)); err != nil {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		pull(t, db, "r.io/app:1", "a", "b")
+		pull(t, db, "r.io/digested@"+digest("d"), "c", "d")
+		loose := pullUnresolved(t, db, "far.io/app:2", "no network")
+		pull(t, db, "r.io/bare:1", "e", "f")
+		for source, target := range map[string]string{"r.io/app:1": "copy:2", "r.io/digested@" + digest("d"): "copy:3", "far.io/app:2": "r.io/app:far"} {
+			if err := db.TagImage(t.Context(), source, ref(t, target).(reference.NamedTagged)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.TagImage(t.Context(), "r.io/bare:1", ref(t, "copy:4").(reference.NamedTagged)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := db.TagImage(t.Context(), "r.io/bare:1", ref(t, "copy:4").(reference.NamedTagged)); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"r.io/bare:1", "r.io/bare@" + digest("f")} {
-		if _, err := db.RemoveImage(t.Context(), name, false); err != nil && api.KindOf(err) != api.NotFound {
-			t.Fatal(err)
+		for _, name := range []string{"r.io/bare:1", "r.io/bare@" + digest("f")} {
+			if _, err := db.RemoveImage(t.Context(), name, false); err != nil && api.KindOf(err) != api.NotFound {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, row := range []struct{ name, want string }{
-		{"r.io/app:1", "r.io/app:1"},
-		{"r.io/app@" + digest("b"), "r.io/app@" + digest("b")},
-		{id("a")[:12], "r.io/app:1"},
-		{digest("a"), "r.io/app:1"},
-		{"copy:2", "r.io/app:1"},
-		{"copy:3", "r.io/digested@" + digest("d")},
-		{id("c"), "r.io/digested@" + digest("d")},
-		{loose, "far.io/app:2"},
-		{"r.io/app:far", "far.io/app:2"},
-		{"unknown", "unknown"},
-		{"feed", "feed"},
-		{"copy:4", "image copy:4 has no name left that a registry knows it by: pull it again, and name it by what you pull"},
-		{digest("9"), "No such image: " + digest("9")},
-		{id("9"), "No such image: " + id("9")},
-	} {
-		got, err := db.PullReference(t.Context(), row.name)
-		if err != nil {
-			got = err.Error()
+		for _, row := range []struct{ name, want string }{
+			{"r.io/app:1", "r.io/app:1"},
+			{"r.io/app@" + digest("b"), "r.io/app@" + digest("b")},
+			{id("a")[:12], "r.io/app:1"},
+			{digest("a"), "r.io/app:1"},
+			{"copy:2", "r.io/app:1"},
+			{"copy:3", "r.io/digested@" + digest("d")},
+			{id("c"), "r.io/digested@" + digest("d")},
+			{loose, "far.io/app:2"},
+			{"r.io/app:far", "far.io/app:2"},
+			{"unknown", "unknown"},
+			{"feed", "feed"},
+			{"copy:4", "image copy:4 has no name left that a registry knows it by: pull it again, and name it by what you pull"},
+			{digest("9"), "No such image: " + digest("9")},
+			{id("9"), "No such image: " + id("9")},
+		} {
+			got, err := db.PullReference(t.Context(), row.name)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != row.want {
+				t.Errorf("%s: got %s, want %s", row.name, got, row.want)
+			}
 		}
-		if got != row.want {
-			t.Errorf("%s: got %s, want %s", row.name, got, row.want)
-		}
-	}
+	})
 }

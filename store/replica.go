@@ -86,6 +86,11 @@ func (db *DB) attend(ctx context.Context, ready func()) (err error) {
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
 		defer cancel()
+		if ctx.Err() != nil && !conn.IsClosed() {
+			// The server notices a closed connection a little later, and this daemon is gone now.
+			_, unlockErr := conn.Exec(closing, "SELECT pg_advisory_unlock_all()")
+			err = errors.Join(err, unlockErr)
+		}
 		err = errors.Join(err, conn.Close(closing))
 	}()
 	// The database is to notice within half a minute that this machine is gone. Sockets of the same machine have no such settings.

@@ -160,6 +160,7 @@ func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run R
 
 // RunIDs are the ids of a container's runs, in the order in which they were started.
 func (db *DB) RunIDs(ctx context.Context, containerID string) (ids []string, err error) {
+	defer db.explained(&err)
 	rows, err := db.sql.QueryContext(ctx, "SELECT id FROM runs WHERE container_id = $1 ORDER BY rowid", containerID)
 	if err != nil {
 		return nil, fmt.Errorf("list runs of %s: %w", containerID, err)
