@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/google/uuid"
 )
 
 // IDTag is the tag that holds the id of a function app's container. An app without it is not ours and is never touched.
@@ -20,7 +18,7 @@ const appAddress = "azurerm_linux_function_app.this"
 
 // adopt imports the function app that the last apply made in Azure but did not live to write into the state. The provider knows an app
 // only once its creation is complete, so an apply that is killed or interrupted before may leave one.
-func (m *Manager) adopt(ctx context.Context, id string) error {
+func (m *Manager) adopt(ctx context.Context, id string, s *session) error {
 	dir := m.Path(id)
 	last, err := lastRun(dir, applyRun)
 	if err != nil || !last.mayHaveLeft() {
@@ -51,19 +49,20 @@ func (m *Manager) adopt(ctx context.Context, id string) error {
 	if !found || app.Tags[IDTag] != id {
 		return nil // of somebody else's app, azurerm says that it exists already
 	}
-	correlation := uuid.NewString()
-	if err := m.init(ctx, dir, correlation); err != nil {
-		return err
-	}
-	tf, err := m.terraform(dir, correlation)
-	if err != nil {
-		return err
-	}
-	err = tf.Import(ctx, appAddress, app.ID)
+	err = m.initialised(ctx, dir, s, func() error {
+		tf, err := m.terraform(dir, s)
+		if err != nil {
+			return err
+		}
+		if err := tf.Import(ctx, appAddress, app.ID, s.attach()); err != nil {
+			return &RunError{Step: "import", Dir: dir, CorrelationID: s.correlation, Err: err}
+		}
+		return nil
+	})
 	_, secureErr := secureState(dir)
 	if err != nil {
-		return errors.Join(&RunError{Step: "import", Dir: dir, CorrelationID: correlation, Err: err}, secureErr)
+		return errors.Join(err, secureErr)
 	}
-	m.cfg.Log.Warn().Str("workspace", dir).Str("function_app", spec.Name).Str("correlation_id", correlation).Msg("imported an app that an earlier apply left behind")
+	m.cfg.Log.Warn().Str("workspace", dir).Str("function_app", spec.Name).Str("correlation_id", s.correlation).Msg("imported an app that an earlier apply left behind")
 	return secureErr
 }

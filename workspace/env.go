@@ -11,8 +11,8 @@ var passed = map[string]bool{
 	"AZURE_CONFIG_DIR": true, "XDG_CACHE_HOME": true, "XDG_CONFIG_HOME": true,
 }
 
-// environment is terraform's whole environment: the passed part of environ, and extra.
-func environment(environ []string, extra map[string]string) map[string]string {
+// Environment is the whole environment of terraform and its provider: the passed part of environ, and extra.
+func Environment(environ []string, extra map[string]string) map[string]string {
 	env := map[string]string{
 		"CHECKPOINT_DISABLE": "1", // no calls home
 	}
@@ -24,5 +24,12 @@ func environment(environ []string, extra map[string]string) map[string]string {
 	for name, value := range extra {
 		env[name] = value
 	}
+	return env
+}
+
+// EagerEnvironment is Environment for a provider that looks after operations in Azure without delay.
+func EagerEnvironment(environ []string, extra map[string]string) map[string]string {
+	env := Environment(environ, extra)
+	env[pollEagerly] = "true"
 	return env
 }

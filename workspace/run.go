@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hashicorp/terraform-exec/tfexec"
 	tfjson "github.com/hashicorp/terraform-json"
 )
@@ -84,8 +84,8 @@ func (e *RunError) Error() string {
 func (e *RunError) Unwrap() error { return e.Err }
 
 // run initialises the workspace if needed, plans, keeps the plan and its redacted JSON, and applies exactly that plan.
-func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err error) {
-	run = Run{CorrelationID: uuid.NewString(), Started: m.cfg.Now().UTC()}
+func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run Run, err error) {
+	run = Run{CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
 	log := m.cfg.Log.With().Str("workspace", dir).Str("run", string(k)).Str("correlation_id", run.CorrelationID).Logger()
 	defer func() {
 		run.Finished = m.cfg.Now().UTC()
@@ -100,15 +100,16 @@ func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err err
 			err = errors.Join(err, writeVerdict(dir, k, run))
 		}
 	}()
-	if err := m.init(ctx, dir, run.CorrelationID); err != nil {
-		return run, err
-	}
 	planFile := string(k) + ".tfplan"
-	changes, err := m.plan(ctx, dir, k, planFile, run.CorrelationID)
+	var changes bool
+	err = m.initialised(ctx, dir, s, func() error {
+		changes, err = m.plan(ctx, dir, k, planFile, s)
+		return err
+	})
 	if err != nil {
 		return run, err
 	}
-	run.Plan, err = m.show(ctx, dir, k, planFile, run.CorrelationID)
+	run.Plan, err = m.show(ctx, dir, k, planFile, s)
 	if err != nil {
 		return run, err
 	}
@@ -121,8 +122,8 @@ func (m *Manager) run(ctx context.Context, dir string, k kind) (run Run, err err
 		return run, err
 	}
 	run.applying = true
-	err = m.logged(ctx, dir, "apply", string(k)+".jsonl", run.CorrelationID, func(tf *tfexec.Terraform, w io.Writer) error {
-		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile))
+	err = m.logged(ctx, dir, "apply", string(k)+".jsonl", s, func(tf *tfexec.Terraform, w io.Writer) error {
+		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile), s.attach())
 	})
 	if err != nil {
 		return run, err
@@ -143,12 +144,12 @@ func secureState(dir string) (written bool, err error) {
 	return written, err
 }
 
-func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile, correlation string) (changes bool, err error) {
-	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun)}
+func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile string, s *session) (changes bool, err error) {
+	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun), s.attach()}
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
 	}
-	err = m.logged(ctx, dir, "plan", string(k)+".plan.jsonl", correlation, func(tf *tfexec.Terraform, w io.Writer) error {
+	err = m.logged(ctx, dir, "plan", string(k)+".plan.jsonl", s, func(tf *tfexec.Terraform, w io.Writer) error {
 		changes, err = tf.PlanJSON(ctx, w, opts...)
 		return err
 	})
@@ -160,14 +161,14 @@ func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile, correl
 }
 
 // show keeps the plan as redacted JSON and sums it up.
-func (m *Manager) show(ctx context.Context, dir string, k kind, planFile, correlation string) (Summary, error) {
-	tf, err := m.terraform(dir, correlation)
+func (m *Manager) show(ctx context.Context, dir string, k kind, planFile string, s *session) (Summary, error) {
+	tf, err := m.terraform(dir, s)
 	if err != nil {
 		return Summary{}, err
 	}
-	plan, err := tf.ShowPlanFile(ctx, planFile)
+	plan, err := tf.ShowPlanFile(ctx, planFile, s.attach())
 	if err != nil {
-		return Summary{}, &RunError{Step: "show", Dir: dir, CorrelationID: correlation, Err: err}
+		return Summary{}, &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
 	}
 	content, err := json.MarshalIndent(redact(plan), "", "  ")
 	if err != nil {
@@ -198,41 +199,31 @@ func summarize(plan *tfjson.Plan) (s Summary) {
 	return s
 }
 
-// init runs terraform init unless the workspace was initialised by the same terraform and provider.
-func (m *Manager) init(ctx context.Context, dir, correlation string) error {
-	marker := filepath.Join(dir, ".terraform", "initialized")
-	if have, err := os.ReadFile(marker); err == nil && string(have) == m.cfg.InitKey && m.cfg.InitKey != "" {
-		return nil
+// outputs decodes a workspace's outputs into a struct of output fields. A run that applied has printed them, but for sensitive ones;
+// what it does not have is in the state.
+func (m *Manager) outputs(ctx context.Context, dir string, run Run, s *session, into any) error {
+	var content []byte
+	if run.applying {
+		var err error
+		if content, err = printedOutputs(filepath.Join(dir, string(applyRun)+".jsonl")); err != nil {
+			return err
+		}
 	}
-	tf, err := m.terraform(dir, correlation)
-	if err != nil {
-		return err
-	}
-	if err := tf.Init(ctx, tfexec.Upgrade(false)); err != nil {
-		return &RunError{Step: "init", Dir: dir, CorrelationID: correlation, Err: err}
-	}
-	if err := os.Chmod(filepath.Join(dir, ".terraform"), 0o700); err != nil {
-		return fmt.Errorf("initialise workspace: %w", err)
-	}
-	if err := os.Chmod(filepath.Join(dir, ".terraform.lock.hcl"), 0o600); err != nil {
-		return fmt.Errorf("initialise workspace: %w", err)
-	}
-	return writeFile(marker, []byte(m.cfg.InitKey))
-}
-
-// outputs decodes the outputs of a workspace's state into a struct of output fields.
-func (m *Manager) outputs(ctx context.Context, dir string, into any) error {
-	tf, err := m.terraform(dir, "")
-	if err != nil {
-		return err
-	}
-	meta, err := tf.Output(ctx)
-	if err != nil {
-		return &RunError{Step: "output", Dir: dir, Err: err}
-	}
-	content, err := json.Marshal(meta)
-	if err != nil {
-		return fmt.Errorf("read outputs: %w", err)
+	if content == nil {
+		tf, err := m.terraform(dir, s)
+		if err != nil {
+			return err
+		}
+		state, err := tf.Show(ctx, s.attach())
+		if err == nil && state.Values == nil {
+			err = errors.New("the state is empty")
+		}
+		if err != nil {
+			return &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
+		}
+		if content, err = json.Marshal(state.Values.Outputs); err != nil {
+			return fmt.Errorf("read outputs: %w", err)
+		}
 	}
 	if err := json.Unmarshal(content, into); err != nil {
 		return fmt.Errorf("read outputs: %w", err)
@@ -240,13 +231,46 @@ func (m *Manager) outputs(ctx context.Context, dir string, into any) error {
 	return nil
 }
 
+// printedOutputs are the outputs in the JSON lines of an apply, or nil when they are not there or one of them is sensitive.
+func printedOutputs(path string) (content []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read outputs: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	err = readLines(f, func(line []byte) {
+		var entry struct {
+			Type    string          `json:"type"`
+			Outputs json.RawMessage `json:"outputs"`
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Type == "outputs" {
+			content = entry.Outputs
+		}
+	})
+	if err != nil || content == nil {
+		return nil, err
+	}
+	var each map[string]struct {
+		Sensitive bool `json:"sensitive"`
+	}
+	if err := json.Unmarshal(content, &each); err != nil {
+		return nil, fmt.Errorf("read outputs: %w", err)
+	}
+	for _, o := range each {
+		if o.Sensitive {
+			return nil, nil
+		}
+	}
+	return content, nil
+}
+
 type output[T any] struct {
 	Value T `json:"value"`
 }
 
 // logged runs one command with its JSON output kept in a file, and reads the errors from there when it fails.
-func (m *Manager) logged(ctx context.Context, dir, step, file, correlation string, command func(*tfexec.Terraform, io.Writer) error) (err error) {
-	tf, err := m.terraform(dir, correlation)
+func (m *Manager) logged(ctx context.Context, dir, step, file string, s *session, command func(*tfexec.Terraform, io.Writer) error) (err error) {
+	tf, err := m.terraform(dir, s)
 	if err != nil {
 		return err
 	}
@@ -257,20 +281,18 @@ func (m *Manager) logged(ctx context.Context, dir, step, file, correlation strin
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := command(tf, f); err != nil {
 		diagnostics, readErr := readErrors(f)
-		return errors.Join(&RunError{Step: step, Dir: dir, CorrelationID: correlation, Diagnostics: diagnostics, Err: err}, readErr)
+		return errors.Join(&RunError{Step: step, Dir: dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err}, readErr)
 	}
 	return nil
 }
 
-// readErrors reads the error diagnostics from terraform's JSON lines. Not every line is JSON; lines have any length.
+// readErrors reads the error diagnostics from terraform's JSON lines.
 func readErrors(f io.ReadSeeker) ([]string, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read output: %w", err)
 	}
 	var found []string
-	r := bufio.NewReader(f)
-	for {
-		line, err := r.ReadBytes('\n')
+	err := readLines(f, func(line []byte) {
 		var entry struct {
 			Type       string `json:"type"`
 			Diagnostic struct {
@@ -279,37 +301,46 @@ func readErrors(f io.ReadSeeker) ([]string, error) {
 				Detail   string `json:"detail"`
 			} `json:"diagnostic"`
 		}
-		if json.Unmarshal(line, &entry) == nil && entry.Type == "diagnostic" && entry.Diagnostic.Severity == "error" {
-			text := entry.Diagnostic.Summary
-			// Providers often say the same in both.
-			if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
-				text += ": " + detail
-			}
-			if !slices.Contains(found, text) {
-				found = append(found, text)
-			}
+		if json.Unmarshal(line, &entry) != nil || entry.Type != "diagnostic" || entry.Diagnostic.Severity != "error" {
+			return
 		}
+		text := entry.Diagnostic.Summary
+		// Providers often say the same in both.
+		if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
+			text += ": " + detail
+		}
+		if !slices.Contains(found, text) {
+			found = append(found, text)
+		}
+	})
+	return found, err
+}
+
+// readLines calls f for each line of terraform's output. Not every line is JSON; lines have any length.
+func readLines(output io.Reader, f func(line []byte)) error {
+	r := bufio.NewReader(output)
+	for {
+		line, err := r.ReadBytes('\n')
+		f(line)
 		if errors.Is(err, io.EOF) {
-			return found, nil
+			return nil
 		}
 		if err != nil {
-			return found, fmt.Errorf("read output: %w", err)
+			return fmt.Errorf("read output: %w", err)
 		}
 	}
 }
 
 // terraform makes the value for one command: its setters and JSON variants change it, so it is never shared.
-func (m *Manager) terraform(dir, correlation string) (*tfexec.Terraform, error) {
+func (m *Manager) terraform(dir string, s *session) (*tfexec.Terraform, error) {
 	tf, err := tfexec.NewTerraform(dir, m.cfg.Terraform)
 	if err != nil {
 		return nil, fmt.Errorf("prepare terraform: %w", err)
 	}
-	env := make(map[string]string, len(m.env)+1)
-	for k, v := range m.env {
-		env[k] = v
-	}
-	if correlation != "" {
-		env["ARM_CORRELATION_REQUEST_ID"] = correlation
+	env := maps.Clone(m.env)
+	env["ARM_CORRELATION_REQUEST_ID"] = s.correlation
+	if s.eager {
+		env[pollEagerly] = "true"
 	}
 	if err := tf.SetEnv(env); err != nil {
 		return nil, fmt.Errorf("prepare terraform: %w", err)

@@ -20,10 +20,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+
 	"github.com/sockerless/backend-azf/tfmodules"
+	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
 // Files of a workspace beside the module's own. A destroy run has the same set with the prefix "destroy".
@@ -42,6 +45,13 @@ type Config struct {
 	CLIConfig string
 	// InitKey names terraform and provider as they are now: a workspace initialised under another key is initialised again.
 	InitKey string
+	// Package is the provider that the workspaces use; with it, terraform init runs only where it is needed.
+	Package Package
+	// Providers are started providers that runs use in place of terraform's own. Nil: there are none. The caller closes the pool, after
+	// all runs have ended. Its environment is that of Environment, and with EagerRuns that of EagerEnvironment.
+	Providers *provider.Pool
+	// EagerRuns is how many runs at once may look after operations in Azure without azurerm's delay of 10 s, and without any.
+	EagerRuns int
 	// Environ is the daemon's environment, from which an allow list passes to terraform. Env is added: ARM_* and the like.
 	Environ []string
 	Env     map[string]string
@@ -63,8 +73,10 @@ type FoundApp struct {
 // Manager owns the workspaces below one folder. Its methods are safe for concurrent use on different workspaces; on one
 // workspace, Terraform's state lock makes a second run fail.
 type Manager struct {
-	cfg Config
-	env map[string]string
+	cfg       Config
+	env       map[string]string
+	eager     chan struct{} // holds a token for each run that polls eagerly; nil: none does
+	fallbacks atomic.Int64
 }
 
 // New checks cfg and prepares the folders.
@@ -92,7 +104,10 @@ func New(cfg Config) (*Manager, error) {
 	if err := writeFile(rc, []byte(cfg.CLIConfig)); err != nil {
 		return nil, fmt.Errorf("configure workspaces: %w", err)
 	}
-	m := &Manager{cfg: cfg, env: environment(cfg.Environ, cfg.Env)}
+	m := &Manager{cfg: cfg, env: Environment(cfg.Environ, cfg.Env)}
+	if cfg.EagerRuns > 0 {
+		m.eager = make(chan struct{}, cfg.EagerRuns)
+	}
 	m.env["TF_CLI_CONFIG_FILE"] = rc
 	return m, nil
 }
@@ -123,18 +138,21 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 	if err := render(dir, tfmodules.FunctionApp(), app); err != nil {
 		return Made{}, fmt.Errorf("render workspace %s: %w", dir, err)
 	}
-	if err := m.adopt(ctx, id); err != nil {
-		return Made{}, err
-	}
-	run, err := m.run(ctx, dir, applyRun)
-	if err != nil {
-		return Made{}, err
-	}
+	var run Run
 	var out struct {
 		ID       output[string] `json:"id"`
 		HostName output[string] `json:"default_hostname"`
 	}
-	if err := m.outputs(ctx, dir, &out); err != nil {
+	err := m.attempt(ctx, dir, func(s *session) (err error) {
+		if err := m.adopt(ctx, id, s); err != nil {
+			return err
+		}
+		if run, err = m.run(ctx, dir, applyRun, s); err != nil {
+			return err
+		}
+		return m.outputs(ctx, dir, run, s, &out)
+	})
+	if err != nil {
 		return Made{}, err
 	}
 	return Made{Run: run, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
@@ -157,16 +175,16 @@ func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade,
 	if err := render(dir, tfmodules.Foundation(), f); err != nil {
 		return FoundationMade{}, fmt.Errorf("render workspace %s: %w", dir, err)
 	}
-	run, err := m.run(ctx, dir, applyRun)
-	if err != nil {
-		return FoundationMade{}, err
-	}
-	made, err := m.FoundationOutputs(ctx)
-	if err != nil {
-		return FoundationMade{}, err
-	}
-	made.Run = run
-	return made, nil
+	var made FoundationMade
+	err := m.attempt(ctx, dir, func(s *session) error {
+		run, err := m.run(ctx, dir, applyRun, s)
+		if err != nil {
+			return err
+		}
+		made, err = m.foundationOutputs(ctx, run, s)
+		return err
+	})
+	return made, err
 }
 
 // FoundationOutputs reads from the state what Foundation has made, and changes nothing; Run is zero. It wraps ErrNoWorkspace when
@@ -176,17 +194,26 @@ func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationMade, error)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return FoundationMade{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
 	}
+	var made FoundationMade
+	err := m.attempt(ctx, dir, func(s *session) (err error) {
+		made, err = m.foundationOutputs(ctx, Run{}, s)
+		return err
+	})
+	return made, err
+}
+
+func (m *Manager) foundationOutputs(ctx context.Context, run Run, s *session) (FoundationMade, error) {
 	var out struct {
 		PlanID   output[string] `json:"service_plan_id"`
 		PlanSKU  output[string] `json:"service_plan_sku"`
 		Logs     output[string] `json:"log_analytics_workspace_id"`
 		Insights output[string] `json:"application_insights_connection_string"`
 	}
-	if err := m.outputs(ctx, dir, &out); err != nil {
+	if err := m.outputs(ctx, m.foundation(), run, s, &out); err != nil {
 		return FoundationMade{}, err
 	}
 	return FoundationMade{
-		ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
+		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
 		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
 	}, nil
 }
@@ -211,7 +238,21 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 		}
 		return Run{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
 	}
-	if err := m.adopt(ctx, id); err != nil {
+	var run Run
+	err := m.attempt(ctx, dir, func(s *session) (err error) {
+		run, err = m.destroy(ctx, id, s)
+		return err
+	})
+	if err != nil {
+		return Run{}, err
+	}
+	return run, m.archive(id)
+}
+
+// destroy empties the workspace's state.
+func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, error) {
+	dir := m.Path(id)
+	if err := m.adopt(ctx, id, s); err != nil {
 		return Run{}, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
@@ -222,9 +263,9 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 		if last.leftState() {
 			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, stateFile)
 		}
-		return Run{}, m.archive(id)
+		return Run{}, nil
 	}
-	run, err := m.run(ctx, dir, destroyRun)
+	run, err := m.run(ctx, dir, destroyRun, s)
 	if err != nil {
 		return Run{}, err
 	}
@@ -235,7 +276,7 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 	if left > 0 {
 		return Run{}, fmt.Errorf("workspace %s: %d resources are still in the state after destroy", dir, left)
 	}
-	return run, m.archive(id)
+	return run, nil
 }
 
 // archive keeps a workspace without what terraform init can make again.

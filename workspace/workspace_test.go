@@ -19,6 +19,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/tfmodules"
+	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -116,7 +117,7 @@ func TestSpecsAreTheModulesVariables(t *testing.T) {
 }
 
 func TestEnvironmentIsAnAllowList(t *testing.T) {
-	got := environment([]string{"PATH=/bin", "SECRET=s", "AWS_SECRET_ACCESS_KEY=s", "TF_CLI_ARGS=-bogus", "TF_VAR_name=evil", "ARM_CLIENT_SECRET=of another", "broken"}, map[string]string{"ARM_CLIENT_SECRET": "ours"})
+	got := Environment([]string{"PATH=/bin", "SECRET=s", "AWS_SECRET_ACCESS_KEY=s", "TF_CLI_ARGS=-bogus", "TF_VAR_name=evil", "ARM_CLIENT_SECRET=of another", "broken"}, map[string]string{"ARM_CLIENT_SECRET": "ours"})
 	want := map[string]string{"PATH": "/bin", "ARM_CLIENT_SECRET": "ours", "CHECKPOINT_DISABLE": "1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -175,6 +176,12 @@ func TestVerdicts(t *testing.T) {
 // cloud is the simulator with real tools, and a manager over them.
 func cloud(t *testing.T) (*Manager, *azuresim.Sim) {
 	t.Helper()
+	return cloudWith(t, nil)
+}
+
+// cloudWith lets change adapt the manager's configuration, and that of the provider pool, which is started unless its Path is emptied.
+func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, *azuresim.Sim) {
+	t.Helper()
 	tools, err := toolchain.Prepare(t.Context(), toolchain.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -188,14 +195,15 @@ func cloud(t *testing.T) (*Manager, *azuresim.Sim) {
 			t.Error(err)
 		}
 	})
-	m, err := New(Config{
-		Dir: t.TempDir(), Terraform: tools.Terraform, CLIConfig: tools.CLIConfig(), InitKey: tools.ProviderSHA256,
+	cfg := Config{
+		Dir: t.TempDir(), Terraform: tools.Terraform, CLIConfig: tools.CLIConfig(), InitKey: tools.ProviderSHA256, EagerRuns: 4,
+		Package: Package{Dir: filepath.Dir(tools.ProviderPath), Path: tools.PackagePath(), LockFile: tools.LockFile()},
 		// Either would break every run if it arrived.
 		Environ: append(os.Environ(), "TF_CLI_ARGS=-bogus", "ARM_CLIENT_CERTIFICATE_PATH=/nowhere"),
 		Env: map[string]string{
 			"ARM_SUBSCRIPTION_ID": azuresim.DefaultSubscriptionID, "ARM_TENANT_ID": azuresim.DefaultTenantID, "ARM_CLIENT_ID": azuresim.DefaultClientID,
 			"ARM_CLIENT_SECRET": azuresim.DefaultClientSecret, "ARM_USE_CLI": "false", "ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.URL(), "https://"),
-			"SSL_CERT_FILE": sim.CAFile(), "GO_AZURE_SDK_SKIP_POLLING_DELAY": "true",
+			"SSL_CERT_FILE": sim.CAFile(),
 		},
 		FindApp: func(_ context.Context, group, name string) (FoundApp, bool, error) {
 			for _, r := range sim.Resources() {
@@ -205,8 +213,26 @@ func cloud(t *testing.T) (*Manager, *azuresim.Sim) {
 			}
 			return FoundApp{}, false, nil
 		},
-		Log: zerolog.Nop(),
-	})
+		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
+	}
+	pool := provider.Config{Path: tools.ProviderPath, Env: EagerEnvironment(cfg.Environ, cfg.Env), Dir: filepath.Join(t.TempDir(), "p"), Size: 1, Log: cfg.Log}
+	if change != nil {
+		change(&cfg, &pool)
+	}
+	if pool.Path != "" {
+		if cfg.Providers, err = provider.New(pool); err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.Providers.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := cfg.Providers.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	m, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,12 +320,15 @@ func TestInterruptedApplyLeavesNothing(t *testing.T) {
 	interrupted := func(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
 		sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
 			if method == "PUT" && strings.HasSuffix(path, spec.Name) {
 				cancel()
+				<-ended // the provider must not hear of it
 			}
 		}})
 		_, err := m.Provision(ctx, testID, spec)
+		close(ended)
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v, want the cancellation", err)
 		}

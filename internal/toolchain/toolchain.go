@@ -13,6 +13,8 @@ package toolchain
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -83,6 +85,36 @@ provider_installation {
   }
 }
 `, path)
+}
+
+// PackagePath is where the provider's package lies in the mirror, and below .terraform/providers in a folder that terraform has initialised.
+func (t Tools) PackagePath() string {
+	registry := terraformRegistry
+	if t.Tofu {
+		registry = openTofuRegistry
+	}
+	return filepath.Dir(providerPath("", registry))
+}
+
+// LockFile is the dependency lock file that terraform init writes for the provider, with the hash of its package (h1: as in
+// golang.org/x/mod/sumdb/dirhash), which holds the one binary.
+func (t Tools) LockFile() string {
+	address, program := filepath.Dir(filepath.Dir(t.PackagePath())), "terraform"
+	if t.Tofu {
+		program = "tofu"
+	}
+	hash := sha256.Sum256(fmt.Appendf(nil, "%s  %s\n", t.ProviderSHA256, filepath.Base(t.ProviderPath)))
+	return fmt.Sprintf(`# This file is maintained automatically by "%s init".
+# Manual edits may be lost in future updates.
+
+provider %q {
+  version     = %q
+  constraints = %q
+  hashes = [
+    "h1:%s",
+  ]
+}
+`, program, address, t.ProviderVersion, t.ProviderVersion, base64.StdEncoding.EncodeToString(hash[:]))
 }
 
 // Prepare makes the tools ready and returns where they are. It blocks: on a machine that can reach nothing but a Go module proxy, about ten
