@@ -1,12 +1,12 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test lint tools build programs
+.PHONY: demo test lint tools tofu build programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
 	go run ./cmd/sockerless-backend-azf demo
 
 # Every test. The first run on a machine prepares terraform and the provider.
-test: tools programs
+test: tools tofu programs
 	go test -race -timeout 30m ./...
 
 lint:
@@ -15,6 +15,10 @@ lint:
 # Find, install or build terraform and the azurerm provider.
 tools:
 	go run ./cmd/sockerless-backend-azf tools
+
+# OpenTofu, which tests need beside terraform: built from source where it is not on PATH, in about three minutes, once.
+tofu:
+	go run ./cmd/sockerless-backend-azf tools --tofu
 
 # The daemon and the handler that goes into images, both static, in bin.
 build:

@@ -33,8 +33,10 @@ func (m *Manager) initialised(ctx context.Context, dir string, s *session, comma
 		return err
 	}
 	m.cfg.Log.Warn().Err(err).Str("workspace", dir).Str("correlation_id", s.correlation).Msg("terraform init is needed after all")
-	if err := os.Remove(filepath.Join(dir, marker)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("initialise workspace: %w", err)
+	for _, name := range []string{marker, lockFile} { // the lock file is the one from above
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("initialise workspace: %w", err)
+		}
 	}
 	if err := m.init(ctx, dir, s); err != nil {
 		return err

@@ -32,11 +32,30 @@ type config struct {
 	StopTimeout    time.Duration
 	Terraform      string
 	LogLevel       string
+	Providers      providerSettings
 	SubscriptionID string
 	Azure          engine.Settings // without Identity and Timeout
 	Identity       workspace.Identity
 	Timeout        int // seconds
 	Credential     string
+}
+
+// providerSettings say how Terraform runs get their azurerm processes.
+type providerSettings struct {
+	Pool      string // on or off
+	Size      int
+	Reuse     int
+	MaxAge    time.Duration
+	Eager     bool
+	EagerRuns int
+}
+
+// eagerRuns is how many runs at once may poll eagerly.
+func (p providerSettings) eagerRuns() int {
+	if !p.Eager {
+		return 0
+	}
+	return p.EagerRuns
 }
 
 // daemonConfig is what the configuration says of a daemon. Cloud, credential and tools are not in it.
@@ -52,7 +71,7 @@ func (c config) daemonConfig(environ []string, stderr io.Writer) (daemonConfig, 
 	}
 	return daemonConfig{
 		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, StopTimeout: c.StopTimeout,
-		Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
+		Providers: c.Providers, Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
 	}, nil
 }
 

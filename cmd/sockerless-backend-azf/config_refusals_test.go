@@ -140,6 +140,12 @@ func TestConfigRefusals(t *testing.T) {
 		// The daemon.
 		{name: "log level", args: []string{"--log-level", "trace"}, want: `--log-level: "trace" is none of debug, info, warn, error`},
 		{name: "negative stop timeout", file: "stop_timeout: -1s\n", want: "FILE:6: stop_timeout: -1s is negative: use 0s or more"},
+		{name: "provider pool", file: "provider_pool: false\n", want: "FILE:6: provider_pool: it must be a text: put it in quotes"},
+		{name: "provider pool as a flag", args: []string{"--provider-pool=no"}, want: `--provider-pool: "no" is none of on, off`},
+		{name: "negative pool size", file: "provider_pool_size: -1\n", want: "FILE:6: provider_pool_size: -1 is out of range: use 0 or more"},
+		{name: "no reuse", env: "SOCKERLESS_AZF_PROVIDER_REUSE=0", want: "SOCKERLESS_AZF_PROVIDER_REUSE: 0 is out of range: use 1 or more"},
+		{name: "no age", args: []string{"--provider-max-age=0s"}, want: "--provider-max-age: 0s is out of range: use more than 0s"},
+		{name: "no eager runs", file: "eager_polling_runs: 0\n", want: "FILE:6: eager_polling_runs: 0 is out of range: use 1 or more"},
 		{name: "address", env: "SOCKERLESS_AZF_LISTEN=http://localhost", want: `SOCKERLESS_AZF_LISTEN: "http://localhost" is no address: use unix:///path, tcp://host:port or fd://`},
 		{name: "plain TCP", file: "listen: tcp://0.0.0.0:2375\n", want: "FILE:6: listen: " + strings.Replace(clear, "%s", "tcp://0.0.0.0:2375", 1)},
 		{name: "plain TCP as a flag", args: []string{"--listen", ":2375"}, want: "--listen: " + strings.Replace(clear, "%s", ":2375", 1)},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,18 @@ func settings() []setting {
 			help: "`path` of the terraform or tofu binary; empty finds or installs one"},
 		{key: "log_level", fallback: "info", check: oneOf("debug", "info", "warn", "error"), field: func(c *config) any { return &c.LogLevel },
 			help: "debug, info, warn or error"},
+		{key: "provider_pool", fallback: poolOn, check: oneOf(poolOn, poolOff), field: func(c *config) any { return &c.Providers.Pool },
+			help: "on keeps azurerm processes started for Terraform runs; off lets each terraform command start its own"},
+		{key: "provider_pool_size", fallback: "2", check: atLeast(0), field: func(c *config) any { return &c.Providers.Size },
+			help: "`number` of azurerm processes that are started ahead"},
+		{key: "provider_reuse", fallback: "1", check: atLeast(1), field: func(c *config) any { return &c.Providers.Reuse },
+			help: "`number` of runs that one azurerm process serves, one after another; these share a correlation id"},
+		{key: "provider_max_age", fallback: "30m", check: checkMaxAge, field: func(c *config) any { return &c.Providers.MaxAge },
+			help: "how long after its start an azurerm process may be given to a run, as a `duration`; less than its login's tokens live"},
+		{key: "eager_polling", fallback: "true", field: func(c *config) any { return &c.Providers.Eager },
+			help: "look after operations in Azure without azurerm's delay of 10 seconds"},
+		{key: "eager_polling_runs", fallback: "4", check: atLeast(1), field: func(c *config) any { return &c.Providers.EagerRuns },
+			help: "`number` of runs that may do so at once; others wait as azurerm does by itself"},
 
 		{section: azureSection, key: "subscription_id", required: true, check: checkUUID, field: func(c *config) any { return &c.SubscriptionID },
 			help: "Azure subscription (required)"},
@@ -133,6 +146,28 @@ func oneOf(values ...string) func(string) error {
 func matching(pattern *regexp.Regexp, text, want string) error {
 	if !pattern.MatchString(text) {
 		return fmt.Errorf("%q: use %s", text, want)
+	}
+	return nil
+}
+
+// Values of provider_pool. A boolean would not take YAML's off.
+const (
+	poolOn  = "on"
+	poolOff = "off"
+)
+
+func atLeast(least int) func(string) error {
+	return func(text string) error {
+		if n, err := strconv.Atoi(text); err == nil && n < least {
+			return fmt.Errorf("%d is out of range: use %d or more", n, least)
+		}
+		return nil
+	}
+}
+
+func checkMaxAge(text string) error {
+	if d, err := time.ParseDuration(text); err == nil && d <= 0 {
+		return fmt.Errorf("%s is out of range: use more than 0s", text)
 	}
 	return nil
 }

@@ -61,6 +61,12 @@ var samples = map[string][3]string{
 	"stop_timeout":            {"1m", "2m30s", "0s"},
 	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
 	"log_level":               {"debug", "warn", "error"},
+	"provider_pool":           {"off", "on", "off"},
+	"provider_pool_size":      {"0", "1", "16"},
+	"provider_reuse":          {"1", "2", "50"},
+	"provider_max_age":        {"1m", "1h30m", "24h"},
+	"eager_polling":           {"false", "true", "false"},
+	"eager_polling_runs":      {"1", "2", "16"},
 	"subscription_id":         {subscription, clientID, "00000000-0000-0000-0000-000000000001"},
 	"resource_group":          {"file-rg", "environment.rg_(1)", "flag-rg"},
 	"location":                {"westeurope", "northeurope", "EastUS2"},
@@ -196,6 +202,12 @@ state_dir: /srv/azf
 stop_timeout: 1m30s
 terraform: /opt/tofu
 log_level: warn
+provider_pool: off
+provider_pool_size: 3
+provider_reuse: 50
+provider_max_age: 45m
+eager_polling: false
+eager_polling_runs: 8
 azf:
   subscription_id: `+subscription+`
   resource_group: rg
@@ -229,6 +241,7 @@ azf:
 	want := daemonConfig{
 		Listen:   server.ListenConfig{Address: "/run/azf.sock", SocketMode: 0o600, SocketOwner: "root", SocketGroup: "0"},
 		StateDir: "/srv/azf", SubscriptionID: subscription, StopTimeout: 90 * time.Second, Environ: []string{"A=b"},
+		Providers: providerSettings{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerRuns: 8},
 		Settings: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,
 			LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights", Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},

@@ -25,6 +25,7 @@ import (
 	"github.com/sockerless/backend-azf/server"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
+	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
 // daemonConfig is everything that a daemon is made of. Which cloud it is comes with it.
@@ -41,6 +42,7 @@ type daemonConfig struct {
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
 	Tools        toolchain.Tools
+	Providers    providerSettings
 	Environ      []string
 	// TerraformEnv is added to terraform's environment.
 	TerraformEnv map[string]string
@@ -52,6 +54,7 @@ type daemon struct {
 	cfg      daemonConfig
 	lock     *flock.Flock
 	db       *store.DB
+	pool     *provider.Pool // nil: there is none
 	engine   *engine.Engine
 	server   *server.Server
 	listener net.Listener
@@ -90,9 +93,14 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if err != nil {
 		return d, err
 	}
+	if d.pool, err = cfg.newPool(env); err != nil {
+		return d, err
+	}
 	workspaces, err := workspace.New(workspace.Config{
 		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
-		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
+		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
+		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
+		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
 		Environ: cfg.Environ, Env: env, FindApp: findApp(inv), Log: cfg.Log,
 	})
 	if err != nil {
@@ -120,6 +128,24 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	return d, err
 }
 
+// poolIdleAfter is how long after the last run the processes of the pool are kept.
+const poolIdleAfter = 10 * time.Minute
+
+// newPool makes the pool of azurerm processes, which get the environment that Terraform runs get.
+func (cfg daemonConfig) newPool(env map[string]string) (*provider.Pool, error) {
+	if cfg.Providers.Pool == poolOff {
+		return nil, nil
+	}
+	environment := workspace.Environment
+	if cfg.Providers.Eager {
+		environment = workspace.EagerEnvironment
+	}
+	return provider.New(provider.Config{
+		Path: cfg.Tools.ProviderPath, Env: environment(cfg.Environ, env), Dir: filepath.Join(cfg.StateDir, "providers"),
+		Size: cfg.Providers.Size, Reuse: cfg.Providers.Reuse, MaxAge: cfg.Providers.MaxAge, IdleAfter: poolIdleAfter, Log: cfg.Log,
+	})
+}
+
 func (cfg daemonConfig) newInvoker() (*invoker.Invoker, error) {
 	return invoker.New(invoker.Config{
 		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, HTTP: &http.Client{Transport: cfg.AppTransport},
@@ -137,7 +163,8 @@ func findApp(inv *invoker.Invoker) func(context.Context, string, string) (worksp
 
 // run answers requests until ctx ends, then stops everything in order and closes the daemon.
 func (d *daemon) run(ctx context.Context) error {
-	if err := d.engine.Start(ctx); err != nil {
+	err := d.start(ctx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return d.close() // told to stop before it began
 		}
@@ -156,10 +183,20 @@ func (d *daemon) run(ctx context.Context) error {
 		<-serving.Done()
 		return d.engine.Close()
 	})
-	err := g.Wait()
+	err = g.Wait()
 	d.cfg.Log.Info().Msg("stopped")
 	d.listener = nil // closed by Serve
 	return errors.Join(err, d.close())
+}
+
+// start starts what works in the background.
+func (d *daemon) start(ctx context.Context) error {
+	if d.pool != nil {
+		if err := d.pool.Start(); err != nil {
+			return err
+		}
+	}
+	return d.engine.Start(ctx)
 }
 
 // close releases what newDaemon took. It must not be called while run goes on.
@@ -167,6 +204,9 @@ func (d *daemon) close() error {
 	var errs []error
 	if d.listener != nil {
 		errs = append(errs, d.listener.Close())
+	}
+	if d.pool != nil {
+		errs = append(errs, d.pool.Close())
 	}
 	if d.db != nil {
 		errs = append(errs, d.db.Close())

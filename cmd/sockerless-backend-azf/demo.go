@@ -203,12 +203,10 @@ func simulatedConfig(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 		},
 		StopTimeout: 5 * time.Second,
 		Credential:  cred, Cloud: simulated, Transport: client, AppTransport: transport,
-		Tools: tools, Environ: environ, Log: log,
+		Tools: tools, Providers: providerSettings{Pool: poolOn, Size: 1, Reuse: 1, MaxAge: time.Hour, Eager: true, EagerRuns: 4}, Environ: environ, Log: log,
 		TerraformEnv: map[string]string{
 			"ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.URL(), "https://"),
 			"SSL_CERT_FILE":         sim.CAFile(),
-			// The simulator answers at once; the provider would wait 10 s before it looks.
-			"GO_AZURE_SDK_SKIP_POLLING_DELAY": "true",
 		},
 	}, nil
 }

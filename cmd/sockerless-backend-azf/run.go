@@ -110,10 +110,11 @@ func buildVersion() string {
 func tools(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("tools", flag.ContinueOnError)
 	terraform := fs.String("terraform", "", "path of the terraform or tofu binary to use")
+	tofu := fs.Bool("tofu", false, "prepare OpenTofu, which tests need beside terraform")
 	if err := parse(fs, args, stderr); err != nil {
 		return err
 	}
-	t, err := toolchain.Prepare(ctx, toolchain.Config{Terraform: *terraform, Progress: stderr})
+	t, err := toolchain.Prepare(ctx, toolchain.Config{Terraform: *terraform, Tofu: *tofu, Progress: stderr})
 	if err != nil {
 		return err
 	}

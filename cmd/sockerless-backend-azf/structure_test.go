@@ -22,6 +22,7 @@ var owned = map[string]string{
 	"azquery": "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery", "hc-install": "github.com/hashicorp/hc-install",
 	"go-containerregistry": "github.com/google/go-containerregistry/",
 	"go-yaml":              "github.com/goccy/go-yaml", "levenshtein": "github.com/agext/levenshtein", "go-systemd": "github.com/coreos/go-systemd/",
+	"grpc": "google.golang.org/grpc", "go-plugin": "github.com/hashicorp/go-plugin", "hcl": "github.com/hashicorp/hcl/",
 }
 
 type row struct {

@@ -27,7 +27,11 @@ func (p *preparer) findTerraform(ctx context.Context, t *Tools) error {
 		}
 		return nil
 	}
-	for _, name := range []string{"terraform", "tofu"} {
+	names := []string{"terraform", "tofu"}
+	if p.Tofu {
+		names = names[1:]
+	}
+	for _, name := range names {
 		path, ok := p.lookPath(name)
 		if !ok {
 			continue
@@ -40,7 +44,11 @@ func (p *preparer) findTerraform(ctx context.Context, t *Tools) error {
 	}
 	terraform := filepath.Join(p.CacheDir, "terraform-"+TerraformVersion+"_"+platform(), "terraform")
 	tofu := filepath.Join(p.CacheDir, "opentofu-"+OpenTofuVersion+"_"+platform(), "tofu")
-	for _, path := range []string{terraform, tofu} {
+	kept := []string{terraform, tofu}
+	if p.Tofu {
+		kept = kept[1:]
+	}
+	for _, path := range kept {
 		ok, err := p.verified(path)
 		if err != nil {
 			return err
@@ -51,9 +59,13 @@ func (p *preparer) findTerraform(ctx context.Context, t *Tools) error {
 	}
 	obtained := tofu
 	var err error
-	if p.reachable(ctx, p.releases+"/terraform/"+TerraformVersion+"/") {
+	switch {
+	case p.Tofu:
+		p.say("OpenTofu %s is built, which takes about 3 minutes, once", OpenTofuVersion)
+		err = p.build(ctx, *p.tofu, tofu)
+	case p.reachable(ctx, p.releases+"/terraform/"+TerraformVersion+"/"):
 		obtained, err = terraform, p.install(ctx, terraform)
-	} else {
+	default:
 		p.say("%s is out of reach: OpenTofu %s is built instead, which takes about 3 minutes, once", p.releases, OpenTofuVersion)
 		err = p.build(ctx, *p.tofu, tofu)
 	}

@@ -45,6 +45,8 @@ type Config struct {
 	CacheDir string
 	// Terraform is the path of the binary to use; empty means to look for one.
 	Terraform string
+	// Tofu takes OpenTofu: from PATH, the cache or source, whatever terraform there is.
+	Tofu bool
 	// Progress takes a line for each thing that takes long, and how long it has taken; nil means nobody is told.
 	Progress io.Writer
 	// ProbeTimeout is how long a download site may take to answer before it counts as out of reach; 0 means 5 s.

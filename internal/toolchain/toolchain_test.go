@@ -204,6 +204,22 @@ func TestWhichTerraform(t *testing.T) {
 	}
 }
 
+func TestTofuWhateverTerraformThereIs(t *testing.T) {
+	f := setup(t)
+	f.withGo(t)
+	f.script(t, "terraform", "Terraform", "1.11.4")
+	f.Tofu = true
+	for range 2 {
+		if tools := f.prepare(t); !tools.Tofu || tools.TerraformVersion != OpenTofuVersion || f.builds(t) != 2 {
+			t.Errorf("got %+v after %d builds, want OpenTofu and the provider built once", tools, f.builds(t))
+		}
+	}
+	want := f.script(t, "tofu", "OpenTofu", "1.10.0")
+	if tools := f.prepare(t); tools.Terraform != want {
+		t.Errorf("got %+v, want %s", tools, want)
+	}
+}
+
 func TestTamperedProvider(t *testing.T) {
 	f := setup(t)
 	f.withGo(t)

@@ -71,7 +71,6 @@ type Pool struct {
 	changed  *sync.Cond // something was started, or failed to
 	dir      string     // "" before Start
 	closed   bool
-	closeErr error
 	sockets  int
 	starting int // in the background
 	idle     []*process

@@ -1,0 +1,129 @@
+package workspace
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// outputs decodes a workspace's outputs into a struct of output fields. A run that applied has printed them, but for sensitive ones;
+// what it does not have is in the state.
+func (m *Manager) outputs(ctx context.Context, dir string, run Run, s *session, into any) error {
+	var content []byte
+	if run.applying {
+		var err error
+		if content, err = printedOutputs(filepath.Join(dir, string(applyRun)+".jsonl")); err != nil {
+			return err
+		}
+	}
+	if content == nil {
+		tf, err := m.terraform(dir, s)
+		if err != nil {
+			return err
+		}
+		state, err := tf.Show(ctx, s.attach())
+		if err == nil && state.Values == nil {
+			err = errors.New("the state is empty")
+		}
+		if err != nil {
+			return &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
+		}
+		if content, err = json.Marshal(state.Values.Outputs); err != nil {
+			return fmt.Errorf("read outputs: %w", err)
+		}
+	}
+	if err := json.Unmarshal(content, into); err != nil {
+		return fmt.Errorf("read outputs: %w", err)
+	}
+	return nil
+}
+
+// printedOutputs are the outputs in the JSON lines of an apply, or nil when they are not there or one of them is sensitive.
+func printedOutputs(path string) (content []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read outputs: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	err = readLines(f, func(line []byte) {
+		var entry struct {
+			Type    string          `json:"type"`
+			Outputs json.RawMessage `json:"outputs"`
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Type == "outputs" {
+			content = entry.Outputs
+		}
+	})
+	if err != nil || content == nil {
+		return nil, err
+	}
+	var each map[string]struct {
+		Sensitive bool `json:"sensitive"`
+	}
+	if err := json.Unmarshal(content, &each); err != nil {
+		return nil, fmt.Errorf("read outputs: %w", err)
+	}
+	for _, o := range each {
+		if o.Sensitive {
+			return nil, nil
+		}
+	}
+	return content, nil
+}
+
+type output[T any] struct {
+	Value T `json:"value"`
+}
+
+// readErrors reads the error diagnostics from terraform's JSON lines.
+func readErrors(f io.ReadSeeker) ([]string, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read output: %w", err)
+	}
+	var found []string
+	err := readLines(f, func(line []byte) {
+		var entry struct {
+			Type       string `json:"type"`
+			Diagnostic struct {
+				Severity string `json:"severity"`
+				Summary  string `json:"summary"`
+				Detail   string `json:"detail"`
+			} `json:"diagnostic"`
+		}
+		if json.Unmarshal(line, &entry) != nil || entry.Type != "diagnostic" || entry.Diagnostic.Severity != "error" {
+			return
+		}
+		text := entry.Diagnostic.Summary
+		// Providers often say the same in both.
+		if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
+			text += ": " + detail
+		}
+		if !slices.Contains(found, text) {
+			found = append(found, text)
+		}
+	})
+	return found, err
+}
+
+// readLines calls f for each line of terraform's output. Not every line is JSON; lines have any length.
+func readLines(output io.Reader, f func(line []byte)) error {
+	r := bufio.NewReader(output)
+	for {
+		line, err := r.ReadBytes('\n')
+		f(line)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read output: %w", err)
+		}
+	}
+}
+
