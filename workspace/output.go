@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	tfjson "github.com/hashicorp/terraform-json"
 )
 
 // outputs decodes a workspace's outputs into a struct of output fields. A run that applied has printed them, but for sensitive ones;
@@ -24,16 +26,19 @@ func (m *Manager) outputs(ctx context.Context, dir string, run Run, s *session, 
 		}
 	}
 	if content == nil {
-		tf, err := m.terraform(dir, s)
-		if err != nil {
+		var state *tfjson.State
+		err := m.initialised(ctx, dir, s, func() error {
+			tf, err := m.terraform(dir, s)
+			if err != nil {
+				return err
+			}
+			if state, err = tf.Show(ctx, s.attach()); err != nil {
+				return &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
+			}
+			return nil
+		})
+		if err != nil || state.Values == nil { // nothing has been made yet
 			return err
-		}
-		state, err := tf.Show(ctx, s.attach())
-		if err == nil && state.Values == nil {
-			err = errors.New("the state is empty")
-		}
-		if err != nil {
-			return &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
 		}
 		if content, err = json.Marshal(state.Values.Outputs); err != nil {
 			return fmt.Errorf("read outputs: %w", err)
@@ -126,4 +131,3 @@ func readLines(output io.Reader, f func(line []byte)) error {
 		}
 	}
 }
-
