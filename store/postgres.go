@@ -61,6 +61,8 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	}
 	// One transaction goes on at a time, and a daemon that is stuck in it must not stop the others.
 	params["idle_in_transaction_session_timeout"] = "10000"
+	// The database is to notice within half a minute that this machine is gone. Sockets of the same machine have no such settings.
+	params["tcp_keepalives_idle"], params["tcp_keepalives_interval"], params["tcp_keepalives_count"] = "10", "5", "3"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

@@ -93,9 +93,7 @@ func (db *DB) attend(ctx context.Context, ready func()) (err error) {
 		}
 		err = errors.Join(err, conn.Close(closing))
 	}()
-	// The database is to notice within half a minute that this machine is gone. Sockets of the same machine have no such settings.
-	_, err = conn.Exec(ctx, "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; LISTEN "+changes)
-	if err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+changes); err != nil {
 		return err
 	}
 	held, err := db.present(ctx, conn)

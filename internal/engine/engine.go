@@ -13,15 +13,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
-	"github.com/riverqueue/river/rivermigrate"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -71,7 +68,9 @@ type Config struct {
 	Components []api.ComponentVersion
 	// StopTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
 	StopTimeout time.Duration
-	Log         zerolog.Logger
+	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 means 15 seconds.
+	TakeOverAfter time.Duration
+	Log           zerolog.Logger
 }
 
 // concurrentRuns is how many Terraform runs go on at once: Azure answers many writes to one plan with 409.
@@ -80,12 +79,6 @@ const concurrentRuns = 4
 // concurrentInvocations bounds the open HTTP calls, not the runs in Azure.
 const concurrentInvocations = 1000
 
-// Queues. Invocations last long and must not keep Terraform runs waiting.
-const (
-	terraformQueue  = "terraform"
-	invocationQueue = "invocation"
-)
-
 // Engine is the backend. Its methods are safe for concurrent use.
 type Engine struct {
 	cfg      Config
@@ -93,6 +86,10 @@ type Engine struct {
 	stopping chan struct{}
 	stopOnce sync.Once
 	stopErr  error
+	jobs     ownJobs
+
+	background    sync.WaitGroup
+	endBackground context.CancelFunc
 
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
 	made         *workspace.FoundationMade
@@ -108,57 +105,40 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	cfg.Logs = notingLogs{cfg.Logs}
+	if cfg.TakeOverAfter == 0 {
+		cfg.TakeOverAfter = defaultTakeOverAfter
+	}
 	e := &Engine{
-		cfg:          cfg,
-		stopping:     make(chan struct{}),
-		foundationMu: make(chan struct{}, 1),
+		cfg:           cfg,
+		stopping:      make(chan struct{}),
+		endBackground: func() {},
+		foundationMu:  make(chan struct{}, 1),
 	}
+	e.jobs.cancels = map[int64]context.CancelCauseFunc{}
 	e.foundationMu <- struct{}{}
-	driver := riversqlite.New(cfg.Store.SQL())
-	logger := slog.New(zerolog.NewSlogHandler(cfg.Log.Level(zerolog.WarnLevel)))
-	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger})
-	if err != nil {
-		return nil, fmt.Errorf("prepare job queue: %w", err)
-	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return nil, fmt.Errorf("migrate job queue: %w", err)
-	}
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &provisionWorker{engine: e})
-	river.AddWorker(workers, &invokeWorker{engine: e})
-	river.AddWorker(workers, &destroyWorker{engine: e})
-	e.river, err = river.NewClient(driver, &river.Config{
-		Queues: map[string]river.QueueConfig{
-			terraformQueue:  {MaxWorkers: concurrentRuns},
-			invocationQueue: {MaxWorkers: concurrentInvocations},
-		},
-		Workers: workers,
-		Logger:  logger,
-		// A job inserted in our own transaction wakes nobody on SQLite, so how often the queue looks is how soon a job starts.
-		FetchCooldown:     5 * time.Millisecond,
-		FetchPollInterval: 50 * time.Millisecond,
-		JobTimeout:        -1, // Terraform and runs have their own limits
-		// A database has one daemon, and recover frees what a killed one left.
-		RescueStuckJobsAfter: 365 * 24 * time.Hour,
-		SoftStopTimeout:      max(cfg.StopTimeout, time.Nanosecond), // 0 would mean to wait for ever
-	})
-	if err != nil {
-		return nil, fmt.Errorf("prepare job queue: %w", err)
+	if err := e.openQueue(ctx); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
 
-// Start takes up the jobs that an earlier daemon left and begins to work. It does not block. ctx bounds the start only.
+// Start takes up the jobs that dead daemons left and begins to work. It does not block. ctx bounds the start only.
 func (e *Engine) Start(ctx context.Context) error {
-	// This daemon is the only one on the database, so a job in state running belongs to one that died.
-	res, err := e.cfg.Store.SQL().ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = CURRENT_TIMESTAMP
-		WHERE state IN ('running', 'retryable')`)
-	if err != nil {
-		return fmt.Errorf("recover jobs: %w", err)
+	// A SQLite database has one daemon, so a job in state running belongs to one that died. With several daemons, that shows with time.
+	if e.cfg.Store.Pool() == nil {
+		res, err := e.cfg.Store.SQL().ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = CURRENT_TIMESTAMP
+			WHERE state IN ('running', 'retryable')`)
+		if err != nil {
+			return fmt.Errorf("recover jobs: %w", err)
+		}
+		if n, err := res.RowsAffected(); err == nil && n > 0 {
+			e.cfg.Log.Info().Int64("jobs", n).Msg("jobs taken up")
+		}
 	}
-	if n, err := res.RowsAffected(); err == nil && n > 0 {
-		e.cfg.Log.Info().Int64("jobs", n).Msg("jobs taken up")
-	}
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	e.endBackground = end
+	e.background.Go(func() { e.attend(background) })
+	e.background.Go(func() { e.takeOverJobs(background) })
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
 	}
@@ -174,6 +154,9 @@ func (e *Engine) Close() error {
 		if err := e.river.Stop(context.Background()); err != nil {
 			e.stopErr = fmt.Errorf("stop job queue: %w", err)
 		}
+		// Only now may others take over what is left.
+		e.endBackground()
+		e.background.Wait()
 	})
 	return e.stopErr
 }
@@ -206,7 +189,12 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 	if err != nil {
 		return workspace.FoundationMade{}, err
 	}
-	made, err := e.cfg.Workspaces.Foundation(ctx, spec)
+	var made workspace.FoundationMade
+	// Daemons with the same owner share it.
+	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
+		made, err = e.cfg.Workspaces.Foundation(ctx, spec)
+		return err
+	})
 	if err != nil {
 		return workspace.FoundationMade{}, fmt.Errorf("make foundation: %w", err)
 	}

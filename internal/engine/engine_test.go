@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -32,12 +33,20 @@ type fakeWorkspaces struct {
 	unread     error  // of FoundationOutputs
 	destroyed  int
 	founded    int
+	founding   int // now, and the most at a time
+	most       int
 	app        workspace.FunctionApp
 }
 
 func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationMade, error) {
 	f.mu.Lock()
+	f.founding++
+	f.most = max(f.most, f.founding)
+	f.mu.Unlock()
+	runtime.Gosched()
+	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.founding--
 	f.founded++
 	return workspace.FoundationMade{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"}, f.foundation
 }

@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/store"
+)
+
+// Queues. Invocations last long and must not keep Terraform runs waiting.
+const (
+	terraformQueue  = "terraform"
+	invocationQueue = "invocation"
+)
+
+// openQueue prepares the queue's tables in the store's database, and the client.
+func (e *Engine) openQueue(ctx context.Context) error {
+	logger := slog.New(zerolog.NewSlogHandler(e.cfg.Log.Level(zerolog.WarnLevel)))
+	// A job inserted in our own transaction wakes nobody on SQLite, so how often the queue looks is how soon a job starts. PostgreSQL wakes.
+	var driver riverdriver.Driver[*sql.Tx] = riversqlite.New(e.cfg.Store.SQL())
+	poll := 50 * time.Millisecond
+	if pool := e.cfg.Store.Pool(); pool != nil {
+		driver, poll = riverdatabasesql.NewWithPgxListener(e.cfg.Store.SQL(), pool), time.Second
+	}
+	err := e.cfg.Store.Exclusive(ctx, store.MigrationLock, func(ctx context.Context) error { return migrateQueue(ctx, driver, logger) })
+	if err != nil {
+		return fmt.Errorf("migrate job queue: %w", err)
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &provisionWorker{engine: e})
+	river.AddWorker(workers, &invokeWorker{engine: e})
+	river.AddWorker(workers, &destroyWorker{engine: e})
+	e.river, err = river.NewClient(driver, &river.Config{
+		ID: e.cfg.Store.Replica(),
+		Queues: map[string]river.QueueConfig{
+			terraformQueue:  {MaxWorkers: concurrentRuns},
+			invocationQueue: {MaxWorkers: concurrentInvocations},
+		},
+		Workers:           workers,
+		Middleware:        []rivertype.Middleware{river.WorkerMiddlewareFunc(e.own)},
+		Logger:            logger,
+		FetchCooldown:     5 * time.Millisecond,
+		FetchPollInterval: poll,
+		JobTimeout:        -1, // Terraform and runs have their own limits
+		// Time says nothing of whether a job goes on: takeOver frees what nobody works on.
+		RescueStuckJobsAfter: 365 * 24 * time.Hour,
+		SoftStopTimeout:      max(e.cfg.StopTimeout, time.Nanosecond), // 0 would mean to wait for ever
+	})
+	if err != nil {
+		return fmt.Errorf("prepare job queue: %w", err)
+	}
+	return nil
+}
+
+func migrateQueue(ctx context.Context, driver riverdriver.Driver[*sql.Tx], logger *slog.Logger) error {
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger})
+	if err != nil {
+		return err
+	}
+	existing, err := migrator.ExistingVersions(ctx)
+	if err != nil {
+		return err
+	}
+	known := migrator.AllVersions()
+	if n := len(existing); n > 0 && existing[n-1].Version > known[len(known)-1].Version {
+		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it", existing[n-1].Version, known[len(known)-1].Version)
+	}
+	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
+}
