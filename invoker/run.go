@@ -28,6 +28,7 @@ const (
 	timeoutMargin = 30 * time.Second
 	// exitTimeout is the exit code of a run that was ended by its time limit.
 	exitTimeout = 124
+	maxExitCode = 255
 	// maxLines bounds how much of a failure's body becomes output lines.
 	maxLines = 64 << 10
 )
@@ -287,8 +288,11 @@ func (r *run) read(a answer) (res Result, done bool, err error) {
 	if err := json.Unmarshal(a.body, &p); err != nil {
 		return fail(KindHostError, "azf-handler's answer cannot be read; is there a proxy that changes it?", fmt.Errorf("decode run: %w", err))
 	}
-	if p.RunID != r.q.RunID {
+	switch {
+	case p.RunID != r.q.RunID:
 		return fail(KindHostError, fmt.Sprintf("azf-handler answered for run %q", p.RunID), nil)
+	case p.ExitCode < 0 || p.ExitCode > maxExitCode:
+		return fail(KindHostError, fmt.Sprintf("azf-handler answered exit code %d, which no command has; is there a proxy that changes it?", p.ExitCode), nil)
 	}
 	return Result{
 		ExitCode: p.ExitCode, Error: p.Error, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,

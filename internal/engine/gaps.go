@@ -64,7 +64,7 @@ func gapOf(mark api.LogLine, at int, before time.Time, opts api.LogOptions) *gap
 	if opts.Stderr {
 		g.lines += mark.Omitted.Stderr
 	}
-	if g.lines <= 0 || g.first < 1 || mark.Time.Before(opts.Since) || g.earlyUntil && before.After(opts.Until) {
+	if g.lines == 0 || mark.Time.Before(opts.Since) || g.earlyUntil && before.After(opts.Until) {
 		return nil
 	}
 	return g

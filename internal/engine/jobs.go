@@ -230,8 +230,8 @@ func logLines(answer invoker.Result) []api.LogLine {
 		if answer.Protocol {
 			line.Seq = l.Seq
 		}
-		if l.Omitted != nil {
-			line.Omitted = &api.OmittedLines{Stdout: l.Omitted.Stdout, Stderr: l.Omitted.Stderr}
+		if o := l.Omitted; o != nil && o.Stdout >= 0 && o.Stderr >= 0 && o.Stdout+o.Stderr > 0 && o.Stdout+o.Stderr <= l.Seq {
+			line.Omitted = &api.OmittedLines{Stdout: o.Stdout, Stderr: o.Stderr}
 		}
 		out = append(out, line)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim/monitor"
@@ -282,6 +284,39 @@ func TestLogsOfOtherHandlers(t *testing.T) {
 	all.Tail = 3
 	if got, err := s.shown(t, all); err != nil || got != "four five six" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestCapturedLines(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	line := func(seq int, omitted *protocol.Omitted) protocol.Line {
+		return protocol.Line{Stream: protocol.Stderr, Seq: seq, Time: at, Text: "t", Omitted: omitted}
+	}
+	want := func(seq int, omitted *api.OmittedLines) []api.LogLine {
+		return []api.LogLine{{Stream: api.Stderr, Seq: seq, Time: at, Text: "t", Omitted: omitted}}
+	}
+	for name, row := range map[string]struct {
+		answer invoker.Result
+		want   []api.LogLine
+	}{
+		"a line":                 {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, nil)}}, want(3, nil)},
+		"no output":              {invoker.Result{Protocol: true}, []api.LogLine{}},
+		"output that is unknown": {invoker.Result{Protocol: true, Truncated: true}, nil},
+		"no answer of another":   {invoker.Result{}, nil},
+		"failure of another":     {invoker.Result{Lines: []protocol.Line{line(1, nil)}}, want(0, nil)},
+		"success of another":     {invoker.Result{FinishedAt: at, Body: []byte("a\r\nb\xff")}, []api.LogLine{{Stream: api.Stdout, Time: at, Text: "a"}, {Stream: api.Stdout, Time: at, Text: "b\uFFFD"}}},
+		"a mark":                 {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 1, Stderr: 2})}}, want(3, &api.OmittedLines{Stdout: 1, Stderr: 2})},
+		// Marks that cannot be stay lines.
+		"a mark of nothing":   {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{})}}, want(3, nil)},
+		"a mark of too much":  {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 2, Stderr: 2})}}, want(3, nil)},
+		"a mark of less":      {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: -1, Stderr: 2})}}, want(3, nil)},
+		"a mark beyond bound": {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: math.MaxInt, Stderr: math.MaxInt})}}, want(3, nil)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(row.want, logLines(row.answer)); d != "" {
+				t.Errorf("lines (-want +got):\n%s", d)
+			}
+		})
 	}
 }
 
