@@ -109,6 +109,7 @@ func TestRun(t *testing.T) {
 		}}}, kind: KindHostError, posts: 1, keyReads: 1},
 		{name: "answer of another run", script: script{post: []step{handler(200, protocol.Run{RunID: "other", Done: true})}}, kind: KindHostError, posts: 1, keyReads: 1},
 		{name: "answer that is no run", script: script{post: []step{handler(200, "hello")}}, kind: KindHostError, posts: 1, keyReads: 1},
+		{name: "no such exit code", script: script{post: []step{ended(256)}}, kind: KindHostError, posts: 1, keyReads: 1},
 		{name: "answer too large", script: script{post: []step{handler(200, strings.Repeat("x", maxBody))}}, kind: KindHostError, posts: 1, keyReads: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,6 +120,9 @@ func TestRun(t *testing.T) {
 			}
 			if res.ExitCode != c.exit || res.Protocol != c.protocol {
 				t.Errorf("exit code %d, protocol %t, want %d, %t", res.ExitCode, res.Protocol, c.exit, c.protocol)
+			}
+			if unknown := err == nil && c.exit == exitTimeout && res.Lines == nil; res.Truncated != unknown {
+				t.Errorf("truncated %t with %d lines", res.Truncated, len(res.Lines))
 			}
 			got, want := []int{f.total("post"), f.total("poll"), f.total("keys")}, []int{c.posts, c.polls, c.keyReads}
 			if !cmp.Equal(got, want) {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +112,7 @@ type playground struct {
 	image string
 	dir   string
 	cfg   daemonConfig
+	ahead atomic.Int64 // nanoseconds by which the simulator's clock is ahead
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
 	start func()
@@ -129,7 +131,9 @@ func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.sim, err = azuresim.Start(azuresim.Config{Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop()}); err != nil {
+	if p.sim, err = azuresim.Start(azuresim.Config{
+		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
+	}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
