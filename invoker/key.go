@@ -66,35 +66,6 @@ func (i *Invoker) key(ctx context.Context, t Target, until time.Time) (string, e
 	return key, nil
 }
 
-// App is a function app as Azure Resource Manager has it.
-type App struct {
-	ID   string // resource id
-	Tags map[string]string
-}
-
-// Find asks Azure Resource Manager for a function app, once. found is false only when the answer is that there is none.
-func (i *Invoker) Find(ctx context.Context, resourceGroup, name string) (app App, found bool, err error) {
-	ctx, cancel := i.withTimeout(ctx, armLimit)
-	defer cancel()
-	site, err := i.web.Get(ctx, resourceGroup, name, nil)
-	if failed, ok := errors.AsType[*azcore.ResponseError](err); ok && failed.StatusCode == http.StatusNotFound && failed.ErrorCode == "ResourceNotFound" {
-		return App{}, false, nil
-	}
-	if err != nil {
-		return App{}, false, fmt.Errorf("get function app %s: %w", name, err)
-	}
-	if site.ID == nil {
-		return App{}, false, fmt.Errorf("get function app %s: the answer has no id", name)
-	}
-	app = App{ID: *site.ID, Tags: map[string]string{}}
-	for key, value := range site.Tags {
-		if value != nil {
-			app.Tags[key] = *value
-		}
-	}
-	return app, true, nil
-}
-
 var errNoKey = errors.New("the host has no function key yet")
 
 func (i *Invoker) readKey(ctx context.Context, t Target) (string, error) {

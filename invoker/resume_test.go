@@ -3,13 +3,8 @@ package invoker
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
@@ -57,45 +52,5 @@ func TestBeforeStart(t *testing.T) {
 	refused := errors.New("disk full")
 	if _, err := inv.Run(t.Context(), target, Request{RunID: testRun, BeforeStart: func(context.Context) error { return refused }}); !errors.Is(err, refused) || f.total("post") != 0 {
 		t.Errorf("got %v after %d POSTs, want the refusal and none", err, f.total("post"))
-	}
-}
-
-// web answers every ARM call with one status and body.
-type web struct {
-	status int
-	body   string
-}
-
-func (w web) Do(req *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: w.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(w.body)), Request: req,
-	}, nil
-}
-
-func TestFind(t *testing.T) {
-	for name, row := range map[string]struct {
-		web   web
-		found bool
-		app   App
-		fails bool
-	}{
-		"there":         {web: web{200, `{"id": "/sites/a", "tags": {"k": "v"}}`}, found: true, app: App{ID: "/sites/a", Tags: map[string]string{"k": "v"}}},
-		"not there":     {web: web{404, `{"error": {"code": "ResourceNotFound"}}`}},
-		"no such group": {web: web{404, `{"error": {"code": "ResourceGroupNotFound"}}`}, fails: true},
-		"a gateway's":   {web: web{404, `not found`}, fails: true},
-		"forbidden":     {web: web{403, `{"error": {"code": "AuthorizationFailed"}}`}, fails: true},
-		"no id":         {web: web{200, `{}`}, fails: true},
-	} {
-		inv, err := New(Config{Credential: credential{}, SubscriptionID: "sub", Transport: row.web})
-		if err != nil {
-			t.Fatal(err)
-		}
-		app, found, err := inv.Find(t.Context(), "rg", "a")
-		if found != row.found || (err != nil) != row.fails || !cmp.Equal(app, row.app) {
-			t.Errorf("%s: got %+v, %v, %v", name, app, found, err)
-		}
-		if failed, ok := errors.AsType[*azcore.ResponseError](err); ok && failed.StatusCode != row.web.status {
-			t.Errorf("%s: the cause is %v", name, failed)
-		}
 	}
 }

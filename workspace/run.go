@@ -112,7 +112,8 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 		return run, err
 	}
 	log.Info().Stringer("plan", run.Plan).Msg("planned")
-	if !changes {
+	// A destroy that has nothing left to do in Azure still has to take it out of the state.
+	if !changes && k != destroyRun {
 		return run, nil
 	}
 	// Written before anything can be made, so that a killed apply is known as one that has no verdict.
@@ -132,7 +133,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 
 // secureState gives the state files, which terraform makes with the umask's mode, the mode of the others, and tells whether there is a state.
 func secureState(dir string) (written bool, err error) {
-	for _, name := range []string{stateFile + ".backup", stateFile} {
+	for _, name := range []string{backupFile, stateFile} {
 		chmodErr := os.Chmod(filepath.Join(dir, name), 0o600)
 		written = chmodErr == nil
 		if chmodErr != nil && !errors.Is(chmodErr, fs.ErrNotExist) {
@@ -260,27 +261,4 @@ func lastRun(dir string, k kind) (*Run, error) {
 		return nil, fmt.Errorf("read verdict in %s: %w", dir, err)
 	}
 	return &run, nil
-}
-
-// resourcesInState counts the managed resources in a state file of the local backend (format version 4).
-func resourcesInState(path string) (int, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return 0, fmt.Errorf("read state: %w", err)
-	}
-	var state struct {
-		Resources []struct {
-			Mode string `json:"mode"`
-		} `json:"resources"`
-	}
-	if err := json.Unmarshal(content, &state); err != nil {
-		return 0, fmt.Errorf("read state: %w", err)
-	}
-	n := 0
-	for _, r := range state.Resources {
-		if r.Mode == "managed" {
-			n++
-		}
-	}
-	return n, nil
 }

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -57,16 +58,18 @@ type Config struct {
 	Env     map[string]string
 	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means 5 minutes.
 	InterruptWait time.Duration
-	// FindApp asks Azure for a function app, without changing anything; found is false only when Azure says that there is none.
-	FindApp func(ctx context.Context, resourceGroup, name string) (app FoundApp, found bool, err error)
+	// SubscriptionID is where everything is made.
+	SubscriptionID string
+	// Find asks Azure for a resource by its id, without changing anything; found is false only when Azure says that there is none.
+	Find func(ctx context.Context, id string) (r Found, found bool, err error)
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
 	Log zerolog.Logger
 }
 
-// FoundApp is a function app as Azure has it.
-type FoundApp struct {
-	ID   string // resource id
+// Found is a resource as Azure has it.
+type Found struct {
+	ID   string
 	Tags map[string]string
 }
 
@@ -81,8 +84,8 @@ type Manager struct {
 
 // New checks cfg and prepares the folders.
 func New(cfg Config) (*Manager, error) {
-	if cfg.Dir == "" || cfg.Terraform == "" || cfg.FindApp == nil {
-		return nil, errors.New("configure workspaces: a folder, a terraform binary and a way to find apps are needed")
+	if cfg.Dir == "" || cfg.Terraform == "" || cfg.SubscriptionID == "" || cfg.Find == nil {
+		return nil, errors.New("configure workspaces: a folder, a terraform binary, a subscription and a way to find resources are needed")
 	}
 	dir, err := filepath.Abs(cfg.Dir) // terraform runs elsewhere
 	if err != nil {
@@ -108,7 +111,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.EagerRuns > 0 {
 		m.eager = make(chan struct{}, cfg.EagerRuns)
 	}
-	m.env["TF_CLI_CONFIG_FILE"] = rc
+	m.env[cliConfigEnv] = rc
 	return m, nil
 }
 
@@ -144,10 +147,7 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 		HostName output[string] `json:"default_hostname"`
 	}
 	err := m.attempt(ctx, dir, func(s *session) (err error) {
-		if err := m.adopt(ctx, id, s); err != nil {
-			return err
-		}
-		if run, err = m.run(ctx, dir, applyRun, s); err != nil {
+		if run, err = m.apply(ctx, dir, m.ownApp(id, app), s); err != nil {
 			return err
 		}
 		return m.outputs(ctx, dir, run, s, &out)
@@ -156,6 +156,26 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 		return Made{}, err
 	}
 	return Made{Run: run, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
+}
+
+// apply makes what the workspace's files say. What is ours and exists in Azure without being in the state is imported, before the
+// run and, as an answer of Azure may be lost, after one that failed, which is then repeated once.
+func (m *Manager) apply(ctx context.Context, dir string, list []own, s *session) (Run, error) {
+	if err := m.mend(ctx, dir, s); err != nil {
+		return Run{}, err
+	}
+	if _, err := m.adopt(ctx, dir, list, s); err != nil {
+		return Run{}, err
+	}
+	run, err := m.run(ctx, dir, applyRun, s)
+	if err == nil || ctx.Err() != nil {
+		return run, err
+	}
+	adopted, adoptErr := m.adopt(ctx, dir, list, s)
+	if !adopted || adoptErr != nil {
+		return run, err
+	}
+	return m.run(ctx, dir, applyRun, s)
 }
 
 // FoundationMade is the outcome of Foundation.
@@ -177,7 +197,7 @@ func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade,
 	}
 	var made FoundationMade
 	err := m.attempt(ctx, dir, func(s *session) error {
-		run, err := m.run(ctx, dir, applyRun, s)
+		run, err := m.apply(ctx, dir, m.ownFoundation(f), s)
 		if err != nil {
 			return err
 		}
@@ -252,10 +272,20 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 // destroy empties the workspace's state.
 func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, error) {
 	dir := m.Path(id)
-	if err := m.adopt(ctx, id, s); err != nil {
+	spec, rendered, err := readSpec(dir)
+	if err != nil {
 		return Run{}, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
+	if err := m.mend(ctx, dir, s); err != nil {
+		return Run{}, err
+	}
+	if rendered {
+		if _, err := m.adopt(ctx, dir, m.ownApp(id, spec), s); err != nil && !errors.Is(err, ErrForeign) {
+			return Run{}, err
+		}
+	}
+	known, err := readState(dir)
+	if errors.Is(err, fs.ErrNotExist) {
 		last, err := lastRun(dir, applyRun)
 		if err != nil {
 			return Run{}, err
@@ -265,16 +295,18 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 		}
 		return Run{}, nil
 	}
+	if err != nil || len(known.managed()) == 0 {
+		return Run{}, err
+	}
 	run, err := m.run(ctx, dir, destroyRun, s)
 	if err != nil {
 		return Run{}, err
 	}
-	left, err := resourcesInState(filepath.Join(dir, stateFile))
-	if err != nil {
-		return Run{}, fmt.Errorf("workspace %s: %w", dir, err)
+	if known, err = readState(dir); err != nil {
+		return Run{}, err
 	}
-	if left > 0 {
-		return Run{}, fmt.Errorf("workspace %s: %d resources are still in the state after destroy", dir, left)
+	if left := known.managed(); len(left) > 0 {
+		return Run{}, fmt.Errorf("workspace %s: %s is still in the state after destroy", dir, strings.Join(left, ", "))
 	}
 	return run, nil
 }
@@ -322,9 +354,12 @@ func render(dir string, module fs.FS, vars any) error {
 	return writeFile(filepath.Join(dir, varsFile), buf.Bytes())
 }
 
+// temporary is the form of the names of files that are being written.
+const temporary = ".tmp-*"
+
 // writeFile replaces a file whole, so that a crash leaves the old or the new content.
 func writeFile(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
+	tmp, err := os.CreateTemp(filepath.Dir(path), temporary) // mode 0600
 	if err != nil {
 		return err
 	}
@@ -339,5 +374,10 @@ func writeFile(path string, content []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
-	return nil
+	// The name, too, must outlive a power failure.
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

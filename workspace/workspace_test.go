@@ -173,6 +173,8 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+func noFind(context.Context, string) (Found, bool, error) { return Found{}, false, nil }
+
 // cloud is the simulator with real tools, and a manager over them.
 func cloud(t *testing.T) (*Manager, *azuresim.Sim) {
 	t.Helper()
@@ -205,13 +207,14 @@ func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, 
 			"ARM_CLIENT_SECRET": azuresim.DefaultClientSecret, "ARM_USE_CLI": "false", "ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.URL(), "https://"),
 			"SSL_CERT_FILE": sim.CAFile(),
 		},
-		FindApp: func(_ context.Context, group, name string) (FoundApp, bool, error) {
+		SubscriptionID: azuresim.DefaultSubscriptionID,
+		Find: func(_ context.Context, id string) (Found, bool, error) {
 			for _, r := range sim.Resources() {
-				if r.Name == name && strings.Contains(r.ID, "/resourceGroups/"+group+"/") {
-					return FoundApp{ID: r.ID, Tags: r.Tags}, true, nil
+				if strings.EqualFold(r.ID, id) {
+					return Found{ID: r.ID, Tags: r.Tags}, true, nil
 				}
 			}
-			return FoundApp{}, false, nil
+			return Found{}, false, nil
 		},
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
 	}
@@ -242,7 +245,7 @@ func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, 
 // foundation makes the shared workspace and a spec that fits it.
 func foundation(t *testing.T, m *Manager) (FunctionApp, Foundation) {
 	t.Helper()
-	f := Foundation{Name: "skls-test", ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, PlanSKU: "B1"}
+	f := Foundation{Name: "skls-test", ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, PlanSKU: "B1", Tags: map[string]string{OwnerTag: "test"}}
 	made, err := m.Foundation(t.Context(), f)
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +273,7 @@ func TestExistingFoundation(t *testing.T) {
 		t.Errorf("got %+v, %v; want %+v", read, err, again)
 	}
 	// Another daemon names what the first one made.
-	other, err := New(Config{Dir: t.TempDir(), Terraform: m.cfg.Terraform, CLIConfig: m.cfg.CLIConfig, Environ: m.cfg.Environ, Env: m.cfg.Env, FindApp: m.cfg.FindApp, Log: zerolog.Nop()})
+	other, err := New(Config{Dir: t.TempDir(), Terraform: m.cfg.Terraform, CLIConfig: m.cfg.CLIConfig, Environ: m.cfg.Environ, Env: m.cfg.Env, SubscriptionID: m.cfg.SubscriptionID, Find: m.cfg.Find, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,8 +336,8 @@ func TestInterruptedApplyLeavesNothing(t *testing.T) {
 			t.Fatalf("got %v, want the cancellation", err)
 		}
 		sim.SetFaults(azuresim.Faults{})
-		if known, err := resourcesInState(filepath.Join(m.Path(testID), stateFile)); len(sim.Sites()) != 1 || known != 0 {
-			t.Fatalf("the state knows %d (%v) of %v: the test tests nothing", known, err, sim.Sites())
+		if known, err := readState(m.Path(testID)); len(sim.Sites()) != 1 || len(known.managed()) != 0 {
+			t.Fatalf("the state knows %v (%v) of %v: the test tests nothing", known.managed(), err, sim.Sites())
 		}
 	}
 	t.Run("the next run completes it", func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/inventory"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/invoker"
@@ -96,14 +97,22 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if d.pool, err = cfg.newPool(env); err != nil {
 		return d, err
 	}
+	azure, err := cfg.newInventory()
+	if err != nil {
+		return d, err
+	}
 	workspaces, err := workspace.New(workspace.Config{
 		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
 		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
 		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
-		Environ: cfg.Environ, Env: env, FindApp: findApp(inv), Log: cfg.Log,
+		Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: findResource(azure), Log: cfg.Log,
 	})
 	if err != nil {
+		return d, err
+	}
+	// The lock is ours, so whatever still runs in the workspaces belongs to a daemon that is dead.
+	if err := workspaces.EndStrays(); err != nil {
 		return d, err
 	}
 	reader, err := logs.New(logs.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport})
@@ -153,11 +162,15 @@ func (cfg daemonConfig) newInvoker() (*invoker.Invoker, error) {
 	})
 }
 
-// findApp lets the workspaces look at Azure through the client that the invoker has.
-func findApp(inv *invoker.Invoker) func(context.Context, string, string) (workspace.FoundApp, bool, error) {
-	return func(ctx context.Context, resourceGroup, name string) (workspace.FoundApp, bool, error) {
-		app, found, err := inv.Find(ctx, resourceGroup, name)
-		return workspace.FoundApp(app), found, err
+func (cfg daemonConfig) newInventory() (*inventory.Inventory, error) {
+	return inventory.New(inventory.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, SubscriptionID: cfg.SubscriptionID})
+}
+
+// findResource lets the workspaces look at Azure.
+func findResource(azure *inventory.Inventory) func(context.Context, string) (workspace.Found, bool, error) {
+	return func(ctx context.Context, id string) (workspace.Found, bool, error) {
+		r, found, err := azure.Find(ctx, id)
+		return workspace.Found(r), found, err
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,7 +118,7 @@ func playDemo(ctx context.Context, cfg demoConfig, environ []string, report *rep
 	var d *daemon
 	err = report.step(ctx, "daemon", func(s *step) error {
 		s.Detail = "answers on " + socket
-		daemonCfg, err := simulatedConfig(ctx, sim, tools, dir, socket, environ, log)
+		daemonCfg, err := simulatedConfig(ctx, cloudOf(sim), tools, dir, socket, environ, log)
 		if err != nil {
 			return err
 		}
@@ -171,17 +172,26 @@ func demoDir(dir string) (string, func() error, error) {
 	return dir, func() error { return nil }, err
 }
 
+// simulatedCloud is how a simulator is reached: its address, the file with its CA, and a transport that takes every host name to it.
+type simulatedCloud struct {
+	url, caFile string
+	transport   http.RoundTripper
+}
+
+func cloudOf(sim *azuresim.Sim) simulatedCloud {
+	return simulatedCloud{url: sim.URL(), caFile: sim.CAFile(), transport: sim.Transport()}
+}
+
 // simulatedConfig is the configuration of a daemon whose cloud is the simulator: endpoints, credential and transport are all that differs.
-func simulatedConfig(ctx context.Context, sim *azuresim.Sim, tools toolchain.Tools, dir, socket string, environ []string, log zerolog.Logger) (daemonConfig, error) {
-	transport := sim.Transport()
+func simulatedConfig(ctx context.Context, sim simulatedCloud, tools toolchain.Tools, dir, socket string, environ []string, log zerolog.Logger) (daemonConfig, error) {
 	simulated := cloud.Configuration{
-		ActiveDirectoryAuthorityHost: sim.URL(),
+		ActiveDirectoryAuthorityHost: sim.url,
 		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-			cloud.ResourceManager: {Endpoint: sim.URL(), Audience: sim.URL()},
-			logs.ServiceName:      {Endpoint: sim.URL() + "/v1", Audience: azuresim.LogsAudience},
+			cloud.ResourceManager: {Endpoint: sim.url, Audience: sim.url},
+			logs.ServiceName:      {Endpoint: sim.url + "/v1", Audience: azuresim.LogsAudience},
 		},
 	}
-	client := httpTransporter{transport}
+	client := httpTransporter{sim.transport}
 	chain := credentialChain{
 		Getenv: func(name string) string {
 			return map[string]string{
@@ -202,11 +212,11 @@ func simulatedConfig(ctx context.Context, sim *azuresim.Sim, tools toolchain.Too
 			PlanSKU: "B1", Owner: "demo", Timeout: 10 * time.Minute,
 		},
 		StopTimeout: 5 * time.Second,
-		Credential:  cred, Cloud: simulated, Transport: client, AppTransport: transport,
+		Credential:  cred, Cloud: simulated, Transport: client, AppTransport: sim.transport,
 		Tools: tools, Providers: providerSettings{Pool: poolOn, Size: 1, Reuse: 1, MaxAge: time.Hour, Eager: true, EagerRuns: 4}, Environ: environ, Log: log,
 		TerraformEnv: map[string]string{
-			"ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.URL(), "https://"),
-			"SSL_CERT_FILE":         sim.CAFile(),
+			"ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.url, "https://"),
+			"SSL_CERT_FILE":         sim.caFile,
 		},
 	}, nil
 }

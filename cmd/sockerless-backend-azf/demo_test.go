@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,14 +110,19 @@ func TestDemoLeavesNothing(t *testing.T) {
 // playground is a simulator with the example image and a running daemon.
 type playground struct {
 	*client
-	sim   *azuresim.Sim
-	image string
-	dir   string
-	cfg   daemonConfig
-	ahead atomic.Int64 // nanoseconds by which the simulator's clock is ahead
+	sim    *azuresim.Sim
+	tools  toolchain.Tools
+	image  string
+	dir    string
+	socket string
+	cfg    daemonConfig
+	ahead  atomic.Int64 // nanoseconds by which the simulator's clock is ahead
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
 	start func()
+
+	mu      sync.Mutex
+	process *process // in place of the daemon in this process: see spawn
 }
 
 func newPlayground(t *testing.T) *playground {
@@ -126,36 +133,10 @@ func newPlayground(t *testing.T) *playground {
 // newPlaygroundWith lets change adapt the daemon's configuration at each start.
 func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
 	t.Helper()
-	p := &playground{dir: tempDir(t)}
-	tools, err := toolchain.Prepare(t.Context(), toolchain.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.sim, err = azuresim.Start(azuresim.Config{
-		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
-	}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.sim.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	p.image = p.sim.Registry() + "/hello:1"
-	img, err := exampleImage(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := p.sim.Transport()
-	defer transport.CloseIdleConnections()
-	if err := appimage.Push(t.Context(), p.image, img, transport); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(p.dir, "s")
-	p.client = newClient(socket)
+	p := newAzure(t)
 	p.start = func() {
 		t.Helper()
-		cfg, err := simulatedConfig(t.Context(), p.sim, tools, p.dir, socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+		cfg, err := simulatedConfig(t.Context(), cloudOf(p.sim), p.tools, p.dir, p.socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,6 +160,39 @@ func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
 	}
 	p.start()
 	t.Cleanup(func() { p.stop() })
+	return p
+}
+
+// newAzure is a playground without a daemon: the simulator, the example image in its registry, and a client.
+func newAzure(t *testing.T) *playground {
+	t.Helper()
+	p := &playground{dir: tempDir(t)}
+	var err error
+	if p.tools, err = toolchain.Prepare(t.Context(), toolchain.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	if p.sim, err = azuresim.Start(azuresim.Config{
+		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.sim.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.image = p.sim.Registry() + "/hello:1"
+	img, err := exampleImage(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := p.sim.Transport()
+	defer transport.CloseIdleConnections()
+	if err := appimage.Push(t.Context(), p.image, img, transport); err != nil {
+		t.Fatal(err)
+	}
+	p.socket = filepath.Join(p.dir, "s")
+	p.client = newClient(p.socket)
 	return p
 }
 
@@ -266,17 +280,21 @@ func TestContainersTheWholeWay(t *testing.T) {
 	})
 
 	t.Run("it is found in Azure", func(t *testing.T) {
-		inv, err := p.cfg.newInvoker()
+		azure, err := p.cfg.newInventory()
 		if err != nil {
 			t.Fatal(err)
 		}
-		find := findApp(inv)
-		app, found, err := find(t.Context(), azuresim.DefaultResourceGroup, "skls-"+id[:20])
-		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" || !strings.HasSuffix(app.ID, "/sites/skls-"+id[:20]) {
+		const sites = "/subscriptions/" + azuresim.DefaultSubscriptionID + "/resourceGroups/" + azuresim.DefaultResourceGroup + "/providers/Microsoft.Web/sites/"
+		app, found, err := azure.Find(t.Context(), sites+"skls-"+id[:20])
+		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" || app.ID != sites+"skls-"+id[:20] {
 			t.Errorf("got %+v, %v, %v", app, found, err)
 		}
-		if _, found, err := find(t.Context(), azuresim.DefaultResourceGroup, "skls-none"); err != nil || found {
+		if _, found, err := azure.Find(t.Context(), sites+"skls-none"); err != nil || found {
 			t.Errorf("another name: got %v, %v", found, err)
+		}
+		apps, err := azure.FunctionApps(t.Context(), azuresim.DefaultResourceGroup)
+		if err != nil || len(apps) != 1 || !maps.Equal(apps[0].Tags, app.Tags) {
+			t.Errorf("got %+v, %v", apps, err)
 		}
 	})
 

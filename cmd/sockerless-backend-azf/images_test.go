@@ -35,7 +35,7 @@ func TestSimulatedRegistryIsAsked(t *testing.T) {
 	if err := appimage.Push(t.Context(), image, img, transport); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := simulatedConfig(t.Context(), sim, toolchain.Tools{Terraform: "never run"}, dir, filepath.Join(dir, "s"), nil, zerolog.Nop())
+	cfg, err := simulatedConfig(t.Context(), cloudOf(sim), toolchain.Tools{Terraform: "never run"}, dir, filepath.Join(dir, "s"), nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

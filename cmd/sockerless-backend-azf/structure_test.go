@@ -21,6 +21,7 @@ var owned = map[string]string{
 	"terraform-json": "github.com/hashicorp/terraform-json", "armappservice": "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
 	"azquery": "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery", "hc-install": "github.com/hashicorp/hc-install",
 	"go-containerregistry": "github.com/google/go-containerregistry/",
+	"armresources":         "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources",
 	"go-yaml":              "github.com/goccy/go-yaml", "levenshtein": "github.com/agext/levenshtein", "go-systemd": "github.com/coreos/go-systemd/",
 	"grpc": "google.golang.org/grpc", "go-plugin": "github.com/hashicorp/go-plugin", "hcl": "github.com/hashicorp/hcl/",
 }

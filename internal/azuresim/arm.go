@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -61,8 +62,8 @@ type state struct {
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 }
 
-// armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, and the key
-// lookup of armappservice/v5.
+// armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key lookup of
+// armappservice/v5, and the list of armresources.
 func armRoutes() []route {
 	const (
 		sub   = "/subscriptions/{subscription}"
@@ -80,6 +81,7 @@ func armRoutes() []route {
 	}
 	const web = "2023-12-01 2024-11-01" // azurerm 5.2, armappservice/v5
 
+	add("2021-04-01", "GET", sub+"/resourceGroups/{group}/resources", (*Sim).listResources)
 	add("2023-01-01", "POST", sub+"/providers/Microsoft.Web/checknameavailability", (*Sim).checkNameAvailability)
 	add(web, "GET", plan, (*Sim).getPlan)
 	add(web, "PUT", plan, (*Sim).putPlan)
@@ -242,7 +244,9 @@ func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequ
 		if !exists {
 			return nil, &armError{http.StatusNotFound, "ResourceGroupNotFound", fmt.Sprintf("Resource group '%s' could not be found.", group)}
 		}
-		request.id = "/" + strings.Join(segments(r.URL.Path)[:8], "/") // subscriptions/S/resourceGroups/G/providers/N/T/NAME
+		if p := segments(r.URL.Path); len(p) >= 8 {
+			request.id = "/" + strings.Join(p[:8], "/") // subscriptions/S/resourceGroups/G/providers/N/T/NAME
+		}
 	}
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -325,6 +329,31 @@ func (s *Sim) getResource(rq *armRequest) (any, error) {
 		return nil, err
 	}
 	return r.body, nil
+}
+
+var typeFilter = regexp.MustCompile(`^resourceType eq '([^']+)'$`)
+
+// listResources lists the resources of one type in a resource group, sorted by id, on one page.
+func (s *Sim) listResources(rq *armRequest) (any, error) {
+	m := typeFilter.FindStringSubmatch(rq.query("$filter"))
+	if m == nil {
+		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim lists resources by resourceType only, not with the filter %q.", rq.query("$filter"))}
+	}
+	list := []any{}
+	for _, id := range slices.Sorted(maps.Keys(s.state.resources)) {
+		r := s.state.resources[id]
+		if !strings.EqualFold(r.kind, m[1]) || !strings.EqualFold(r.group, rq.params["group"]) {
+			continue
+		}
+		shown := map[string]any{}
+		for _, key := range []string{"id", "name", "type", "location", "kind", "tags"} {
+			if value, ok := r.body[key]; ok {
+				shown[key] = value
+			}
+		}
+		list = append(list, shown)
+	}
+	return map[string]any{"value": list}, nil
 }
 
 // deleteResource answers 200 whether or not there was one; Azure's 204 for nothing makes no difference to clients.

@@ -58,6 +58,14 @@ var causes = []cause{
 		say:  "another Terraform run holds its state: {said}. Let the run in {dir} end, or end it: its lock ends with it",
 	},
 	{
+		name: "locked by a process", is: workspace.ErrLocked, kind: api.Conflict,
+		say: "{said}",
+	},
+	{
+		name: "foreign", is: workspace.ErrForeign, kind: api.Conflict,
+		say: "{said}. Delete or rename it in Azure; a new container gets a new name, and what containers share is named after --owner",
+	},
+	{
 		name: "state lost", is: workspace.ErrNoState, kind: api.Internal,
 		say: "{said}",
 	},

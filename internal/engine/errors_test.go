@@ -57,6 +57,8 @@ var samples = []struct {
 		"  Path:      terraform.tfstate\n  Operation: OperationTypeApply\n  Who:       root@vm\n  Version:   1.11.4\n  Created:   2026-11-24 08:36:24.91665794 +0000 UTC\n  Info:      \n\n\n" +
 		"Terraform acquires a state lock to protect the state from being written\nby multiple users at the same time. Please resolve the issue above and try\nagain."),
 		api.Conflict, 0, []string{"lock f309e061-babd-5c1b-0089-48b76a745185", "by root@vm at 2026-11-24 08:36:24.91665794 +0000 UTC", "terraform -chdir=/state/w force-unlock f309e061-babd-5c1b-0089-48b76a745185"}},
+	{"locked by a process", fmt.Errorf("workspace /state/w: %w: process 7; let it end, or end it", workspace.ErrLocked), api.Conflict, 0, []string{"process 7", "let it end"}},
+	{"foreign", fmt.Errorf("%s exists: its tags are a=\"b\": %w", scope, workspace.ErrForeign), api.Conflict, 0, []string{"skls-1 exists", "belongs to somebody else", "--owner"}},
 	{"lock without information", terraformFailed("Error acquiring the state lock: Error message: open .terraform.tfstate.lock.info: input/output error"), api.Conflict, 0, []string{"input/output error", "/state/w"}},
 	{"state lost", fmt.Errorf("workspace /w: %w: restore terraform.tfstate, or delete the function app by hand", workspace.ErrNoState), api.Internal, 0, []string{"restore terraform.tfstate"}},
 	{"workspace lost", fmt.Errorf("workspace /w: %w: restore the folder, or delete the function app by hand", workspace.ErrNoWorkspace), api.Internal, 0, []string{"restore the folder"}},

@@ -124,7 +124,7 @@ func alwaysOn(sku string) bool {
 const (
 	idTag    = workspace.IDTag
 	nameTag  = "sockerless-container-name"
-	ownerTag = "sockerless-owner"
+	ownerTag = workspace.OwnerTag
 )
 
 // validate checks what can be checked before Azure is asked, and returns what the client should be warned of.

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
+)
+
+// killAt kills the daemon in the middle of a write: when it has been accepted but not done, or done but not answered. The channel is
+// closed when the daemon is dead.
+func (p *playground) killAt(after bool, method string, path *regexp.Regexp) <-chan struct{} {
+	killed := make(chan struct{})
+	var once sync.Once
+	kill := func(m, at string) {
+		if m == method && path.MatchString(at) {
+			once.Do(func() {
+				p.kill()
+				close(killed)
+			})
+		}
+	}
+	if after {
+		p.sim.SetFaults(azuresim.Faults{AfterWrite: func(m, at string, _ int) { kill(m, at) }})
+	} else {
+		p.sim.SetFaults(azuresim.Faults{BeforeWrite: kill})
+	}
+	return killed
+}
+
+// happened blocks until the daemon tells that something happened to a container.
+func (p *playground) happened(t *testing.T, name string, action api.EventAction) {
+	t.Helper()
+	filters, err := json.Marshal(api.Filters{"container": {name}, "event": {string(action)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://daemon/internal/v1/events?since=1&filters="+string(filters), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := p.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(res.Body).ReadBytes('\n')
+	if err = errors.Join(err, res.Body.Close()); err != nil {
+		t.Fatalf("no event %s of %s: %v\n%s", action, name, err, p.log(t))
+	}
+	var event api.Event
+	if err := json.Unmarshal(line, &event); err != nil || event.Action != action {
+		t.Fatalf("got %s, %v", line, err)
+	}
+}
+
+// request sends a request whose answer nobody waits for: the daemon may die first.
+func (p *playground) request(t *testing.T, method, path string, in any) (wait func() error) {
+	t.Helper()
+	answered := make(chan error, 1)
+	go func() { answered <- p.call(context.WithoutCancel(t.Context()), method, path, in, nil) }()
+	return func() error { return <-answered }
+}
+
+func (p *playground) createRequest() api.CreateRequest {
+	return api.CreateRequest{Config: &api.Config{Image: p.image}}
+}
+
+// lives takes a container that is there through a run and its removal, and checks that nothing is left.
+func (p *playground) lives(t *testing.T, name string) {
+	t.Helper()
+	if sites := p.sim.Sites(); len(sites) != 1 {
+		t.Errorf("function apps are %v, want the container's", sites)
+	}
+	p.must(t, http.MethodPost, "/containers/"+name+"/start", nil, nil)
+	var res api.WaitResponse
+	p.must(t, http.MethodPost, "/containers/"+name+"/wait", nil, &res)
+	if res.StatusCode != 0 || res.Error != nil {
+		t.Errorf("the run ended with %+v", res)
+	}
+	p.must(t, http.MethodDelete, "/containers/"+name, nil, nil)
+	p.nothingLeft(t)
+}
+
+// nothingLeft checks that no container, function app, workspace or lock is left.
+func (p *playground) nothingLeft(t *testing.T) {
+	t.Helper()
+	var list []api.Summary
+	p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
+	if sites := p.sim.Sites(); len(sites) != 0 || len(list) != 0 {
+		t.Errorf("left are function apps %v and containers %v\n%s", sites, list, p.log(t))
+	}
+	if left, err := os.ReadDir(filepath.Join(p.dir, "daemon/workspaces/containers")); err != nil || len(left) != 0 {
+		t.Errorf("workspaces left: %v, %v", left, err)
+	}
+	if locks := p.locks(t); len(locks) != 0 {
+		t.Errorf("locks left: %v", locks)
+	}
+}
+
+// locks are the descriptions of state locks below the state folder.
+func (p *playground) locks(t *testing.T) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(p.dir, "daemon"), func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".lock.info") {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return found
+}
+
+// holdDatabase keeps every other connection from writing to the daemon's database until release is called.
+func (p *playground) holdDatabase(t *testing.T) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.dir, "daemon/state.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(context.WithoutCancel(t.Context()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(tx.Rollback(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// applied blocks until the verdict of the one container's apply is written.
+func (p *playground) applied(t *testing.T) {
+	t.Helper()
+	for {
+		paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/containers/*/apply.run.json"))
+		if err != nil || len(paths) > 1 {
+			t.Fatalf("%v, %v", paths, err)
+		}
+		if len(paths) == 1 {
+			content, err := os.ReadFile(paths[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(content), `"finished"`) {
+				return
+			}
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(5 * time.Millisecond): // a file tells nobody that it is there
+		}
+	}
+}
+
+// TestKilledDuringCreate kills one daemon after the other at each step of one create.
+func TestKilledDuringCreate(t *testing.T) {
+	p := newAzure(t)
+	answer := func() error { return nil }
+	for step, at := range []struct {
+		after bool
+		path  *regexp.Regexp
+	}{
+		{true, regexp.MustCompile(`/workspaces/[^/]+$`)},
+		{true, regexp.MustCompile(`/components/[^/]+$`)},
+		{false, sitePath},
+		{true, sitePath}, // the app is in Azure, and no state knows it
+	} {
+		killed := p.killAt(at.after, http.MethodPut, at.path)
+		if step == 0 {
+			p.launch(t)
+			answer = p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
+		} else {
+			p.spawn(t)
+		}
+		<-killed
+	}
+	p.sim.SetFaults(azuresim.Faults{})
+	p.launch(t)
+	if err := answer(); err == nil {
+		t.Error("a dead daemon has answered")
+	}
+	p.happened(t, "web", api.EventCreate)
+	p.lives(t, "web")
+}
+
+func TestKilledBetweenStateAndRow(t *testing.T) {
+	p := newAzure(t)
+	p.launch(t)
+	held := make(chan func(), 1)
+	var once sync.Once
+	p.sim.SetFaults(azuresim.Faults{BeforeWrite: func(method, path string) {
+		if method == http.MethodPut && sitePath.MatchString(path) {
+			once.Do(func() { held <- p.holdDatabase(t) })
+		}
+	}})
+	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
+	release := <-held
+	p.applied(t)
+	p.kill()
+	release()
+	if err := answer(); err == nil {
+		t.Error("a dead daemon has answered")
+	}
+	p.sim.SetFaults(azuresim.Faults{})
+	p.launch(t)
+	p.happened(t, "web", api.EventCreate)
+	p.lives(t, "web")
+}
+
+func TestKilledBetweenRowAndAnswer(t *testing.T) {
+	p := newAzure(t)
+	p.launch(t)
+	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
+	p.happened(t, "web", api.EventCreate)
+	p.kill()
+	_ = answer() // whether it came is open
+	p.launch(t)
+	p.lives(t, "web")
+}
+
+func TestKilledDuringDestroy(t *testing.T) {
+	for name, after := range map[string]bool{"before the app is deleted": false, "after the app is deleted, before state": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newAzure(t)
+			p.launch(t)
+			p.create(t, "web", api.Config{})
+			killed := p.killAt(after, http.MethodDelete, sitePath)
+			answer := p.request(t, http.MethodDelete, "/containers/web", nil)
+			<-killed
+			if err := answer(); err == nil {
+				t.Error("a dead daemon has answered")
+			}
+			p.sim.SetFaults(azuresim.Faults{})
+			p.launch(t)
+			p.happened(t, "web", api.EventDestroy)
+			p.nothingLeft(t)
+		})
+	}
+}
+
+// counted is a command that leaves a line in a file each time it runs.
+func (p *playground) counted(script string) (config api.Config, runs func(t *testing.T) int) {
+	file := filepath.Join(p.dir, "runs")
+	config = api.Config{Image: p.image, Cmd: []string{"/bin/sh", "-c", "echo $AZF_RUN_ID >>" + file + "; " + script}}
+	return config, func(t *testing.T) int {
+		t.Helper()
+		content, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		return strings.Count(string(content), "\n")
+	}
+}
+
+func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
+	p := newAzure(t)
+	p.launch(t)
+	ended := filepath.Join(p.dir, "ended")
+	config, runs := p.counted("while ! test -e " + ended + "; do sleep 0.01; done; exit 7")
+	p.create(t, "web", config)
+	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
+	for runs(t) == 0 {
+		time.Sleep(5 * time.Millisecond) // a file tells nobody that it is there
+	}
+	release := p.holdDatabase(t)
+	if err := os.WriteFile(ended, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(p.log(t), "run finished") {
+		time.Sleep(5 * time.Millisecond)
+	}
+	p.kill()
+	release()
+	p.launch(t)
+	var res api.WaitResponse
+	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
+	if res.StatusCode != 7 || res.Error != nil || runs(t) != 1 {
+		t.Errorf("got %+v after %d runs, want the exit code of the one", res, runs(t))
+	}
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+	p.nothingLeft(t)
+}
