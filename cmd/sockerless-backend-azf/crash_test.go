@@ -108,6 +108,7 @@ func (p *playground) nothingLeft(t *testing.T) {
 	if locks := p.locks(t); len(locks) != 0 {
 		t.Errorf("locks left: %v", locks)
 	}
+	eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
 }
 
 // locks are the descriptions of state locks below the state folder.
@@ -143,29 +144,35 @@ func (p *playground) holdDatabase(t *testing.T) (release func()) {
 	}
 }
 
-// applied blocks until the verdict of the one container's apply is written.
-func (p *playground) applied(t *testing.T) {
+// eventually blocks until is holds. It is for what tells nobody that it has come: a file, a line in the log, a process that ends.
+func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for {
-		paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/containers/*/apply.run.json"))
-		if err != nil || len(paths) > 1 {
-			t.Fatalf("%v, %v", paths, err)
-		}
-		if len(paths) == 1 {
-			content, err := os.ReadFile(paths[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(string(content), `"finished"`) {
-				return
-			}
-		}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
 		select {
 		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		case <-time.After(5 * time.Millisecond): // a file tells nobody that it is there
+			t.Fatalf("%s: %v", what, t.Context().Err())
+		case <-tick.C:
 		}
 	}
+}
+
+// applied tells whether the verdict of the one container's apply is written.
+func (p *playground) applied(t *testing.T) bool {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/containers/*/apply.run.json"))
+	if err != nil || len(paths) > 1 {
+		t.Fatalf("%v, %v", paths, err)
+	}
+	if len(paths) == 0 {
+		return false
+	}
+	content, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(content), `"finished"`)
 }
 
 // TestKilledDuringCreate kills one daemon after the other at each step of one create.
@@ -211,7 +218,7 @@ func TestKilledBetweenStateAndRow(t *testing.T) {
 	}})
 	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
 	release := <-held
-	p.applied(t)
+	eventually(t, "apply", func() bool { return p.applied(t) })
 	p.kill()
 	release()
 	if err := answer(); err == nil {
@@ -275,16 +282,12 @@ func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 	config, runs := p.counted("while ! test -e " + ended + "; do sleep 0.01; done; exit 7")
 	p.create(t, "web", config)
 	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
-	for runs(t) == 0 {
-		time.Sleep(5 * time.Millisecond) // a file tells nobody that it is there
-	}
+	eventually(t, "run", func() bool { return runs(t) == 1 })
 	release := p.holdDatabase(t)
 	if err := os.WriteFile(ended, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for !strings.Contains(p.log(t), "run finished") {
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually(t, "end of the run", func() bool { return strings.Contains(p.log(t), "run finished") })
 	p.kill()
 	release()
 	p.launch(t)

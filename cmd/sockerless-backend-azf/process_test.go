@@ -17,7 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -133,19 +132,14 @@ func (p *playground) kill() {
 func (p *playground) launch(t *testing.T) {
 	t.Helper()
 	d := p.spawn(t)
-	for {
-		err := p.call(t.Context(), http.MethodGet, "/healthz", nil, nil)
-		if err == nil {
-			return
-		}
+	eventually(t, "daemon", func() bool {
 		select {
 		case <-d.ended:
 			t.Fatalf("the daemon ended: %v\n%s", d.err, p.log(t))
-		case <-t.Context().Done():
-			t.Fatal(err)
-		case <-time.After(5 * time.Millisecond): // nothing tells when a socket appears
+		default:
 		}
-	}
+		return p.call(t.Context(), http.MethodGet, "/healthz", nil, nil) == nil
+	})
 }
 
 // log is what the daemons have logged.
@@ -158,8 +152,8 @@ func (p *playground) log(t *testing.T) string {
 	return string(content)
 }
 
-// strays are the command lines of processes that work on the playground's state folder, other than except.
-func (p *playground) strays(t *testing.T, except int) (found []string) {
+// terraforms are the command lines of the processes that work in the playground's workspaces.
+func (p *playground) terraforms(t *testing.T) (found []string) {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -167,7 +161,7 @@ func (p *playground) strays(t *testing.T, except int) (found []string) {
 	}
 	for _, path := range paths {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil || pid == except || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() {
 			continue
 		}
 		environ, err := os.ReadFile(path)
