@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -16,11 +17,23 @@ func (s *Server) containerCreate(c echo.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
+	if err := checkPlatform(c); err != nil {
+		return err
+	}
 	res, err := s.cfg.Backend.ContainerCreate(c.Request().Context(), c.QueryParam("name"), req)
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusCreated, res)
+}
+
+// checkPlatform refuses a create for another platform than that of Azure Functions.
+func checkPlatform(c echo.Context) error {
+	switch p := strings.ToLower(c.QueryParam("platform")); {
+	case p == "", p == "linux", strings.HasPrefix(p+"/", "linux/amd64/"), strings.HasPrefix(p+"/", "linux/x86_64/"), p == "amd64", p == "x86_64":
+		return nil
+	}
+	return api.NotSupported("platforms other than linux/amd64")
 }
 
 func (s *Server) containerList(c echo.Context) error {
@@ -37,12 +50,12 @@ func (s *Server) containerList(c echo.Context) error {
 }
 
 func (s *Server) containerInspect(c echo.Context) error {
-	res, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
+	res, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
 	return answer(c, res, err)
 }
 
 func (s *Server) containerStart(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerStart(c.Request().Context(), c.Param("id")))
+	return done(c, s.cfg.Backend.ContainerStart(c.Request().Context(), containerRef(c)))
 }
 
 func (s *Server) containerStop(c echo.Context) error {
@@ -50,11 +63,11 @@ func (s *Server) containerStop(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return done(c, s.cfg.Backend.ContainerStop(c.Request().Context(), c.Param("id"), timeout))
+	return done(c, s.cfg.Backend.ContainerStop(c.Request().Context(), containerRef(c), timeout))
 }
 
 func (s *Server) containerKill(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerKill(c.Request().Context(), c.Param("id"), c.QueryParam("signal")))
+	return done(c, s.cfg.Backend.ContainerKill(c.Request().Context(), containerRef(c), c.QueryParam("signal")))
 }
 
 func (s *Server) containerRestart(c echo.Context) error {
@@ -62,11 +75,11 @@ func (s *Server) containerRestart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return done(c, s.cfg.Backend.ContainerRestart(c.Request().Context(), c.Param("id"), timeout))
+	return done(c, s.cfg.Backend.ContainerRestart(c.Request().Context(), containerRef(c), timeout))
 }
 
 func (s *Server) containerRename(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerRename(c.Request().Context(), c.Param("id"), c.QueryParam("name")))
+	return done(c, s.cfg.Backend.ContainerRename(c.Request().Context(), containerRef(c), c.QueryParam("name")))
 }
 
 func (s *Server) containerPrune(c echo.Context) error {
@@ -85,7 +98,7 @@ func (s *Server) containerWait(c echo.Context) error {
 		c.Response().WriteHeader(http.StatusOK)
 		c.Response().Flush()
 	}
-	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), c.Param("id"), api.WaitCondition(c.QueryParam("condition")), accepted)
+	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), containerRef(c), api.WaitCondition(c.QueryParam("condition")), accepted)
 	if err != nil {
 		if !c.Response().Committed || c.Request().Context().Err() != nil {
 			return err
@@ -93,11 +106,15 @@ func (s *Server) containerWait(c echo.Context) error {
 		// The status is sent: only the body can tell.
 		res = api.WaitResponse{StatusCode: -1, Error: &api.WaitError{Message: err.Error()}}
 	}
-	return json.NewEncoder(c.Response()).Encode(res)
+	// Docker leaves out an error that is not there, and front ends look for it.
+	return json.NewEncoder(c.Response()).Encode(struct {
+		StatusCode int64
+		Error      *api.WaitError
+	}{res.StatusCode, res.Error})
 }
 
 func (s *Server) containerRemove(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), c.Param("id"), boolean(c, "force")))
+	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), containerRef(c), boolean(c, "force")))
 }
 
 func (s *Server) containerLogs(c echo.Context) error {
@@ -114,12 +131,12 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if opts.Until, err = moment(c, "until"); err != nil {
 		return err
 	}
-	stream, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), c.Param("id"), opts)
+	stream, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), containerRef(c), opts)
 	if err != nil {
 		return err
 	}
 	// The container's terminal decides the form of the stream, and never changes.
-	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
 	if err != nil {
 		return errors.Join(err, stream.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,12 +22,13 @@ func decode(c echo.Context, into any) error {
 	return decodeJSON(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody), into)
 }
 
-// embedded is before the fields of a create's body in Go's errors, and not in the body.
-const embedded = "Config."
+// embedded takes out what is in the fields of Go's errors and not in a body.
+var embedded = strings.NewReplacer(".Config.", ".", ".Resources.", ".")
 
 // decodeJSON reads one JSON value. Unknown fields are ignored, as Docker does.
 func decodeJSON(body io.Reader, into any) error {
-	dec := json.NewDecoder(body)
+	counted := &counter{Reader: body}
+	dec := json.NewDecoder(counted)
 	err := dec.Decode(into)
 	if err == nil {
 		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -41,12 +43,28 @@ func decodeJSON(body io.Reader, into any) error {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: got EOF while reading request body")
 	}
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return api.Errorf(api.InvalidParameter, "invalid JSON: field %s takes no %s, at byte %d", strings.TrimPrefix(wrongType.Field, embedded), wrongType.Value, wrongType.Offset)
+		field := "field " + embedded.Replace("." + wrongType.Field)[1:]
+		if wrongType.Field == "" {
+			field = "the body"
+		}
+		return api.Errorf(api.InvalidParameter, "invalid JSON: %s takes no %s, at byte %d", field, wrongType.Value, wrongType.Offset)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, syntax.Offset)
 	}
-	return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, dec.InputOffset())
+	return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, counted.n)
+}
+
+// counter counts what is read.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // boolean reads a query parameter as Docker does: everything but these words is true.
@@ -101,6 +119,20 @@ func moment(c echo.Context, name string) (time.Time, error) {
 	}
 	return t, nil
 }
+
+// pathParam is a part of the path as it was meant. Bytes that are escaped wrongly stay as they are.
+func pathParam(c echo.Context, name string) string {
+	value := c.Param(name)
+	if c.Request().URL.RawPath != "" { // echo matches the raw path then, and leaves parameters raw
+		if plain, err := url.PathUnescape(value); err == nil {
+			return plain
+		}
+	}
+	return value
+}
+
+// containerRef is the id or name of a container in the path.
+func containerRef(c echo.Context) string { return pathParam(c, "id") }
 
 // filters reads the query parameter of that name.
 func filters(c echo.Context) (api.Filters, error) {

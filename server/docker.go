@@ -128,7 +128,7 @@ func checkVersion(next echo.HandlerFunc) echo.HandlerFunc {
 		version := c.Param("version")
 		switch {
 		case !versionForm(version):
-			return api.Errorf(api.InvalidParameter, "invalid version %q: it takes the form 1.44", version)
+			return echo.ErrNotFound
 		case less(version, api.MinAPIVersion):
 			return api.Errorf(api.InvalidParameter, "client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", version, api.MinAPIVersion)
 		case less(api.APIVersion, version):
@@ -176,6 +176,9 @@ func (s *Server) dockerCreate(c echo.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
+	if err := checkPlatform(c); err != nil {
+		return err
+	}
 	if req.Config != nil && req.Image != "" {
 		if _, err := s.cfg.Backend.ImageInspect(c.Request().Context(), req.Image); err != nil {
 			return err
@@ -200,7 +203,7 @@ func (s *Server) dockerCreate(c echo.Context) error {
 // container that does not run it is a 501, which keeps a foreground docker run from starting it.
 func (s *Server) dockerAttach(c echo.Context) error {
 	refusal := s.containerAttach(c)
-	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), c.Param("id"))
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
 	if err != nil || info.State == nil || !info.State.Running || info.Config == nil || info.Config.Tty || c.Request().Header.Get("Upgrade") == "" {
 		return refusal
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -146,13 +145,7 @@ func (s *Server) imageRemove(c echo.Context) error {
 
 // imageName is the rest of the path, with slashes as they are or escaped.
 func imageName(c echo.Context) (string, error) {
-	name := c.Param("*")
-	if c.Request().URL.RawPath != "" { // echo matches the raw path and leaves parameters raw
-		var err error
-		if name, err = url.PathUnescape(name); err != nil {
-			return "", api.Errorf(api.InvalidParameter, "invalid image name in path: %w", err)
-		}
-	}
+	name := pathParam(c, "*")
 	if name == "" {
 		return "", echo.ErrNotFound
 	}

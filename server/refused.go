@@ -16,7 +16,7 @@ import (
 var errStreams = api.NotSupported("interactive streams")
 
 func (s *Server) containerAttach(c echo.Context) error {
-	stream, err := s.cfg.Backend.ContainerAttach(c.Request().Context(), c.Param("id"), api.AttachOptions{
+	stream, err := s.cfg.Backend.ContainerAttach(c.Request().Context(), containerRef(c), api.AttachOptions{
 		Stdin: boolean(c, "stdin"), Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"), Stream: boolean(c, "stream"), Logs: boolean(c, "logs"),
 	})
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Server) containerAttach(c echo.Context) error {
 }
 
 func (s *Server) execCreate(c echo.Context) error {
-	res, err := s.cfg.Backend.ExecCreate(c.Request().Context(), c.Param("id"), api.ExecCreateRequest{})
+	res, err := s.cfg.Backend.ExecCreate(c.Request().Context(), containerRef(c), api.ExecCreateRequest{})
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (s *Server) execCreate(c echo.Context) error {
 }
 
 func (s *Server) execStart(c echo.Context) error {
-	stream, err := s.cfg.Backend.ExecStart(c.Request().Context(), c.Param("id"), api.ExecStartRequest{})
+	stream, err := s.cfg.Backend.ExecStart(c.Request().Context(), containerRef(c), api.ExecStartRequest{})
 	if err != nil {
 		return err
 	}
@@ -42,17 +42,17 @@ func (s *Server) execStart(c echo.Context) error {
 }
 
 func (s *Server) execInspect(c echo.Context) error {
-	res, err := s.cfg.Backend.ExecInspect(c.Request().Context(), c.Param("id"))
+	res, err := s.cfg.Backend.ExecInspect(c.Request().Context(), containerRef(c))
 	return answer(c, res, err)
 }
 
 func (s *Server) containerTop(c echo.Context) error {
-	res, err := s.cfg.Backend.ContainerTop(c.Request().Context(), c.Param("id"), c.QueryParam("ps_args"))
+	res, err := s.cfg.Backend.ContainerTop(c.Request().Context(), containerRef(c), c.QueryParam("ps_args"))
 	return answer(c, res, err)
 }
 
 func (s *Server) containerStats(c echo.Context) error {
-	stream, err := s.cfg.Backend.ContainerStats(c.Request().Context(), c.Param("id"), c.QueryParam("stream") == "" || boolean(c, "stream"))
+	stream, err := s.cfg.Backend.ContainerStats(c.Request().Context(), containerRef(c), c.QueryParam("stream") == "" || boolean(c, "stream"))
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func (s *Server) containerStats(c echo.Context) error {
 }
 
 func (s *Server) containerPause(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerPause(c.Request().Context(), c.Param("id")))
+	return done(c, s.cfg.Backend.ContainerPause(c.Request().Context(), containerRef(c)))
 }
 
 func (s *Server) containerUnpause(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerUnpause(c.Request().Context(), c.Param("id")))
+	return done(c, s.cfg.Backend.ContainerUnpause(c.Request().Context(), containerRef(c)))
 }
 
 func (s *Server) imageLoad(c echo.Context) error {

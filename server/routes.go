@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"regexp"
 
 	"github.com/labstack/echo/v4"
 
@@ -108,4 +109,29 @@ func done(c echo.Context, err error) error {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
+}
+
+// slashedNames lets a container's name in the path begin with a slash, as the names in lists do.
+func slashedNames(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		u.Path, u.RawPath = slashedName.ReplaceAllString(u.Path, "$1"), escapedSlash.ReplaceAllString(u.RawPath, "$1")
+		return next(c)
+	}
+}
+
+var (
+	slashedName  = regexp.MustCompile(`^((/internal/v1|/v[0-9.]+)?/containers/)/+`)
+	escapedSlash = regexp.MustCompile(`^((/internal/v1|/v[0-9.]+)?/containers/)(/|%2[Ff])+`)
+)
+
+// noOptions makes OPTIONS what other methods of known paths are; echo would answer it.
+func noOptions(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if allow, ok := c.Get(echo.ContextKeyHeaderAllow).(string); ok && c.Request().Method == http.MethodOptions {
+			c.Response().Header().Set(echo.HeaderAllow, allow)
+			return echo.ErrMethodNotAllowed
+		}
+		return next(c)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -49,7 +49,8 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{cfg: cfg, echo: echo.New()}
 	s.echo.HTTPErrorHandler = s.handleError
-	s.echo.Use(s.logRequests, middleware.Recover())
+	s.echo.Pre(slashedNames)
+	s.echo.Use(s.logRequests, middleware.Recover(), noOptions)
 	s.register(Prefix, s.internalRoutes())
 	s.registerDocker()
 	return s
@@ -61,7 +62,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 // Serve answers requests on l until ctx ends, then waits for those under way, at most StopTimeout. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// What net/http has to tell is of clients that speak no TLS or left.
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(s.cfg.Log.Level(zerolog.WarnLevel), "", 0)}
+	errorLog := slog.NewLogLogger(zerolog.NewSlogHandler(s.cfg.Log), slog.LevelWarn)
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

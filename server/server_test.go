@@ -256,8 +256,8 @@ func TestWaitSendsHeadersAtOnce(t *testing.T) {
 		err  error
 		want string
 	}{
-		{nil, `{"StatusCode":3}`},
-		{errors.New("the daemon is stopping"), `{"Error":{"Message":"the daemon is stopping"},"StatusCode":-1}`},
+		{nil, `{"StatusCode":3,"Error":null}`},
+		{errors.New("the daemon is stopping"), `{"StatusCode":-1,"Error":{"Message":"the daemon is stopping"}}`},
 	} {
 		res, err := client.Post("http://d/internal/v1/containers/x/wait?condition=next-exit", "", nil) // returns when the headers are here
 		if err != nil {
@@ -344,5 +344,30 @@ func TestDepartedClientIsNoError(t *testing.T) {
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestContainersAreNamedInThePath(t *testing.T) {
+	b := &backend{}
+	s := server.New(server.Config{Backend: b, Log: zerolog.Nop()})
+	for _, prefix := range []string{"/internal/v1/containers/", "/containers/", "/v1.44/containers/"} {
+		for ref, want := range map[string]string{"web": "web", "/web": "web", "%2Fweb": "web", "%2fweb": "web", "w%65b": "web", "a%2Fb": "a/b", "%zz": ""} {
+			path := prefix + ref
+			if !strings.HasPrefix(prefix, "/internal") {
+				path += "/json"
+			}
+			b.ref = ""
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://d"+path, nil)
+			if err != nil {
+				if want != "" {
+					t.Error(err)
+				}
+				continue
+			}
+			s.ServeHTTP(httptest.NewRecorder(), req)
+			if b.ref != want {
+				t.Errorf("%s: got %q, want %q", path, b.ref, want)
+			}
+		}
 	}
 }

@@ -45,6 +45,9 @@ type Container struct {
 	ResourceID  string
 	HostName    string
 	PlanSummary string
+
+	// ImageID is the image that it was created from, as long as that is known. It is set by CreateContainer.
+	ImageID string
 }
 
 // App is what becomes known of a container's function app when it has been made.
@@ -55,7 +58,7 @@ type App struct {
 }
 
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code, created_at, started_at, finished_at,
-	function_app, resource_id, host_name, plan_summary`
+	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, '')`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that makes its function app.
 // A name in use is a Conflict error.
@@ -343,7 +346,7 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 		var config, hostConfig, networking string
 		var created, started, finished sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode, &created, &started, &finished,
-			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary)
+			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}

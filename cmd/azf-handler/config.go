@@ -53,32 +53,14 @@ func (c config) getenv(name string) string {
 	return value
 }
 
-// hidden are the settings of the Functions host, many of them secrets, that the command must not see. An entry ending in * is a prefix.
-// App Service passes each setting under its own name and, for some kinds, once more with a prefix.
-var hidden = []string{
-	"FUNCTIONS_*", "AZF_*", "AzureWebJobs*", "AzureFunctionsJobHost__*", "AzureFunctionsWebHost__*", "APPINSIGHTS_*", "APPLICATIONINSIGHTS_*",
-	"DOCKER_REGISTRY_SERVER_*", "WEBSITE_AUTH_*", "WEBSITE_CONTENT*", "WEBSITE_SLOT_*", "CONTAINER_ENCRYPTION_KEY", "MACHINEKEY_*", "APPSETTING_*", "ASPNETCORE_*",
-	"IDENTITY_HEADER", "MSI_SECRET",
-}
-
 // childEnv is the environment of the command of one run.
 func (c config) childEnv(runID string) []string {
 	var env []string
 	for _, entry := range c.environ {
 		name, _, _ := strings.Cut(entry, "=")
-		if !isHidden(name) {
+		if _, hidden := protocol.Match(name, protocol.HostSettings); !hidden {
 			env = append(env, entry)
 		}
 	}
 	return append(env, "AZF_RUN_ID="+runID)
-}
-
-func isHidden(name string) bool {
-	for _, pattern := range hidden {
-		prefix, isPrefix := strings.CutSuffix(pattern, "*")
-		if strings.EqualFold(name, pattern) || (isPrefix && len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)) {
-			return true
-		}
-	}
-	return false
 }

@@ -161,8 +161,8 @@ func TestEveryRoute(t *testing.T) {
 
 		{route: "POST /containers", path: "/containers?name=web", body: create, status: 201, check: decoded(func(t *testing.T, c api.CreateResponse) {
 			id = c.ID
-			if len(c.ID) != 64 || len(c.Warnings) != 4 {
-				t.Errorf("got %+v, want warnings of ports, limits, user and hosts", c)
+			if len(c.ID) != 64 || len(c.Warnings) != 6 {
+				t.Errorf("got %+v, want warnings of ports, network, limits, user, names and hosts", c)
 			}
 		})},
 		{route: "POST /containers", path: "/containers?name=web", body: create, status: 409, want: `Conflict. The container name "/web" is already in use by container "ID". You have to remove (or rename) that container to be able to reuse that name.`},
@@ -196,12 +196,12 @@ func TestEveryRoute(t *testing.T) {
 		{route: "DELETE /images/*", path: "/images/" + repo + ":2", status: 200, want: `"Untagged"`},
 		{route: "DELETE /images/*", path: "/images/" + p.image, status: 409},
 		{route: "POST /containers/prune", status: 200, want: `"ContainersDeleted":[]`, check: openGate},
-		{route: "POST /containers/:id/wait", path: "/containers/job/wait", status: 200, want: `{"StatusCode":3}`},
+		{route: "POST /containers/:id/wait", path: "/containers/job/wait", status: 200, want: `{"StatusCode":3,"Error":null}`},
 		{route: "GET /containers/:id", path: "/containers/job", status: 200, check: state("exited")},
 		{route: "GET /containers/:id/logs", path: "/containers/job/logs?stdout=1", status: 200, want: "\x01\x00\x00\x00\x00\x00\x00\x04out\n"},
 		{route: "GET /containers/:id/logs", path: "/containers/job/logs?stderr=1&follow=1&tail=1", status: 200, want: "\x02\x00\x00\x00"},
 		{route: "POST /containers/:id/restart", path: "/containers/job/restart?t=3", status: 204},
-		{route: "POST /containers/:id/wait", path: "/containers/job/wait?condition=not-running", status: 200, want: `{"StatusCode":3}`},
+		{route: "POST /containers/:id/wait", path: "/containers/job/wait?condition=not-running", status: 200, want: `{"StatusCode":3,"Error":null}`},
 
 		{route: "POST /containers/:id/attach", path: "/containers/job/attach?stream=1", status: 501, want: noAttach},
 		{route: "POST /containers/:id/resize", path: "/containers/job/resize?h=1", status: 501, want: noAttach},

@@ -61,6 +61,9 @@ type daemon struct {
 	listener net.Listener
 }
 
+// answerTimeout is how long requests may take to be answered once what they wait for is interrupted.
+const answerTimeout = 5 * time.Second
+
 // newDaemon wires the parts, takes the state folder for itself and listens. The caller calls run, or close.
 func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d = &daemon{cfg: cfg}
@@ -132,7 +135,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		return d, err
 	}
 	// Requests that wait for jobs are told at once, and need a moment to say so.
-	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: max(cfg.StopTimeout, time.Second), Log: cfg.Log})
+	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: cfg.StopTimeout + answerTimeout, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Listen)
 	return d, err
 }

@@ -48,6 +48,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if req.NetworkingConfig != nil {
 		c.Networking = *req.NetworkingConfig
 	}
+	if slices.Equal(c.Config.Entrypoint, []string{""}) {
+		c.Config.Entrypoint = nil // Docker's way to ask for none
+	}
 	if c.Config.Image != "" {
 		// An id, or a name that was given here, tells Azure nothing.
 		if c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image); err != nil {
@@ -85,7 +88,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	if command := slices.Concat(c.Config.Entrypoint, c.Config.Cmd); len(command) > 0 {
 		out.Path, out.Args = command[0], command[1:]
 	}
-	out.Driver, out.Platform = "azf", "linux"
+	out.Image, out.Driver, out.Platform = c.ImageID, "azf", "linux"
 	out.Config, out.HostConfig = &c.Config, &c.HostConfig
 	out.NetworkSettings = &api.NetworkSettings{Networks: c.Networking.EndpointsConfig}
 	out.State = &api.State{
@@ -143,7 +146,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api
 
 func (e *Engine) summary(c store.Container) api.Summary {
 	s := api.Summary{
-		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, Created: c.Created.Unix(),
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID, Created: c.Created.Unix(),
 		Command: strings.Join(slices.Concat(c.Config.Entrypoint, c.Config.Cmd), " "),
 		Labels:  c.Config.Labels, State: dockerState(c.State), Status: e.status(c),
 		NetworkSettings: &api.NetworkSettingsSummary{Networks: c.Networking.EndpointsConfig},

@@ -84,9 +84,11 @@ type Engine struct {
 	cfg      Config
 	river    *river.Client[*sql.Tx]
 	stopping chan struct{}
-	stopOnce sync.Once
-	stopErr  error
-	jobs     ownJobs
+	// interrupted is closed when the jobs that still run are interrupted: nobody waits for them longer.
+	interrupted chan struct{}
+	stopOnce    sync.Once
+	stopErr     error
+	jobs        ownJobs
 
 	background    sync.WaitGroup
 	endBackground context.CancelFunc
@@ -111,6 +113,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg:           cfg,
 		stopping:      make(chan struct{}),
+		interrupted:   make(chan struct{}),
 		endBackground: func() {},
 		foundationMu:  make(chan struct{}, 1),
 	}
@@ -151,8 +154,12 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.stopOnce.Do(func() {
 		close(e.stopping)
+		timer := time.AfterFunc(e.cfg.StopTimeout, func() { close(e.interrupted) })
 		if err := e.river.Stop(context.Background()); err != nil {
 			e.stopErr = fmt.Errorf("stop job queue: %w", err)
+		}
+		if timer.Stop() {
+			close(e.interrupted)
 		}
 		// Only now may others take over what is left.
 		e.endBackground()

@@ -38,6 +38,7 @@ type eventStream struct {
 	match  func(api.Event) bool
 	seq    int64 // the place of the last event that was looked at
 	lines  bytes.Buffer
+	ended  bool // an event after opts.Until was seen
 	next   func() error
 }
 
@@ -56,6 +57,9 @@ func (s *eventStream) Close() error { return nil }
 
 // fill puts further events into lines, or waits until there may be some. Its error is io.EOF at the end of the stream.
 func (s *eventStream) fill(ctx context.Context) error {
+	if s.ended {
+		return io.EOF
+	}
 	changed := s.engine.cfg.Store.WatchAll()
 	list, err := s.engine.cfg.Store.EventsAfter(ctx, s.seq, s.opts.Since, eventBatch)
 	if ctx.Err() != nil {
@@ -67,7 +71,8 @@ func (s *eventStream) fill(ctx context.Context) error {
 	for _, event := range list {
 		s.seq = event.Seq
 		if !s.opts.Until.IsZero() && event.TimeNano > s.opts.Until.UnixNano() {
-			return io.EOF
+			s.ended = true // what came before it in this batch is still to be read
+			return nil
 		}
 		if s.match(event.Event) {
 			if err := json.NewEncoder(&s.lines).Encode(event.Event); err != nil {

@@ -34,6 +34,7 @@ func TestEventsAreReplayed(t *testing.T) {
 	before := f.db.Now()
 	id := f.create(t, "web")
 	f.create(t, "job")
+	between := f.db.Now()
 	f.run(t, "web")
 	f.wait(t, "web", "")
 	if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
@@ -46,6 +47,7 @@ func TestEventsAreReplayed(t *testing.T) {
 	}{
 		{api.EventsOptions{Until: now}, "web:create job:create web:start web:die web:destroy"},
 		{api.EventsOptions{Since: before, Until: now}, "web:create job:create web:start web:die web:destroy"},
+		{api.EventsOptions{Until: between}, "web:create job:create"},
 		{api.EventsOptions{Until: before.Add(-time.Hour)}, ""},
 		{api.EventsOptions{Since: now, Until: now}, ""},
 		{api.EventsOptions{Until: now, Filters: api.Filters{"event": {"start", "die"}}}, "web:start web:die"},

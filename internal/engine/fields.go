@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -25,17 +26,17 @@ var fields = []field{
 		h := c.HostConfig
 		return len(h.Binds)+len(h.Mounts)+len(c.Config.Volumes)+len(h.VolumesFrom)+len(h.Tmpfs) > 0
 	}},
-	{names: "HostConfig.NetworkMode (other than default and bridge), Links; NetworkingConfig (other networks)", capability: "networks", used: func(c *store.Container) bool {
+	{names: "HostConfig.NetworkMode (other than default and bridge), Links; NetworkDisabled; NetworkingConfig (other networks)", capability: "networks", used: func(c *store.Container) bool {
 		for name := range c.Networking.EndpointsConfig {
 			if !defaultNetwork(name) {
 				return true
 			}
 		}
-		return !defaultNetwork(string(c.HostConfig.NetworkMode)) || len(c.HostConfig.Links) > 0
+		return !defaultNetwork(string(c.HostConfig.NetworkMode)) || len(c.HostConfig.Links) > 0 || c.Config.NetworkDisabled
 	}},
 	{names: "Healthcheck (other than NONE)", capability: "health checks", used: func(c *store.Container) bool {
 		h := c.Config.Healthcheck
-		return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE"
+		return h != nil && !reflect.ValueOf(*h).IsZero() && (len(h.Test) == 0 || h.Test[0] != "NONE")
 	}},
 	{names: "HostConfig.Privileged", capability: "privileged containers", used: func(c *store.Container) bool { return c.HostConfig.Privileged }},
 	{names: "HostConfig.Devices, DeviceRequests, DeviceCgroupRules", capability: "devices", used: func(c *store.Container) bool {
@@ -43,8 +44,9 @@ var fields = []field{
 		return len(h.Devices)+len(h.DeviceRequests)+len(h.DeviceCgroupRules) > 0
 	}},
 	{names: "HostConfig.CapAdd", capability: "added capabilities", used: func(c *store.Container) bool { return len(c.HostConfig.CapAdd) > 0 }},
-	{names: "HostConfig.PidMode, IpcMode, UTSMode (host or another container's)", capability: "shared namespaces", used: func(c *store.Container) bool {
-		return slices.ContainsFunc([]string{string(c.HostConfig.PidMode), string(c.HostConfig.IpcMode), string(c.HostConfig.UTSMode)}, func(mode string) bool {
+	{names: "HostConfig.PidMode, IpcMode, UTSMode, CgroupnsMode, Cgroup (host or another container's)", capability: "shared namespaces", used: func(c *store.Container) bool {
+		h := c.HostConfig
+		return slices.ContainsFunc([]string{string(h.PidMode), string(h.IpcMode), string(h.UTSMode), string(h.CgroupnsMode), string(h.Cgroup)}, func(mode string) bool {
 			return mode == "host" || strings.HasPrefix(mode, "container:")
 		})
 	}},
@@ -56,13 +58,28 @@ var fields = []field{
 	{names: "HostConfig.PortBindings, PublishAllPorts", warning: "ports are not published: a function app answers on its own host name only", used: func(c *store.Container) bool {
 		return len(c.HostConfig.PortBindings) > 0 || c.HostConfig.PublishAllPorts
 	}},
+	{names: "NetworkingConfig (addresses, aliases and options on the default network)", warning: "network addresses, aliases and options are not applied: a function app has its own host name", used: func(c *store.Container) bool {
+		for _, endpoint := range c.Networking.EndpointsConfig {
+			if endpoint != nil && (endpoint.IPAMConfig != nil && !reflect.ValueOf(*endpoint.IPAMConfig).IsZero() ||
+				len(endpoint.MacAddress) > 0 || len(endpoint.Links)+len(endpoint.Aliases)+len(endpoint.DriverOpts) > 0) {
+				return true
+			}
+		}
+		return false
+	}},
 	{names: "HostConfig.Memory, NanoCpus, CpuShares, CpuQuota, CpusetCpus, PidsLimit, Ulimits, ShmSize and other limits", warning: "resource limits are not applied: the plan's SKU decides", used: func(c *store.Container) bool {
 		h := c.HostConfig
 		return h.Memory > 0 || h.MemoryReservation > 0 || h.MemorySwap > 0 || h.NanoCPUs > 0 || h.CPUShares > 0 || h.CPUQuota > 0 || h.CPUPeriod > 0 ||
-			h.CpusetCpus != "" || h.CpusetMems != "" || h.BlkioWeight > 0 || (h.PidsLimit != nil && *h.PidsLimit > 0) || len(h.Ulimits) > 0 || h.ShmSize > 0
+			h.CpusetCpus != "" || h.CpusetMems != "" || (h.PidsLimit != nil && *h.PidsLimit > 0) || len(h.Ulimits) > 0 || h.ShmSize > 0 ||
+			h.CPURealtimePeriod > 0 || h.CPURealtimeRuntime > 0 || h.CPUCount > 0 || h.CPUPercent > 0 || h.IOMaximumIOps > 0 || h.IOMaximumBandwidth > 0 ||
+			(h.MemorySwappiness != nil && *h.MemorySwappiness >= 0) || (h.OomKillDisable != nil && *h.OomKillDisable) || h.BlkioWeight > 0 ||
+			len(h.BlkioWeightDevice)+len(h.BlkioDeviceReadBps)+len(h.BlkioDeviceWriteBps)+len(h.BlkioDeviceReadIOps)+len(h.BlkioDeviceWriteIOps) > 0
 	}},
 	{names: "User, HostConfig.GroupAdd", warning: "the user is not applied: the command runs as the image's own user", used: func(c *store.Container) bool {
 		return c.Config.User != "" || len(c.HostConfig.GroupAdd) > 0
+	}},
+	{names: "Hostname, Domainname", warning: "the host and domain name are not applied: they are Azure's", used: func(c *store.Container) bool {
+		return c.Config.Hostname != "" || c.Config.Domainname != ""
 	}},
 	{names: "HostConfig.Dns, DnsOptions, DnsSearch, ExtraHosts", warning: "name resolution is Azure's: DNS servers and extra hosts are not applied", used: func(c *store.Container) bool {
 		h := c.HostConfig
@@ -72,9 +89,10 @@ var fields = []field{
 		h := c.HostConfig
 		return len(h.CapDrop)+len(h.SecurityOpt) > 0 || h.ReadonlyRootfs || h.UsernsMode != ""
 	}},
-	{names: "HostConfig.Sysctls, Runtime, Init, OomScoreAdj, StorageOpt", warning: "kernel and runtime options are not applied", used: func(c *store.Container) bool {
+	{names: "HostConfig.Sysctls, Runtime, Init, OomScoreAdj, StorageOpt, VolumeDriver, CgroupParent, Isolation, Annotations", warning: "kernel and runtime options are not applied", used: func(c *store.Container) bool {
 		h := c.HostConfig
-		return len(h.Sysctls)+len(h.StorageOpt) > 0 || h.Runtime != "" || (h.Init != nil && *h.Init) || h.OomScoreAdj != 0
+		return len(h.Sysctls)+len(h.StorageOpt)+len(h.Annotations) > 0 || h.Runtime != "" || (h.Init != nil && *h.Init) || h.OomScoreAdj != 0 ||
+			h.VolumeDriver != "" || h.CgroupParent != "" || !h.Isolation.IsDefault()
 	}},
 	{names: "HostConfig.LogConfig (other than json-file)", warning: "the log driver is not applied: output goes to Log Analytics", used: func(c *store.Container) bool {
 		return c.HostConfig.LogConfig.Type != "" && c.HostConfig.LogConfig.Type != "json-file"

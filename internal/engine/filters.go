@@ -113,10 +113,12 @@ func byExitCode(value string) (func(store.Container) bool, error) {
 	return func(c store.Container) bool { return c.State == store.Exited && c.ExitCode == code }, nil
 }
 
-// byAncestor compares images by reference: alpine, alpine:latest and docker.io/library/alpine are one.
+// byAncestor compares images by id and by reference: alpine, alpine:latest and docker.io/library/alpine are one.
 func byAncestor(value string) (func(store.Container) bool, error) {
-	want := normalImage(value)
-	return func(c store.Container) bool { return normalImage(c.Config.Image) == want }, nil
+	want, id := normalImage(value), strings.TrimPrefix(value, "sha256:")
+	return func(c store.Container) bool {
+		return normalImage(c.Config.Image) == want || store.MatchesID(strings.TrimPrefix(c.ImageID, "sha256:"), id)
+	}, nil
 }
 
 func normalImage(image string) string {

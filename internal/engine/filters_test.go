@@ -51,6 +51,8 @@ func TestListFilters(t *testing.T) {
 		{api.ListOptions{All: true, Filters: api.Filters{"exited": {"3"}}}, "web-2"},
 		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {"alpine:latest"}}}, "web-2 web-1"},
 		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {"registry.example.com/team/app:1", "none"}}}, "job"},
+		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {f.imageOf(t, "job")}}}, "job"},
+		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {strings.TrimPrefix(f.imageOf(t, "job"), "sha256:")[:12]}}}, "job"},
 		{api.ListOptions{All: true, Filters: api.Filters{"before": {"job"}}}, "web-2 web-1"},
 		{api.ListOptions{All: true, Filters: api.Filters{"since": {ids["web-2"]}}}, "up job"},
 		{api.ListOptions{All: true, Filters: api.Filters{"since": {"web-1"}, "before": {"up"}}}, "job web-2"},
@@ -83,4 +85,14 @@ func TestListFilters(t *testing.T) {
 			t.Errorf("%v: got %v, want kind %d", row.filters, err, row.want)
 		}
 	}
+}
+
+// imageOf is the id of the image that inspect shows of a container.
+func (f *fixture) imageOf(t *testing.T, name string) string {
+	t.Helper()
+	info, err := f.ContainerInspect(t.Context(), name)
+	if err != nil || !strings.HasPrefix(info.Image, "sha256:") {
+		t.Fatalf("got image %q, %v", info.Image, err)
+	}
+	return info.Image
 }

@@ -12,14 +12,6 @@ import (
 
 // FuzzCreate holds any create body to one of three ends: no JSON, a refusal that a client can do something about, or a function app.
 func FuzzCreate(f *testing.F) {
-	for _, seed := range []string{
-		`{"Image":"alpine"}`, `{"Image":"r.example.com:5000/a/b@sha256:` + strings.Repeat("0", 64) + `","Cmd":["a","${b}"],"Entrypoint":["sh"]}`,
-		`{"Image":"a","Env":["A=b","C","A=","x.y=1"],"Labels":{"a/b":"c","":"","sockerless-owner":"x"},"WorkingDir":"/"}`,
-		`{"Image":"a","Env":["AZF_X=1"]}`, `{"Image":"a","HostConfig":{"Binds":["a"],"Memory":1,"PidMode":"host"}}`,
-		`{"Image":"a","HostConfig":{"NetworkMode":"container:x"},"NetworkingConfig":{"EndpointsConfig":{"n":null}}}`, `{"Image":""}`, `null`, `{"Healthcheck":{"Test":[]}}`,
-	} {
-		f.Add([]byte(seed))
-	}
 	settings := testSettings()
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var req api.CreateRequest

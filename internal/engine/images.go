@@ -25,6 +25,9 @@ func (e *Engine) ImagePull(ctx context.Context, ref string, auth api.AuthConfig,
 		return nil, err
 	}
 	var lines progress
+	if written, err := reference.ParseNormalizedNamed(ref); err == nil && reference.IsNameOnly(written) {
+		lines.add("", "Using default tag: latest")
+	}
 	lines.add(pullingFrom(named), "Pulling from %s", reference.Path(named))
 	found, err := e.cfg.Registry.Resolve(ctx, named, auth, platform)
 	switch {
@@ -127,6 +130,9 @@ func tagReference(repo, tag string) (reference.NamedTagged, error) {
 	if err == nil {
 		if _, digested := named.(reference.Digested); digested {
 			return nil, api.Errorf(api.InvalidParameter, "refusing to create a tag with a digest reference")
+		}
+		if reference.FamiliarName(named) == "sha256" {
+			return nil, api.Errorf(api.InvalidParameter, "refusing to create an ambiguous tag using digest algorithm as name")
 		}
 		if tag != "" {
 			named, err = reference.WithTag(reference.TrimNamed(named), tag)

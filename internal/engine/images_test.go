@@ -175,6 +175,7 @@ func TestPullWithoutItsRegistry(t *testing.T) {
 	f := setup(t)
 	f.registry.err = api.Errorf(api.Unavailable, "registry example.com gives no answer: no route")
 	if diff := cmp.Diff([]api.ProgressMessage{
+		{Status: "Using default tag: latest"},
 		{Status: "Pulling from app", ID: "latest"},
 		{Status: "Status: Recorded example.com/app:latest as it is, not looked up (registry example.com gives no answer: no route)"},
 	}, f.pull(t, "example.com/app")); diff != "" {

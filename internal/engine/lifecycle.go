@@ -2,12 +2,12 @@ package engine
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/google/uuid"
+	sysignal "github.com/moby/sys/signal"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -133,8 +133,10 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, _ *int) error {
 
 // ContainerKill implements api.Backend.
 func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
-	if !signalPattern.MatchString(signal) {
-		return api.Errorf(api.InvalidParameter, "invalid signal: %s", signal)
+	if signal != "" {
+		if n, err := sysignal.ParseSignal(signal); err != nil || !sysignal.ValidSignalForPlatform(n) {
+			return api.Errorf(api.InvalidParameter, "invalid signal: %s", signal)
+		}
 	}
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
@@ -146,9 +148,6 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	e.cfg.Log.Warn().Str("container_id", c.ID).Msg("kill leaves the run alone: it ends by itself, at its time limit, or when the container is removed by force")
 	return nil
 }
-
-// signalPattern takes names, with or without SIG, and numbers; empty stands for KILL.
-var signalPattern = regexp.MustCompile(`^(?i:(SIG)?[A-Z]+[0-9]*([+-][0-9]+)?|[1-9][0-9]?)?$`)
 
 // ContainerRestart implements api.Backend.
 func (e *Engine) ContainerRestart(ctx context.Context, ref string, _ *int) error {

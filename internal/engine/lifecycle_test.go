@@ -56,7 +56,7 @@ func TestStopAndKillLeaveTheRunAlone(t *testing.T) {
 			t.Errorf("got %v, want success", err)
 		}
 	}
-	for _, signal := range []string{"0", "-9", "123", "TE RM", "SIG;"} {
+	for _, signal := range []string{"0", "-9", "123", "TE RM", "SIG;", "SIGFOO"} {
 		if err := f.ContainerKill(t.Context(), "web", signal); api.KindOf(err) != api.InvalidParameter {
 			t.Errorf("signal %q: got %v, want invalid", signal, err)
 		}

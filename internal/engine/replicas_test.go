@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,11 +168,15 @@ func runningIn(t *testing.T, f *fixture, daemon string) string {
 	t.Helper()
 	id := strings.Repeat("a", 64)
 	c := store.Container{ID: id, Name: "web", Config: *request.Config, FunctionApp: "app"}
-	var job int64
-	if err := f.db.CreateContainer(t.Context(), c, f.enqueue(provisionArgs{ContainerID: id}, &job)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := f.db.SQL().ExecContext(t.Context(), "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE id = $2", daemon, job)
+	err := f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+		var job int64
+		if err := f.enqueue(provisionArgs{ContainerID: id}, &job)(ctx, tx); err != nil {
+			return err
+		}
+		// In the same transaction, before a daemon can take it.
+		_, err := tx.ExecContext(ctx, "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE id = $2", daemon, job)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +201,6 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 			if err != nil || (len(seen) == 1) != row.taken {
 				t.Fatalf("at first: got %v, %v", seen, err)
 			}
-			changed := own.db.Watch(strings.Repeat("a", 64))
 			seen, err = own.takeOver(t.Context(), seen, now.Add(time.Hour-time.Second))
 			if err != nil || (len(seen) == 1) != row.taken {
 				t.Fatalf("too early: got %v, %v", seen, err)
@@ -210,9 +214,16 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 				}
 				return
 			}
-			<-changed
-			if c, err := own.db.Container(t.Context(), "web"); err != nil || c.State != store.Created {
-				t.Errorf("got %v, %v; want it created", c.State, err)
+			for {
+				changed := own.db.Watch(strings.Repeat("a", 64))
+				c, err := own.db.Container(t.Context(), "web")
+				if err != nil || c.State == store.Created {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				<-changed
 			}
 		})
 	}

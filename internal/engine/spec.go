@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -134,6 +136,9 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	if e.cfg.Settings.AppServicePlan == "" && !runsImages(sku) {
 		warnings = append(warnings, noImagesWarning(sku))
 	}
+	if dir := c.Config.WorkingDir; dir != "" && !path.IsAbs(dir) {
+		return nil, api.Errorf(api.InvalidParameter, "the working directory '%s' is invalid, it needs to be an absolute path", dir)
+	}
 	unhonoured, err := checkFields(&c)
 	if err != nil {
 		return nil, err
@@ -219,18 +224,13 @@ const maxSettingBytes = 128<<10 - 256
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
-// reservedSettings belong to the module, the provider or the Functions host. An entry ending in * is a prefix.
-var reservedSettings = []string{
-	"AZF_*", "FUNCTIONS_*", "AzureWebJobs*", "AzureFunctionsJobHost__*", "DOCKER_REGISTRY_SERVER_*",
-	"APPINSIGHTS_INSTRUMENTATIONKEY", "APPLICATIONINSIGHTS_CONNECTION_STRING",
-	"WEBSITES_ENABLE_APP_SERVICE_STORAGE", "WEBSITE_CONTENTSHARE", "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
-	"WEBSITE_HEALTHCHECK_MAXPINGFAILURES", "WEBSITE_HTTPLOGGING_RETENTION_DAYS",
-}
+// reservedSettings belong to the Functions host, the module or the provider.
+var reservedSettings = append([]string{"WEBSITE_HEALTHCHECK_MAXPINGFAILURES", "WEBSITE_HTTPLOGGING_RETENTION_DAYS"}, protocol.HostSettings...)
 
 // appSettings is the environment as app settings. An entry without "=" asks Docker to unset a variable of the image, and says
 // nothing here; of two entries with one name the last one counts, as in Docker.
 func appSettings(env []string) (map[string]string, error) {
-	settings := map[string]string{}
+	settings, names := map[string]string{}, map[string]string{}
 	for _, entry := range env {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok && name != "" {
@@ -239,12 +239,14 @@ func appSettings(env []string) (map[string]string, error) {
 		if !settingName.MatchString(name) {
 			return nil, api.Errorf(api.InvalidParameter, "invalid environment variable name %q: app settings take letters, digits, underscores and periods", name)
 		}
-		for _, reserved := range reservedSettings {
-			prefix, isPrefix := strings.CutSuffix(reserved, "*")
-			if strings.EqualFold(name, reserved) || (isPrefix && len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)) {
-				return nil, api.Errorf(api.InvalidParameter, "environment variable %s is reserved for the Functions host (%s): choose another name", name, reserved)
-			}
+		if reserved, ok := protocol.Match(name, reservedSettings); ok {
+			return nil, api.Errorf(api.InvalidParameter, "environment variable %s is reserved for the Functions host (%s): choose another name", name, reserved)
 		}
+		folded := strings.ToLower(name)
+		if other, ok := names[folded]; ok && other != name {
+			return nil, api.Errorf(api.InvalidParameter, "environment variables %s and %s differ in case only, and Azure takes one app setting for both: choose another name", other, name)
+		}
+		names[folded] = name
 		if strings.ContainsRune(value, 0) || len(value) > maxSettingBytes {
 			return nil, api.Errorf(api.InvalidParameter, "environment variable %s: at most %d bytes without NUL fit into an app setting", name, maxSettingBytes)
 		}

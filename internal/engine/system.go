@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,16 +112,16 @@ func (e *Engine) SystemDf(ctx context.Context) (api.DiskUsage, error) {
 		return api.DiskUsage{}, err
 	}
 	df := api.DiskUsage{Images: images, Containers: containers, Volumes: []api.Volume{}, BuildCache: []struct{}{}}
-	used := map[string]bool{}
+	users := map[string]int64{}
 	for _, c := range containers {
-		used[normalImage(c.Image)] = true
+		users[c.ImageID]++
 		if c.State == api.ContainerState(store.Running) {
 			df.ContainerUsage.ActiveCount++
 		}
 	}
-	for _, image := range images {
-		df.LayersSize += image.Size
-		if slices.ContainsFunc(image.RepoTags, func(tag string) bool { return used[normalImage(tag)] }) {
+	for i := range images {
+		df.LayersSize += images[i].Size
+		if images[i].Containers = users[images[i].ID]; images[i].Containers > 0 {
 			df.ImageUsage.ActiveCount++
 		}
 	}

@@ -31,7 +31,7 @@ func (e *Engine) await(ctx context.Context, containerID string, job int64) error
 		case <-again:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-e.river.Stopped():
+		case <-e.interrupted:
 			stopped = true // the job may have ended as its last act
 		}
 	}

@@ -99,11 +99,14 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.next.RoundTrip(r)
 }
 
+// minSecret is where a secret is too short to be told from other text: hiding it would spoil the text, and show it by what is missing.
+const minSecret = 8
+
 func (g *guard) hide(secrets ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range secrets {
-		if s != "" {
+		if len(s) >= minSecret {
 			g.secrets = append(g.secrets, s)
 		}
 	}
