@@ -60,10 +60,13 @@ func (m *Manager) ownFoundation(f Foundation) []own {
 // Something of that name that is not ours is ErrForeign, and stays as it is.
 func (m *Manager) adopt(ctx context.Context, dir string, list []own, s *session) (adopted bool, err error) {
 	last, err := lastRun(dir, applyRun)
+	if err == nil && last == nil && m.cfg.Backend.Remote() {
+		last = &Run{} // another daemon may have died in its first run
+	}
 	if err != nil || last != nil && !last.mayHaveLeft() {
 		return false, err
 	}
-	known, err := readState(dir)
+	known, err := m.readState(ctx, dir, s)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -98,7 +101,7 @@ func (m *Manager) importOne(ctx context.Context, dir string, r own, s *session) 
 		if err != nil {
 			return err
 		}
-		if err := tf.Import(ctx, r.address, r.id, s.attach()); err != nil {
+		if err := tf.Import(ctx, r.address, r.id, s.attach(), m.lockTimeout()); err != nil {
 			return &RunError{Step: "import", Dir: dir, CorrelationID: s.correlation, Err: err}
 		}
 		return nil

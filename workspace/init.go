@@ -103,7 +103,14 @@ func (m *Manager) init(ctx context.Context, dir string, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := tf.Init(ctx, tfexec.Upgrade(false)); err != nil {
+	opts := []tfexec.InitOption{tfexec.Upgrade(false)}
+	if m.cfg.Backend.Remote() {
+		opts = append(opts, tfexec.BackendConfig(settingsFile), tfexec.Reconfigure(true))
+		if err := deselectWorkspace(dir); err != nil {
+			return fmt.Errorf("initialise workspace: %w", err)
+		}
+	}
+	if err := tf.Init(ctx, opts...); err != nil {
 		return &RunError{Step: "init", Dir: dir, CorrelationID: s.correlation, Err: err}
 	}
 	if err := os.Chmod(filepath.Join(dir, ".terraform"), 0o700); err != nil {
@@ -111,6 +118,11 @@ func (m *Manager) init(ctx context.Context, dir string, s *session) error {
 	}
 	if err := os.Chmod(filepath.Join(dir, lockFile), 0o600); err != nil {
 		return fmt.Errorf("initialise workspace: %w", err)
+	}
+	if m.cfg.Backend.Remote() {
+		if err := m.cfg.Backend.selectWorkspace(dir, m.key(dir)); err != nil {
+			return fmt.Errorf("initialise workspace: %w", err)
+		}
 	}
 	return writeFile(marker, []byte(m.cfg.InitKey))
 }

@@ -27,8 +27,11 @@ var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 // mend makes a workspace fit for the next run, whatever the last one left: it was killed, or its disk was full. While another
 // process works in the workspace, nothing is done, and the error is ErrLocked.
 func (m *Manager) mend(ctx context.Context, dir string, s *session) error {
-	if err := stateFree(dir); err != nil {
-		return err
+	remote := m.cfg.Backend.Remote()
+	if !remote {
+		if err := stateFree(dir); err != nil {
+			return err
+		}
 	}
 	leftovers, err := filepath.Glob(filepath.Join(dir, temporary))
 	if err != nil {
@@ -39,8 +42,10 @@ func (m *Manager) mend(ctx context.Context, dir string, s *session) error {
 			return fmt.Errorf("mend workspace: %w", err)
 		}
 	}
-	if err := m.mendState(dir); err != nil {
-		return fmt.Errorf("mend workspace: %w", err)
+	if !remote {
+		if err := m.mendState(dir); err != nil {
+			return fmt.Errorf("mend workspace: %w", err)
+		}
 	}
 	return m.pushErrored(ctx, dir, s)
 }
@@ -122,7 +127,7 @@ func (m *Manager) pushErrored(ctx context.Context, dir string, s *session) error
 		if err != nil {
 			return err
 		}
-		if err := tf.StatePush(ctx, erroredFile); err != nil {
+		if err := tf.StatePush(ctx, erroredFile, m.lockTimeout()); err != nil {
 			return &RunError{Step: "state push", Dir: dir, CorrelationID: s.correlation, Err: fmt.Errorf("%w; %s holds what the last run made: push it by hand, or remove it", err, path)}
 		}
 		return nil

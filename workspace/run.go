@@ -91,7 +91,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 			run.Error = err.Error()
 		}
 		written, secureErr := secureState(dir)
-		run.StateWritten = written
+		run.StateWritten = written || m.cfg.Backend.Remote() && err == nil
 		err = errors.Join(err, secureErr)
 		// A run that ended before its apply has made nothing: the verdict of an earlier apply stays.
 		if run.applying {
@@ -122,7 +122,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 	}
 	run.applying = true
 	err = m.logged(ctx, dir, "apply", string(k)+".jsonl", s, func(tf *tfexec.Terraform, w io.Writer) error {
-		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile), s.attach())
+		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile), s.attach(), m.lockTimeout())
 	})
 	if err != nil {
 		return run, err
@@ -144,8 +144,8 @@ func secureState(dir string) (written bool, err error) {
 }
 
 func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile string, s *session) (changes bool, err error) {
-	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun), s.attach()}
-	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) {
+	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun), s.attach(), m.lockTimeout()}
+	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
 	}
 	err = m.logged(ctx, dir, "plan", string(k)+".plan.jsonl", s, func(tf *tfexec.Terraform, w io.Writer) error {

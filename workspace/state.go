@@ -10,6 +10,7 @@ import (
 
 // state is what is read of a state file (format version 4): its resources.
 type state struct {
+	Serial    int `json:"serial"`
 	Resources []struct {
 		Mode      string `json:"mode"`
 		Type      string `json:"type"`
@@ -18,6 +19,7 @@ type state struct {
 			IndexKey any `json:"index_key"`
 		} `json:"instances"`
 	} `json:"resources"`
+	content []byte // of one that was pulled
 }
 
 // readState reads the state of a workspace with a local backend. No state at all wraps fs.ErrNotExist.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,6 +54,8 @@ type Config struct {
 	Providers *provider.Pool
 	// EagerRuns is how many runs at once may look after operations in Azure without azurerm's delay of 10 s, and without any.
 	EagerRuns int
+	// Backend says where states are kept.
+	Backend Backend
 	// Environ is the daemon's environment, from which an allow list passes to terraform. Env is added: ARM_* and the like.
 	Environ []string
 	Env     map[string]string
@@ -103,6 +106,13 @@ func New(cfg Config) (*Manager, error) {
 			return nil, fmt.Errorf("configure workspaces: %w", err)
 		}
 	}
+	initKey, err := cfg.Backend.initKey()
+	if err != nil {
+		return nil, fmt.Errorf("configure workspaces: %w", err)
+	}
+	if cfg.InitKey != "" {
+		cfg.InitKey += initKey
+	}
 	rc := filepath.Join(cfg.Dir, "terraform.rc")
 	if err := writeFile(rc, []byte(cfg.CLIConfig)); err != nil {
 		return nil, fmt.Errorf("configure workspaces: %w", err)
@@ -112,6 +122,7 @@ func New(cfg Config) (*Manager, error) {
 		m.eager = make(chan struct{}, cfg.EagerRuns)
 	}
 	m.env[cliConfigEnv] = rc
+	maps.Copy(m.env, cfg.Backend.Env())
 	return m, nil
 }
 
@@ -138,8 +149,8 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 		return Made{}, fmt.Errorf("provision: %q is not a container id", id)
 	}
 	dir := m.Path(id)
-	if err := render(dir, tfmodules.FunctionApp(), app); err != nil {
-		return Made{}, fmt.Errorf("render workspace %s: %w", dir, err)
+	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
+		return Made{}, err
 	}
 	var run Run
 	var out struct {
@@ -192,8 +203,8 @@ func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundat
 // Foundation makes or updates what all containers share and blocks until Terraform is done.
 func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade, error) {
 	dir := m.foundation()
-	if err := render(dir, tfmodules.Foundation(), f); err != nil {
-		return FoundationMade{}, fmt.Errorf("render workspace %s: %w", dir, err)
+	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
+		return FoundationMade{}, err
 	}
 	var made FoundationMade
 	err := m.attempt(ctx, dir, func(s *session) error {
@@ -212,7 +223,13 @@ func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade,
 func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationMade, error) {
 	dir := m.foundation()
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return FoundationMade{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
+		if !m.cfg.Backend.Remote() {
+			return FoundationMade{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
+		}
+		// Another daemon may have made it. Outputs need no variables.
+		if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
+			return FoundationMade{}, err
+		}
 	}
 	var made FoundationMade
 	err := m.attempt(ctx, dir, func(s *session) (err error) {
@@ -284,14 +301,14 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 			return Run{}, err
 		}
 	}
-	known, err := readState(dir)
+	known, err := m.readState(ctx, dir, s)
 	if errors.Is(err, fs.ErrNotExist) {
 		last, err := lastRun(dir, applyRun)
 		if err != nil {
 			return Run{}, err
 		}
 		if last.leftState() {
-			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, stateFile)
+			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, m.stateName(dir))
 		}
 		return Run{}, nil
 	}
@@ -302,11 +319,15 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 	if err != nil {
 		return Run{}, err
 	}
-	if known, err = readState(dir); err != nil {
+	if known, err = m.readState(ctx, dir, s); err != nil {
 		return Run{}, err
 	}
 	if left := known.managed(); len(left) > 0 {
 		return Run{}, fmt.Errorf("workspace %s: %s is still in the state after destroy", dir, strings.Join(left, ", "))
+	}
+	if known.content != nil {
+		// The archive holds the last state whatever the backend is.
+		return run, writeFile(filepath.Join(dir, stateFile), known.content)
 	}
 	return run, nil
 }
@@ -326,7 +347,7 @@ func (m *Manager) archive(id string) error {
 	return nil
 }
 
-// render writes a module's files and its variables into dir.
+// render writes a module's files and its variables, unless they are nil, into dir.
 func render(dir string, module fs.FS, vars any) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -343,6 +364,9 @@ func render(dir string, module fs.FS, vars any) error {
 		if err := writeFile(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
+	}
+	if vars == nil {
+		return nil
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

@@ -38,6 +38,8 @@ type config struct {
 	Identity       workspace.Identity
 	Timeout        int // seconds
 	Credential     string
+	Database       string            // a PostgreSQL URL; empty is SQLite in the state folder
+	Backend        workspace.Backend // as it is given: see terraformBackend
 }
 
 // providerSettings say how Terraform runs get their azurerm processes.
@@ -71,7 +73,7 @@ func (c config) daemonConfig(environ []string, stderr io.Writer) (daemonConfig, 
 	}
 	return daemonConfig{
 		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, StopTimeout: c.StopTimeout,
-		Providers: c.Providers, Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
+		Providers: c.Providers, Database: c.Database, Backend: c.terraformBackend(), Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
 	}, nil
 }
 
@@ -176,6 +178,8 @@ type loaded struct {
 	rows     []setting
 	config   config
 	values   map[string]value // by key
+	backend  map[string]backendSetting
+	fileMode fs.FileMode // of the file, 0 when there is none
 	problems []string
 	unread   bool // there is a file, and nobody knows what is in it
 }
@@ -210,7 +214,7 @@ func (l *loaded) problem(s *setting, err error) {
 // loadConfig reads flags, environment and file, checks everything, and gives what there is with all problems. Its error is a flag
 // that cannot be read, or flag.ErrHelp.
 func loadConfig(command string, args, environ []string, defaultFile string, output io.Writer) (*loaded, error) {
-	l := &loaded{rows: settings(), values: map[string]value{}}
+	l := &loaded{rows: settings(), values: map[string]value{}, backend: map[string]backendSetting{}}
 	given := map[string]value{}
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	file := flags.String("config", "", "configuration `file`; empty reads none (default "+defaultFile+" if it exists)")

@@ -39,6 +39,7 @@ func (l *loaded) readFile(path string, named bool) {
 		l.problems = append(l.problems, "the configuration file: "+err.Error())
 		return
 	}
+	l.fileMode = mode
 	f := configFile{loaded: l, path: path}
 	f.decode(content)
 	for i := range l.rows {
@@ -137,6 +138,10 @@ func (f configFile) mapping(section string, m *ast.MappingNode) {
 			}
 			continue
 		}
+		if section == "" && name == backendSection {
+			f.backendSettings(pair.Value, line)
+			continue
+		}
 		s := f.find(section, name, line)
 		if s == nil {
 			continue
@@ -215,6 +220,9 @@ func (l *loaded) print(w io.Writer) error {
 		s := &l.rows[i]
 		v := l.values[s.key]
 		if s.section != section {
+			if err := l.printBackend(&out); err != nil {
+				return err
+			}
 			section = s.section
 			fmt.Fprintf(&out, "%s:\n", section)
 		}
@@ -245,6 +253,11 @@ func shown(s *setting, text string) (string, error) {
 	if s.secret && text != "" {
 		text = hidden
 	}
+	return quote(text)
+}
+
+// quote makes a text a JSON string.
+func quote(text string) (string, error) {
 	var out strings.Builder
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"reflect"
 	"testing"
 )
 
@@ -19,6 +20,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("azf: {subscription_id: " + subscription + ", resource_group: rg, location: \"westeurope\", storage_account: 'store'}\nsocket_mode: 0600\n"))
 	f.Add([]byte("azf:\n  owner: &a [*a]\n  owner: !!binary a\n? b\n: c\n<<: {}\n---\n...\n%YAML 1.1\n"))
 	f.Add([]byte("listen: |-\n  a\nstate_dir: >\n  b\nazf: # c\n"))
+	f.Add([]byte(baseConfig + "terraform_backend: azurerm\nterraform_backend_config: {storage_account_name: a, container_name: c, use_azuread_auth: true, n: 3, \"true\": |-\n  x}\n"))
+	f.Add([]byte(baseConfig + "database: postgres://u:p@h/d\nterraform_backend: pg\nterraform_backend_config:\n  schema_name: s\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := writeConfig(t, string(content))
 		l, err := loadConfig("serve", []string{"--config", path}, nil, "", io.Discard)
@@ -38,12 +41,17 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		// A secret is not printed, so it is given by the environment.
-		environ := []string{"SOCKERLESS_AZF_REGISTRY_PASSWORD=" + l.config.Azure.RegistryPassword}
+		environ := []string{"SOCKERLESS_AZF_REGISTRY_PASSWORD=" + l.config.Azure.RegistryPassword, "SOCKERLESS_AZF_DATABASE=" + l.config.Database}
+		for name := range l.backend {
+			if l.config.Backend.Secret(name) {
+				return
+			}
+		}
 		again, err := loadConfig("serve", []string{"--config", writeConfig(t, printed.String())}, environ, "", io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := again.err(); err != nil || again.config != l.config {
+		if err := again.err(); err != nil || !reflect.DeepEqual(again.config, l.config) {
 			t.Fatalf("printed as\n%s\nit reads as %+v, %v; want %+v", &printed, again.config, err, l.config)
 		}
 	})

@@ -11,6 +11,9 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/google/uuid"
+
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
 )
 
 var credentialMethods = []string{methodAuto, methodEnvironment, methodWorkloadIdentity, methodManagedIdentity, methodAzureCLI}
@@ -38,6 +41,10 @@ func settings() []setting {
 			help: "`folder` of database and Terraform workspaces"},
 		{key: "stop_timeout", fallback: "30s", check: checkStopTimeout, field: func(c *config) any { return &c.StopTimeout },
 			help: "how long requests and Terraform runs may go on after a signal before they are interrupted, as a `duration`"},
+		{key: "database", secret: true, check: store.CheckURL, field: func(c *config) any { return &c.Database },
+			help: "URL of a PostgreSQL database, which several daemons may share; empty means SQLite in state_dir"},
+		{key: "terraform_backend", fallback: "local", check: oneOf(workspace.BackendTypes()...), field: func(c *config) any { return &c.Backend.Type },
+			help: "where Terraform keeps states: local, pg, azurerm, s3, gcs or http; its settings are in the file, below " + backendSection},
 		{key: "terraform", field: func(c *config) any { return &c.Terraform },
 			help: "`path` of the terraform or tofu binary; empty finds or installs one"},
 		{key: "log_level", fallback: "info", check: oneOf("debug", "info", "warn", "error"), field: func(c *config) any { return &c.LogLevel },
@@ -103,6 +110,7 @@ func (l *loaded) checkTogether() {
 	for _, problem := range c.Listen.Check() {
 		report(problem.Field, problem.Err)
 	}
+	l.checkBackend()
 	limit, plan := 3600, "any plan"
 	if c.Azure.AppServicePlan == "" && (c.Azure.PlanSKU == "" || strings.EqualFold(c.Azure.PlanSKU, "Y1")) {
 		limit, plan = 600, "a Consumption plan; for longer runs set plan_sku to B1 or EP1, or app_service_plan"

@@ -208,6 +208,11 @@ provider_reuse: 50
 provider_max_age: 45m
 eager_polling: false
 eager_polling_runs: 8
+database: postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full&pool_max_conns=7
+terraform_backend: pg
+terraform_backend_config:
+  schema_name: states
+  skip_schema_creation: true
 azf:
   subscription_id: `+subscription+`
   resource_group: rg
@@ -241,6 +246,10 @@ azf:
 	want := daemonConfig{
 		Listen:   server.ListenConfig{Address: "/run/azf.sock", SocketMode: 0o600, SocketOwner: "root", SocketGroup: "0"},
 		StateDir: "/srv/azf", SubscriptionID: subscription, StopTimeout: 90 * time.Second, Environ: []string{"A=b"},
+		Database: "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full&pool_max_conns=7",
+		Backend: workspace.Backend{Type: "pg", Owner: "team-a", Settings: map[string]any{
+			"schema_name": "states", "skip_schema_creation": true, "conn_str": "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full",
+		}},
 		Providers: providerSettings{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerRuns: 8},
 		Settings: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,
@@ -263,7 +272,8 @@ azf:
 }
 
 func TestConfigPrint(t *testing.T) {
-	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: 0600\nazf:", 1)+
+	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: 0600\nterraform_backend: azurerm\n"+
+		"terraform_backend_config: {storage_account_name: states, container_name: 'a: #b', use_azuread_auth: true}\nazf:", 1)+
 		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n")
 	environ := []string{"SOCKERLESS_AZF_STOP_TIMEOUT=90s", "SOCKERLESS_AZF_OWNER=team-a", "SOCKERLESS_AZF_CONFIG=" + path}
 	args := []string{"--timeout", "0900", "--plan-sku=B1", "--insecure=T"}

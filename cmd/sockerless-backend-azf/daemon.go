@@ -44,7 +44,12 @@ type daemonConfig struct {
 	AppTransport http.RoundTripper
 	Tools        toolchain.Tools
 	Providers    providerSettings
-	Environ      []string
+	// Database is the URL of a PostgreSQL database; empty is SQLite in the state folder.
+	Database string
+	Backend  workspace.Backend
+	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 is the engine's own choice.
+	TakeOverAfter time.Duration
+	Environ       []string
 	// TerraformEnv is added to terraform's environment.
 	TerraformEnv map[string]string
 	Log          zerolog.Logger
@@ -84,7 +89,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if !locked {
 		return d, fmt.Errorf("state folder %s is in use by another daemon: stop it or choose another --state-dir", cfg.StateDir)
 	}
-	if d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db")}); err != nil {
+	if d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db"), URL: cfg.Database}); err != nil {
 		return d, err
 	}
 	env := map[string]string{"ARM_SUBSCRIPTION_ID": cfg.SubscriptionID}
@@ -109,7 +114,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
 		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
-		Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: findResource(azure), Log: cfg.Log,
+		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: findResource(azure), Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -128,7 +133,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	})
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Settings: cfg.Settings,
-		Version: buildVersion(), StopTimeout: cfg.StopTimeout, Log: cfg.Log,
+		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter, Log: cfg.Log,
 		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
 	})
 	if err != nil {

@@ -116,7 +116,9 @@ type playground struct {
 	dir    string
 	socket string
 	cfg    daemonConfig
-	ahead  atomic.Int64 // nanoseconds by which the simulator's clock is ahead
+	// database is that of one of several daemons, empty for SQLite.
+	database string
+	ahead    atomic.Int64 // nanoseconds by which the simulator's clock is ahead
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
 	start func()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/sockerless/backend-azf/internal/pgtest"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 )
 
@@ -29,6 +30,8 @@ const processEnv = "AZF_TEST_DAEMON"
 // processConfig is what a daemon in a process of its own must know of the test's simulator.
 type processConfig struct {
 	URL, CAFile, Dir, Socket string
+	// Database is that of one of several daemons, whose Terraform states are there too.
+	Database string
 }
 
 func TestMain(m *testing.M) {
@@ -39,7 +42,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m))
 }
 
 // daemonProcess is the whole program as serve runs it, in the cloud of another process.
@@ -71,6 +74,9 @@ func daemonProcess(spec string) error {
 	if err != nil {
 		return err
 	}
+	if p.Database != "" {
+		several(&cfg, p.Database)
+	}
 	d, err := newDaemon(ctx, cfg)
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func (p *process) kill() {
 // spawn starts a daemon in a process of its own, which kill ends. Its log is appended to the file daemon.log.
 func (p *playground) spawn(t *testing.T) *process {
 	t.Helper()
-	spec, err := json.Marshal(processConfig{URL: p.sim.URL(), CAFile: p.sim.CAFile(), Dir: p.dir, Socket: p.socket})
+	spec, err := json.Marshal(processConfig{URL: p.sim.URL(), CAFile: p.sim.CAFile(), Dir: p.dir, Socket: p.socket, Database: p.database})
 	if err != nil {
 		t.Fatal(err)
 	}

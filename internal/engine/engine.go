@@ -34,7 +34,9 @@ type Workspaces interface {
 	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationMade, error)
 	FoundationOutputs(ctx context.Context) (workspace.FoundationMade, error)
 	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error)
+	Restore(id string, made bool, app func() (workspace.FunctionApp, error)) error
 	Destroy(ctx context.Context, id string) (workspace.Run, error)
+	Sweep(ctx context.Context, destroyed func(ctx context.Context, id string) (bool, error)) error
 	Path(id string) string
 }
 

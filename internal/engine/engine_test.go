@@ -81,6 +81,15 @@ func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Run, 
 	return workspace.Run{}, nil
 }
 
+func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.FunctionApp, error)) error {
+	_, err := app()
+	return err
+}
+
+func (f *fakeWorkspaces) Sweep(context.Context, func(context.Context, string) (bool, error)) error {
+	return nil
+}
+
 func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
 
 func (f *fakeWorkspaces) set(change func()) {

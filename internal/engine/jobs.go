@@ -90,7 +90,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 		return refused.Err
 	}
 	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
-	return e.undo(ctx, c, refused, func(err *api.Error) store.Outcome {
+	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.Outcome {
 		return store.Outcome{Job: job.ID, Err: err, Correlations: calls()}
 	})
 }
@@ -113,9 +113,9 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 }
 
 // undo destroys what a failed create has made and forgets the container, or keeps it as dead. The client gets the outcome of the error.
-func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error, outcome func(*api.Error) store.Outcome) error {
-	run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
-	api.Correlated(ctx, run.CorrelationID)
+// again tells that it is not the first try.
+func (e *Engine) undo(ctx context.Context, c store.Container, again bool, refused *api.Error, outcome func(*api.Error) store.Outcome) error {
+	err := e.destroy(ctx, c, again)
 	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
 		return e.cfg.Store.Delete(ctx, c.ID, outcome(refused))
 	}
@@ -129,6 +129,26 @@ func (e *Engine) undo(ctx context.Context, c store.Container, refused *api.Error
 	reason := both.Message
 	both.Message += ". The container is kept as dead: mend the cause and remove it"
 	return e.cfg.Store.Fail(ctx, c.ID, reason, outcome(&both))
+}
+
+// destroy destroys a container's function app. others tells that another daemon may have made it.
+func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) error {
+	if others {
+		err := e.cfg.Workspaces.Restore(c.ID, c.ResourceID != "", func() (workspace.FunctionApp, error) {
+			shared, err := e.cfg.Workspaces.FoundationOutputs(ctx)
+			if err != nil {
+				return workspace.FunctionApp{}, err
+			}
+			spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
+			return spec, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+	api.Correlated(ctx, run.CorrelationID)
+	return err
 }
 
 type destroyWorker struct {
@@ -148,8 +168,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return err
 	}
 	ctx, calls := collect(ctx)
-	run, err := e.cfg.Workspaces.Destroy(ctx, id)
-	api.Correlated(ctx, run.CorrelationID)
+	err = e.destroy(ctx, c, true)
 	switch {
 	case err == nil:
 		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/sockerless/backend-azf/internal/api"
 )
 
 // defaultTakeOverAfter is longer than a daemon needs to come back to a database that was restarted.
@@ -83,12 +85,20 @@ type abandoned struct {
 	since   time.Time
 }
 
-// takeOverJobs looks for abandoned jobs until ctx ends.
+// sweepEvery is after how many looks for abandoned jobs one is taken for workspaces of containers that other daemons have destroyed.
+const sweepEvery = 100
+
+// takeOverJobs looks for what other daemons have left until ctx ends.
 func (e *Engine) takeOverJobs(ctx context.Context) {
 	ticker := time.NewTicker(e.cfg.TakeOverAfter / 3)
 	defer ticker.Stop()
 	seen := map[int64]abandoned{}
-	for {
+	for n := 0; ; n++ {
+		if n%sweepEvery == 0 {
+			if err := e.cfg.Workspaces.Sweep(ctx, e.destroyed); err != nil && ctx.Err() == nil {
+				e.cfg.Log.Warn().Err(err).Msg("cannot sweep workspaces")
+			}
+		}
 		now, err := e.takeOver(ctx, seen, time.Now())
 		if err != nil && ctx.Err() == nil {
 			e.cfg.Log.Warn().Err(err).Msg("cannot look for abandoned jobs")
@@ -100,6 +110,15 @@ func (e *Engine) takeOverJobs(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// destroyed tells whether there is no container of that id any more.
+func (e *Engine) destroyed(ctx context.Context, id string) (bool, error) {
+	_, err := e.cfg.Store.Container(ctx, id)
+	if api.KindOf(err) == api.NotFound {
+		return true, nil
+	}
+	return false, err
 }
 
 // takeOver makes jobs available again that have been abandoned for TakeOverAfter: their daemon has died, or is this one and could not record

@@ -103,7 +103,8 @@ func Start() (s *Server, err error) {
 	if s.bin, err = find(); err != nil {
 		return s, err
 	}
-	if s.dir, err = os.MkdirTemp("", "pgtest"); err != nil { // its path is short enough for a socket
+	// Not TMPDIR, which may be a test's own: the path is short enough for a socket, and other users may go there.
+	if s.dir, err = os.MkdirTemp("/tmp", "pgtest"); err != nil {
 		return s, err
 	}
 	if s.credential, err = unprivileged(); err != nil {

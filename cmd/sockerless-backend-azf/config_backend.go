@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// backendSection is the part of the file with the settings of Terraform's backend, which are Terraform's own.
+const backendSection = "terraform_backend_config"
+
+// backendSetting is one of them as it is given.
+type backendSetting struct {
+	value  any // text, int64 or bool
+	origin origin
+}
+
+// backendSettings reads them. What they mean is checked later, when the backend is known.
+func (f configFile) backendSettings(node ast.Node, line int) {
+	m, ok := node.(*ast.MappingNode)
+	if _, null := node.(*ast.NullNode); null {
+		return
+	}
+	if !ok {
+		f.problemf(line, "%s holds the settings of Terraform's backend: indent them below it", backendSection)
+		return
+	}
+	for _, pair := range m.Values {
+		line := lineOf(pair.Key)
+		key, ok := pair.Key.(*ast.StringNode)
+		if !ok {
+			f.problemf(line, "%s is no key: use the plain name of a setting", pair.Key)
+			continue
+		}
+		if _, twice := f.backend[key.Value]; twice {
+			f.problemf(line, "%s is given twice: keep one", key.Value)
+			continue
+		}
+		s := backendSetting{origin: origin{fromFile, f.path + ":" + strconv.Itoa(line)}}
+		switch n := pair.Value.(type) {
+		case *ast.StringNode:
+			s.value = n.Value
+		case *ast.LiteralNode:
+			s.value = n.Value.Value
+		case *ast.BoolNode:
+			s.value = n.Value
+		case *ast.IntegerNode:
+			n64, err := strconv.ParseInt(n.Token.Value, 10, 64)
+			if err != nil {
+				f.problemf(line, "%s.%s: use a whole number in decimal digits, or quotes", backendSection, key.Value)
+				continue
+			}
+			s.value = n64
+		default:
+			f.problemf(line, "%s.%s: it must be a text, a whole number, true or false", backendSection, key.Value)
+			continue
+		}
+		if s.value == hidden {
+			f.problemf(line, "%s.%s: this is what config print shows in place of the secret: put the secret itself here", backendSection, key.Value)
+		}
+		f.backend[key.Value] = s
+	}
+}
+
+// checkBackend puts the backend together and reports what is wrong with it.
+func (l *loaded) checkBackend() {
+	b := &l.config.Backend
+	if len(l.backend) > 0 {
+		b.Settings = map[string]any{}
+	}
+	for name, s := range l.backend {
+		b.Settings[name] = s.value
+		if b.Secret(name) && l.fileMode&0o004 != 0 {
+			l.problems = append(l.problems, fmt.Sprintf("%s: %s.%s: every user of the machine can read this secret: run chmod 0600 on the file", s.origin.name, backendSection, name))
+		}
+	}
+	if l.values["terraform_backend"].bad || l.values["database"].bad {
+		return
+	}
+	if l.config.Database != "" && !b.Remote() {
+		l.problem(l.row("terraform_backend"), fmt.Errorf("with a PostgreSQL database, several daemons may work on the same containers, so Terraform's states must be where all of them are: use %s",
+			strings.Join(workspace.BackendTypes()[1:], ", ")))
+		return
+	}
+	for _, problem := range l.config.terraformBackend().Check() {
+		if s, ok := l.backend[problem.Setting]; ok {
+			l.problems = append(l.problems, fmt.Sprintf("%s: %s.%s: %v", s.origin.name, backendSection, problem.Setting, problem.Err))
+			continue
+		}
+		l.problem(l.row("terraform_backend"), fmt.Errorf("%s.%s is not given in the file: %w", backendSection, problem.Setting, problem.Err))
+	}
+}
+
+// terraformBackend is the backend with what other settings say of it: a backend pg without a database of its own uses the daemon's.
+func (c config) terraformBackend() workspace.Backend {
+	b := c.Backend
+	b.Owner = c.Azure.Owner
+	if _, given := b.Settings["conn_str"]; b.Type == "pg" && !given && c.Database != "" {
+		b.Settings = maps.Clone(b.Settings)
+		if b.Settings == nil {
+			b.Settings = map[string]any{}
+		}
+		b.Settings["conn_str"] = withoutPool(c.Database)
+	}
+	return b
+}
+
+// withoutPool is a database's URL without the parameters that only the daemon knows.
+func withoutPool(database string) string {
+	u, err := url.Parse(database)
+	if err != nil {
+		return database // checked before
+	}
+	query := u.Query()
+	for name := range query {
+		if strings.HasPrefix(name, "pool_") || strings.HasPrefix(name, "default_query_exec_mode") || strings.HasSuffix(name, "_cache_capacity") {
+			query.Del(name)
+		}
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// printBackend writes the backend's settings as they are in the file.
+func (l *loaded) printBackend(out *strings.Builder) error {
+	if len(l.backend) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "%s:\n", backendSection)
+	for _, name := range slices.Sorted(maps.Keys(l.backend)) {
+		s := l.backend[name]
+		text := ""
+		switch value := s.value.(type) {
+		case string:
+			if l.config.Backend.Secret(name) && value != "" {
+				value = hidden
+			}
+			quoted, err := quote(value)
+			if err != nil {
+				return err
+			}
+			text = quoted
+		default:
+			text = fmt.Sprint(value)
+		}
+		key, err := quote(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  %s: %s # %s\n", key, text, s.origin)
+	}
+	return nil
+}
