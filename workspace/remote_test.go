@@ -287,3 +287,70 @@ func TestErroredStateIsPushed(t *testing.T) {
 		t.Errorf("got %v with %v left", err, sim.Sites())
 	}
 }
+
+// inAzurite are a manager whose states are in Azurite, and the configuration of others like it.
+func inAzurite(t *testing.T) (*Manager, Config, *azuresim.Sim, azurite) {
+	t.Helper()
+	storage := startAzurite(t)
+	var cfg Config
+	m, sim := cloudWith(t, func(c *Config, pool *provider.Config) {
+		var all []byte
+		for _, path := range []string{c.Env["SSL_CERT_FILE"], storage.caFile} {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, content...)
+		}
+		both := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(both, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.Env["SSL_CERT_FILE"], c.Env["HTTPS_PROXY"], c.Env["NO_PROXY"] = both, storage.proxy, ""
+		c.Backend = Backend{Type: "azurerm", Owner: "test", Settings: map[string]any{
+			"storage_account_name": azuriteAccount, "container_name": "states", "access_key": azuriteKey,
+		}}
+		pool.Env = EagerEnvironment(c.Environ, c.Env)
+		cfg = *c
+	})
+	return m, cfg, sim, storage
+}
+
+// TestStatesInAzureStorage lets one daemon provision and another one destroy, with states and locks in blobs.
+func TestStatesInAzureStorage(t *testing.T) {
+	m, cfg, sim, storage := inAzurite(t)
+	cfg.Dir, cfg.Providers = t.TempDir(), nil
+	other, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _ := foundation(t, m)
+	spec.Tags = map[string]string{IDTag: testID}
+	if made, err := m.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan != (Summary{Add: 1}) || made.HostName == "" {
+		t.Fatalf("got %+v, %v", made, err)
+	}
+	var names []string
+	for pages := storage.client.NewListBlobsFlatPager(nil); pages.More(); {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, blob := range page.Segment.BlobItems {
+			names = append(names, *blob.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"sockerless-azf/v1/containers/" + testID + ".tfstate", "sockerless-azf/v1/foundation/test.tfstate"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if err := other.Restore(testID, true, func() (FunctionApp, error) { return spec, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := other.Destroy(t.Context(), testID); err != nil || run.Plan != (Summary{Destroy: 1}) || len(sim.Sites()) != 0 {
+		t.Errorf("got %+v, %v with %v left", run, err, sim.Sites())
+	}
+	for _, dir := range []string{m.cfg.Dir, other.cfg.Dir} {
+		if found := leftBehind(t, dir, azuriteKey); len(found) > 0 {
+			t.Errorf("the account's key is in %v", found)
+		}
+	}
+}
