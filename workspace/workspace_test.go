@@ -24,6 +24,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// sitePath matches the function app alone, not what lies below it.
+var sitePath = regexp.MustCompile(`/sites/[^/]+$`)
+
 var testID = strings.Repeat("0123456789abcdef", 4)
 
 const nasty = "${x} %{if true} $${y} \"q\" \\ 'a' <&> \u2028\nsecond line\x01"
