@@ -1,5 +1,5 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test lint tools tofu build programs
+.PHONY: demo test lint tools tofu bench build programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
@@ -19,6 +19,10 @@ tools:
 # OpenTofu, which tests need beside terraform: built from source where it is not on PATH, in about three minutes, once.
 tofu:
 	go run ./cmd/sockerless-backend-azf tools --tofu
+
+# What containers cost, against plain terraform: tables, and the same in bench.json. About 20 minutes, on a machine that does nothing else.
+bench:
+	go run ./cmd/sockerless-backend-azf bench
 
 # The daemon and the handler that goes into images, both static, in bin.
 build:

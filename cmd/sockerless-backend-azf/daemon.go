@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -92,12 +93,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db"), URL: cfg.Database}); err != nil {
 		return d, err
 	}
-	env := map[string]string{"ARM_SUBSCRIPTION_ID": cfg.SubscriptionID}
-	for _, more := range []map[string]string{cfg.Credential.Terraform, cfg.TerraformEnv} {
-		for name, value := range more {
-			env[name] = value
-		}
-	}
+	env := cfg.terraformEnv()
 	inv, err := cfg.newInvoker()
 	if err != nil {
 		return d, err
@@ -143,6 +139,14 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: cfg.StopTimeout + answerTimeout, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Listen)
 	return d, err
+}
+
+// terraformEnv is what terraform gets beside the allow list of the daemon's environment.
+func (cfg daemonConfig) terraformEnv() map[string]string {
+	env := map[string]string{"ARM_SUBSCRIPTION_ID": cfg.SubscriptionID}
+	maps.Copy(env, cfg.Credential.Terraform)
+	maps.Copy(env, cfg.TerraformEnv)
+	return env
 }
 
 // poolIdleAfter is how long after the last run the processes of the pool are kept.

@@ -23,6 +23,7 @@ Commands:
   config   print the configuration that serve would have, and what is wrong with it
   demo     take a container through its whole life on an embedded Azure
   tools    find, install or build terraform and the azurerm provider
+  bench    measure what containers cost, against plain terraform and an embedded Azure
   version  print the version
 
 COMMAND -h lists a command's flags.
@@ -58,6 +59,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		err = demo(ctx, args, environ, stdout, stderr)
 	case "tools":
 		err = tools(ctx, args, stdout, stderr)
+	case "bench":
+		err = benchmark(ctx, args, environ, stdout, stderr)
 	case "version", "--version":
 		_, err = fmt.Fprintf(stdout, "sockerless-backend-azf %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help", "-h", "--help":

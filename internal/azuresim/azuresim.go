@@ -62,6 +62,9 @@ type Config struct {
 	// Faults are the first faults; see SetFaults.
 	Faults Faults
 
+	// Wrap, if set, is put around the handler of all calls, to look at them as they come in.
+	Wrap func(http.Handler) http.Handler
+
 	// Now is the clock of tokens, logs and the call list; nil is time.Now.
 	Now func() time.Time
 	// Sleep waits for injected latency, until ctx ends at the latest; nil really waits.
@@ -160,8 +163,12 @@ func newSim(cfg Config, addr string) (*Sim, error) {
 	s.routes = armRoutes()
 	s.state = s.newState()
 	s.faults.set(cfg.Faults)
+	var handler http.Handler = s
+	if cfg.Wrap != nil {
+		handler = cfg.Wrap(s)
+	}
 	s.server = &http.Server{
-		Handler:           s,
+		Handler:           handler,
 		TLSConfig:         s.tls.server,
 		ReadHeaderTimeout: 30 * time.Second,
 		// The server only has to tell of clients that do not trust the CA or went away.
