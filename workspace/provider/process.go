@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -23,7 +24,7 @@ type process struct {
 	pid         int
 	dir         string
 	correlation string
-	stderr      *tail
+	stderr      *lastWords
 	kill        context.CancelFunc
 	started     time.Time
 	pooled      bool // not started for one lease
@@ -33,7 +34,7 @@ type process struct {
 
 // start starts a process that lives until life ends; ctx bounds the start.
 func start(ctx, life context.Context, cfg Config, dir string, env map[string]string) (_ *process, err error) {
-	proc := &process{dir: dir, correlation: uuid.NewString(), stderr: &tail{}}
+	proc := &process{dir: dir, correlation: uuid.NewString(), stderr: &lastWords{}}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start provider: %w", err)
 	}
@@ -77,6 +78,7 @@ func start(ctx, life context.Context, cfg Config, dir string, env map[string]str
 		return nil, fmt.Errorf("connect to provider: it speaks %T, not gRPC", protocol)
 	}
 	proc.conn, proc.pid = client.Conn, cmd.Process.Pid
+	proc.stderr.listenForCrash()
 	if !stop() {
 		return nil, fmt.Errorf("start provider: %w", context.Cause(ctx))
 	}
@@ -90,27 +92,36 @@ func (p *process) end() {
 	_ = os.RemoveAll(p.dir) // Close removes the folder above, and tells of errors
 }
 
-// tail keeps the end of what a process says on stderr.
-type tail struct {
-	mu   sync.Mutex
-	said []byte
+// lastWords keeps what a process says on stderr before it has started, and how it crashes. What it says between the two is its debug log,
+// which has the bodies of Azure's answers, secrets and all.
+type lastWords struct {
+	mu      sync.Mutex
+	started bool
+	said    []byte
 }
 
-// Write implements io.Writer.
-func (t *tail) Write(b []byte) (int, error) {
+// Write implements io.Writer. go-plugin calls it for each line.
+func (l *lastWords) Write(line []byte) (int, error) {
 	const limit = 8 << 10
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.said = append(t.said, b...)
-	if len(t.said) > limit {
-		t.said = append([]byte(nil), t.said[len(t.said)-limit:]...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	crash := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: "))
+	if !l.started || crash || len(l.said) > 0 {
+		l.said = append(l.said, line[:min(len(line), limit-len(l.said))]...)
 	}
-	return len(b), nil
+	return len(line), nil
 }
 
-// String is what was said last, without white space around it.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.said))
+// listenForCrash forgets what was said until now, and keeps only a crash from now on.
+func (l *lastWords) listenForCrash() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.started, l.said = true, nil
+}
+
+// String is what was kept, without white space around it.
+func (l *lastWords) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(string(l.said))
 }

@@ -244,6 +244,30 @@ func TestDeadProcessIsKnownAsBroken(t *testing.T) {
 	}
 }
 
+func TestOnlyACrashIsKept(t *testing.T) {
+	var l lastWords
+	say := func(lines ...string) {
+		for _, line := range lines {
+			if n, err := l.Write([]byte(line + "\n")); n != len(line)+1 || err != nil {
+				t.Errorf("got %d, %v", n, err)
+			}
+		}
+	}
+	say("cannot start")
+	if got := l.String(); got != "cannot start" {
+		t.Errorf("got %q", got)
+	}
+	l.listenForCrash()
+	say("[DEBUG] AzureRM Response: ", `{"key": "a secret"}`)
+	if got := l.String(); got != "" {
+		t.Errorf("got %q, want no debug log", got)
+	}
+	say("panic: runtime error: index out of range", "", "goroutine 1 [running]:", strings.Repeat("x", 100<<10))
+	if got := l.String(); !strings.HasPrefix(got, "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nx") || len(got) > 8<<10 {
+		t.Errorf("got %d bytes: %.100q", len(got), got)
+	}
+}
+
 func TestIdleProcessesAreEnded(t *testing.T) {
 	c := &clock{now: time.Now()}
 	p := azurerm(t, func(cfg *Config) { cfg.Size, cfg.IdleAfter, cfg.MaxAge, cfg.Now = 1, time.Hour, 30*time.Minute, c.Now })
