@@ -216,8 +216,13 @@ func (m *Manager) logged(ctx context.Context, dir, step, file string, s *session
 	return nil
 }
 
-// terraform makes the value for one command: its setters and JSON variants change it, so it is never shared.
+// terraform is the value that a session's commands share, one after another: it asks the binary for its version once. Its JSON variants
+// change where output goes, so each command begins anew.
 func (m *Manager) terraform(dir string, s *session) (*tfexec.Terraform, error) {
+	if s.tf != nil {
+		s.tf.SetStdout(io.Discard)
+		return s.tf, nil
+	}
 	tf, err := tfexec.NewTerraform(dir, m.cfg.Terraform)
 	if err != nil {
 		return nil, fmt.Errorf("prepare terraform: %w", err)
@@ -233,6 +238,7 @@ func (m *Manager) terraform(dir string, s *session) (*tfexec.Terraform, error) {
 	if err := tf.SetWaitDelay(m.cfg.InterruptWait); err != nil {
 		return nil, fmt.Errorf("prepare terraform: %w", err)
 	}
+	s.tf = tf
 	return tf, nil
 }
 

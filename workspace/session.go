@@ -24,6 +24,7 @@ type session struct {
 	eager       bool
 	lease       *provider.Lease // nil: each command starts a provider of its own
 	needs       needs
+	tf          *tfexec.Terraform // see Manager.terraform
 }
 
 // attach makes a command use the leased provider, if there is one.
