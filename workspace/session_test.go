@@ -24,9 +24,6 @@ import (
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
-// withoutPool lets terraform start its own providers.
-func withoutPool(_ *Config, pool *provider.Config) { pool.Path = "" }
-
 // another is a second container's id and spec.
 func another(spec FunctionApp) (string, FunctionApp) {
 	id := strings.Repeat("fedcba9876543210", 4)

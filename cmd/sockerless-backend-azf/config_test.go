@@ -59,6 +59,8 @@ var samples = map[string][3]string{
 	"insecure":                {"true", "false", "true"},
 	"state_dir":               {"/file", "/environment", "/flag"},
 	"stop_timeout":            {"1m", "2m30s", "0s"},
+	"database":                {"postgres://file/azf", "postgres://environment/azf", ""},
+	"terraform_backend":       {"pg", "azurerm", "s3"},
 	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
 	"log_level":               {"debug", "warn", "error"},
 	"provider_pool":           {"off", "on", "off"},

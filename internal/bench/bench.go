@@ -130,7 +130,7 @@ func (b *bench) creates(ctx context.Context, profile string, rounds int) (err er
 			return err
 		}
 	}
-	var first struct{ Id string } //nolint:revive,staticcheck // Docker's spelling
+	var first struct{ Id string } //nolint:revive // Docker spells it so
 	if err := daemons[0].call(ctx, http.MethodGet, "/containers/first", nil, &first); err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (d *daemon) call(ctx context.Context, method, path string, in, out any) (er
 
 // create makes a container and returns its id.
 func (d *daemon) create(ctx context.Context, image, name string, command ...string) (string, error) {
-	var created struct{ Id string } //nolint:revive,staticcheck // Docker's spelling
+	var created struct{ Id string } //nolint:revive // Docker spells it so
 	err := d.call(ctx, http.MethodPost, "/containers?name="+name, map[string]any{"Image": image, "Cmd": command}, &created)
 	return created.Id, err
 }
