@@ -48,6 +48,9 @@ type Container struct {
 
 	// ImageID is the image that it was created from, as long as that is known. It is set by CreateContainer.
 	ImageID string
+	// Failures counts how often making or removing it failed, and RetryAt is when removing a Dead one is tried again.
+	Failures int
+	RetryAt  time.Time
 }
 
 // App is what becomes known of a container's function app when it has been made.
@@ -58,7 +61,7 @@ type App struct {
 }
 
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code, created_at, started_at, finished_at,
-	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, '')`
+	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that makes its function app.
 // A name in use is a Conflict error.
@@ -266,16 +269,6 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue
 	})
 }
 
-// Fail makes a container Dead with the reason: its function app could be neither made nor destroyed.
-func (db *DB) Fail(ctx context.Context, id, reason string, outcome Outcome) error {
-	return db.tx(ctx, func(tx *txn) error {
-		if err := db.settle(ctx, tx, outcome); err != nil {
-			return err
-		}
-		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = $3", storable(reason))
-	})
-}
-
 // Delete forgets a container whose function app is gone, and its runs. One that is not Creating or Removing is a Conflict error.
 func (db *DB) Delete(ctx context.Context, id string, outcome Outcome) error {
 	return db.tx(ctx, func(tx *txn) error {
@@ -344,13 +337,14 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	for rows.Next() {
 		var c Container
 		var config, hostConfig, networking string
-		var created, started, finished sql.NullInt64
+		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode, &created, &started, &finished,
-			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID)
+			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
 		c.Created, c.Started, c.Finished = fromNanos(created), fromNanos(started), fromNanos(finished)
+		c.RetryAt = fromNanos(retry)
 		for _, field := range []struct {
 			from string
 			into any

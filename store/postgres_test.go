@@ -237,7 +237,7 @@ func TestOutcome(t *testing.T) {
 		want := store.Outcome{Job: 1, Correlations: []string{"x", "y"}, Err: &api.Error{
 			Kind: api.Forbidden, Message: "no role", Err: errors.New("AuthorizationFailed"), RetryAfter: time.Minute, CorrelationID: "x", RequestID: "z",
 		}}
-		if err := db.Fail(t.Context(), id("a"), "no role", want); err != nil {
+		if err := db.Fail(t.Context(), id("a"), "no role", soon, want); err != nil {
 			t.Fatal(err)
 		}
 		got, ok, err := db.Outcome(t.Context(), 1)

@@ -141,6 +141,11 @@ func runningRun(ctx context.Context, tx *txn, containerID string) (id string, er
 	return id, nil
 }
 
+// RunningRuns lists the ids of the runs that have not ended.
+func (db *DB) RunningRuns(ctx context.Context) ([]string, error) {
+	return db.list(ctx, "SELECT id FROM runs WHERE finished_at IS NULL ORDER BY id")
+}
+
 // FinishedRuns counts the runs of a container that have ended.
 func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err error) {
 	defer db.explained(&err)
@@ -159,24 +164,8 @@ func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run R
 }
 
 // RunIDs are the ids of a container's runs, in the order in which they were started.
-func (db *DB) RunIDs(ctx context.Context, containerID string) (ids []string, err error) {
-	defer db.explained(&err)
-	rows, err := db.sql.QueryContext(ctx, "SELECT id FROM runs WHERE container_id = $1 ORDER BY rowid", containerID)
-	if err != nil {
-		return nil, fmt.Errorf("list runs of %s: %w", containerID, err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("read run of %s: %w", containerID, err)
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list runs of %s: %w", containerID, err)
-	}
-	return ids, nil
+func (db *DB) RunIDs(ctx context.Context, containerID string) ([]string, error) {
+	return db.list(ctx, "SELECT id FROM runs WHERE container_id = $1 ORDER BY rowid", containerID)
 }
 
 // Run finds a run by its id. None is a NotFound error.

@@ -96,7 +96,7 @@ func at(t *testing.T, db *store.DB, id string, state store.State) {
 			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
 			func() error { return db.Remove(t.Context(), id, false, nothing) },
 		},
-		store.Dead: {func() error { return db.Fail(t.Context(), id, "quota", store.Outcome{}) }},
+		store.Dead: {func() error { return db.Fail(t.Context(), id, "quota", soon, store.Outcome{}) }},
 	}
 	if err := db.CreateContainer(t.Context(), store.Container{ID: id, Name: "n" + id[:4], FunctionApp: "app"}, nothing); err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestTransitions(t *testing.T) {
 			{
 				name: "fail",
 				do: func(ctx context.Context, db *store.DB, id string) error {
-					return db.Fail(ctx, id, "why", store.Outcome{})
+					return db.Fail(ctx, id, "why", soon, store.Outcome{})
 				},
 				legal: map[store.State]store.State{store.Creating: store.Dead, store.Removing: store.Dead},
 			},
@@ -277,7 +277,7 @@ func TestChangeOfNothing(t *testing.T) {
 			"provisioned": db.Provisioned(t.Context(), id("a"), testApp, store.Outcome{}),
 			"start":       db.Start(t.Context(), store.Run{ID: "r", ContainerID: id("a")}, nothing),
 			"remove":      db.Remove(t.Context(), id("a"), true, nothing),
-			"fail":        db.Fail(t.Context(), id("a"), "why", store.Outcome{}),
+			"fail":        db.Fail(t.Context(), id("a"), "why", soon, store.Outcome{}),
 			"delete":      db.Delete(t.Context(), id("a"), store.Outcome{}),
 		} {
 			if api.KindOf(err) != api.NotFound {
@@ -577,3 +577,6 @@ func TestChecks(t *testing.T) {
 		}
 	})
 }
+
+// soon is a retry policy.
+func soon(failures int) time.Duration { return time.Duration(failures) * time.Minute }

@@ -16,7 +16,10 @@ type state struct {
 		Type      string `json:"type"`
 		Name      string `json:"name"`
 		Instances []struct {
-			IndexKey any `json:"index_key"`
+			IndexKey   any `json:"index_key"`
+			Attributes struct {
+				ServicePlanID string `json:"service_plan_id"`
+			} `json:"attributes"`
 		} `json:"instances"`
 	} `json:"resources"`
 	content []byte // of one that was pulled
@@ -57,3 +60,18 @@ func (s *state) managed() (addresses []string) {
 
 // has tells whether the state knows a resource. A nil state knows none.
 func (s *state) has(address string) bool { return slices.Contains(s.managed(), address) }
+
+// plan is the resource id of the App Service plan of the function app in the state, empty when there is none.
+func (s *state) plan() string {
+	if s == nil {
+		return ""
+	}
+	for _, r := range s.Resources {
+		for _, i := range r.Instances {
+			if i.Attributes.ServicePlanID != "" {
+				return i.Attributes.ServicePlanID
+			}
+		}
+	}
+	return ""
+}

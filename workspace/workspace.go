@@ -315,6 +315,13 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 	if err != nil || len(known.managed()) == 0 {
 		return Run{}, err
 	}
+	// azurerm reads the plan that the variables name even when it plans a destroy, and an app that was imported may have another.
+	if plan := known.plan(); rendered && plan != "" && plan != spec.ServicePlanID {
+		spec.ServicePlanID = plan
+		if err := writeVars(dir, spec); err != nil {
+			return Run{}, fmt.Errorf("render workspace %s: %w", dir, err)
+		}
+	}
 	run, err := m.run(ctx, dir, destroyRun, s)
 	if err != nil {
 		return Run{}, err
@@ -330,21 +337,6 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 		return run, writeFile(filepath.Join(dir, stateFile), known.content)
 	}
 	return run, nil
-}
-
-// archive keeps a workspace without what terraform init can make again.
-func (m *Manager) archive(id string) error {
-	dir := m.Path(id)
-	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
-		return fmt.Errorf("archive workspace: %w", err)
-	}
-	if _, err := secureState(dir); err != nil {
-		return err
-	}
-	if err := os.Rename(dir, m.ArchivePath(id)); err != nil {
-		return fmt.Errorf("archive workspace: %w", err)
-	}
-	return nil
 }
 
 // render writes a module's files and its variables, unless they are nil, into dir.
@@ -368,6 +360,10 @@ func render(dir string, module fs.FS, vars any) error {
 	if vars == nil {
 		return nil
 	}
+	return writeVars(dir, vars)
+}
+
+func writeVars(dir string, vars any) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)

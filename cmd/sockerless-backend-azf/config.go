@@ -30,6 +30,8 @@ type config struct {
 	Listen         server.ListenConfig
 	StateDir       string
 	StopTimeout    time.Duration
+	GC             string
+	Reconcile      time.Duration
 	Terraform      string
 	LogLevel       string
 	Providers      providerSettings
@@ -73,6 +75,7 @@ func (c config) daemonConfig(environ []string, stderr io.Writer) (daemonConfig, 
 	}
 	return daemonConfig{
 		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, StopTimeout: c.StopTimeout,
+		ReconcileInterval: c.Reconcile, GC: c.GC,
 		Providers: c.Providers, Database: c.Database, Backend: c.terraformBackend(), Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
 	}, nil
 }

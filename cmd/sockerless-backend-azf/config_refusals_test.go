@@ -167,6 +167,8 @@ func TestConfigRefusals(t *testing.T) {
 			want: "FILE:9: conn_str is given twice: keep one"},
 		{name: "log level", args: []string{"--log-level", "trace"}, want: `--log-level: "trace" is none of debug, info, warn, error`},
 		{name: "negative stop timeout", file: "stop_timeout: -1s\n", want: "FILE:6: stop_timeout: -1s is negative: use 0s or more"},
+		{name: "gc", args: []string{"--gc", "on"}, want: `--gc: "on" is none of report, delete`},
+		{name: "reconcile too often", file: "reconcile_interval: 100ms\n", want: "FILE:6: reconcile_interval: 100ms is out of range: use 1s or more"},
 		{name: "provider pool", file: "provider_pool: false\n", want: "FILE:6: provider_pool: it must be a text: put it in quotes"},
 		{name: "provider pool as a flag", args: []string{"--provider-pool=no"}, want: `--provider-pool: "no" is none of on, off`},
 		{name: "negative pool size", file: "provider_pool_size: -1\n", want: "FILE:6: provider_pool_size: -1 is out of range: use 0 or more"},

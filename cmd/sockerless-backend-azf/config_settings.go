@@ -18,6 +18,12 @@ import (
 
 var credentialMethods = []string{methodAuto, methodEnvironment, methodWorkloadIdentity, methodManagedIdentity, methodAzureCLI}
 
+// What happens to things in Azure that have no container.
+const (
+	gcReport = "report"
+	gcDelete = "delete"
+)
+
 // settings is the table of all settings, in the order in which they are shown.
 func settings() []setting {
 	return []setting{
@@ -45,6 +51,10 @@ func settings() []setting {
 			help: "URL of a PostgreSQL database, which several daemons may share; empty means SQLite in state_dir"},
 		{key: "terraform_backend", fallback: "local", check: oneOf(workspace.BackendTypes()...), field: func(c *config) any { return &c.Backend.Type },
 			help: "where Terraform keeps states: local, pg, azurerm, s3, gcs or http; its settings are in the file, below " + backendSection},
+		{key: "gc", fallback: gcReport, check: oneOf(gcReport, gcDelete), field: func(c *config) any { return &c.GC },
+			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
+		{key: "reconcile_interval", fallback: "5m", check: checkInterval, field: func(c *config) any { return &c.Reconcile },
+			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are tried again, as a `duration`"},
 		{key: "terraform", field: func(c *config) any { return &c.Terraform },
 			help: "`path` of the terraform or tofu binary; empty finds or installs one"},
 		{key: "log_level", fallback: "info", check: oneOf("debug", "info", "warn", "error"), field: func(c *config) any { return &c.LogLevel },
@@ -176,6 +186,13 @@ func atLeast(least int) func(string) error {
 func checkMaxAge(text string) error {
 	if d, err := time.ParseDuration(text); err == nil && d <= 0 {
 		return fmt.Errorf("%s is out of range: use more than 0s", text)
+	}
+	return nil
+}
+
+func checkInterval(text string) error {
+	if d, err := time.ParseDuration(text); err == nil && d < time.Second {
+		return fmt.Errorf("%s is out of range: use 1s or more", text)
 	}
 	return nil
 }

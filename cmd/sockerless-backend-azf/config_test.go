@@ -61,6 +61,8 @@ var samples = map[string][3]string{
 	"stop_timeout":            {"1m", "2m30s", "0s"},
 	"database":                {"postgres://file/azf", "postgres://environment/azf", ""},
 	"terraform_backend":       {"pg", "azurerm", "s3"},
+	"gc":                      {"delete", "report", "delete"},
+	"reconcile_interval":      {"1m", "1h", "1s"},
 	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
 	"log_level":               {"debug", "warn", "error"},
 	"provider_pool":           {"off", "on", "off"},
@@ -202,6 +204,8 @@ socket_owner: root
 socket_group: 0
 state_dir: /srv/azf
 stop_timeout: 1m30s
+gc: delete
+reconcile_interval: 2m
 terraform: /opt/tofu
 log_level: warn
 provider_pool: off
@@ -252,6 +256,7 @@ azf:
 		Backend: workspace.Backend{Type: "pg", Owner: "team-a", Settings: map[string]any{
 			"schema_name": "states", "skip_schema_creation": true, "conn_str": "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full",
 		}},
+		GC: "delete", ReconcileInterval: 2 * time.Minute,
 		Providers: providerSettings{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerRuns: 8},
 		Settings: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,

@@ -149,10 +149,14 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
 	for !is() {
 		select {
 		case <-t.Context().Done():
 			t.Fatalf("%s: %v", what, t.Context().Err())
+		case <-late.C:
+			t.Fatalf("%s: it did not come", what)
 		case <-tick.C:
 		}
 	}

@@ -38,8 +38,11 @@ type daemonConfig struct {
 	Settings       engine.Settings
 	// StopTimeout is how long requests and Terraform runs may go on when the daemon is stopped.
 	StopTimeout time.Duration
-	Credential  credential
-	Cloud       cloud.Configuration
+	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared, and GC what happens to what has no container.
+	ReconcileInterval time.Duration
+	GC                string
+	Credential        credential
+	Cloud             cloud.Configuration
 	// Transport carries calls to Azure, AppTransport calls to function apps and registries; nil means the default.
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
@@ -101,7 +104,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if d.pool, err = cfg.newPool(env); err != nil {
 		return d, err
 	}
-	azure, err := cfg.newInventory()
+	azure, err := cfg.newAzureView()
 	if err != nil {
 		return d, err
 	}
@@ -110,7 +113,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
 		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
-		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: findResource(azure), Log: cfg.Log,
+		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find, Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -128,8 +131,9 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
 	})
 	d.engine, err = engine.New(ctx, engine.Config{
-		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Settings: cfg.Settings,
-		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter, Log: cfg.Log,
+		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure, Settings: cfg.Settings,
+		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter,
+		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == gcDelete, Log: cfg.Log,
 		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
 	})
 	if err != nil {
@@ -174,16 +178,26 @@ func (cfg daemonConfig) newInvoker() (*invoker.Invoker, error) {
 	})
 }
 
-func (cfg daemonConfig) newInventory() (*inventory.Inventory, error) {
-	return inventory.New(inventory.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, SubscriptionID: cfg.SubscriptionID})
+// azureView shows the inventory to the engine and its workspaces.
+type azureView struct{ inventory *inventory.Inventory }
+
+func (cfg daemonConfig) newAzureView() (azureView, error) {
+	inv, err := inventory.New(inventory.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, SubscriptionID: cfg.SubscriptionID})
+	return azureView{inv}, err
 }
 
-// findResource lets the workspaces look at Azure.
-func findResource(azure *inventory.Inventory) func(context.Context, string) (workspace.Found, bool, error) {
-	return func(ctx context.Context, id string) (workspace.Found, bool, error) {
-		r, found, err := azure.Find(ctx, id)
-		return workspace.Found(r), found, err
+func (v azureView) Find(ctx context.Context, id string) (workspace.Found, bool, error) {
+	r, found, err := v.inventory.Find(ctx, id)
+	return workspace.Found(r), found, err
+}
+
+func (v azureView) FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error) {
+	apps, err := v.inventory.FunctionApps(ctx, resourceGroup)
+	out := make([]workspace.Found, len(apps))
+	for i, app := range apps {
+		out[i] = workspace.Found(app)
 	}
+	return out, err
 }
 
 // run answers requests until ctx ends, then stops everything in order and closes the daemon.

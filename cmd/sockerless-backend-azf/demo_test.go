@@ -282,7 +282,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 	})
 
 	t.Run("it is found in Azure", func(t *testing.T) {
-		azure, err := p.cfg.newInventory()
+		azure, err := p.cfg.newAzureView()
 		if err != nil {
 			t.Fatal(err)
 		}

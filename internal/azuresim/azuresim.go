@@ -260,7 +260,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	recorder := &statusRecorder{ResponseWriter: w}
 	started := s.cfg.Now()
-	defer func() { s.calls.add(newCall(service, r, recorder.status, started, s.cfg.Now())) }()
+	defer func() { s.calls.add(newCall(service, r, recorder, started, s.cfg.Now())) }()
 	s.serveWithFaults(recorder, r, service)
 }
 

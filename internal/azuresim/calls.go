@@ -19,7 +19,7 @@ type Call struct {
 	APIVersion    string        `json:"api_version,omitempty"`
 	Status        int           `json:"status"` // 0: not answered
 	UserAgent     string        `json:"user_agent,omitempty"`
-	CorrelationID string        `json:"correlation_id,omitempty"` // x-ms-correlation-request-id as sent
+	CorrelationID string        `json:"correlation_id,omitempty"` // x-ms-correlation-request-id as sent, else as answered
 	Duration      time.Duration `json:"duration_ns"`
 }
 
@@ -55,11 +55,15 @@ func (l *callList) list() []Call {
 	return slices.Clone(l.calls)
 }
 
-func newCall(service service, r *http.Request, status int, started, ended time.Time) Call {
+func newCall(service service, r *http.Request, answer *statusRecorder, started, ended time.Time) Call {
+	correlation := r.Header.Get(correlationHeader)
+	if correlation == "" {
+		correlation = answer.Header().Get(correlationHeader)
+	}
 	return Call{
 		Time: started, Service: string(service), Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		APIVersion: r.URL.Query().Get("api-version"), Status: status, UserAgent: r.UserAgent(),
-		CorrelationID: r.Header.Get(correlationHeader), Duration: ended.Sub(started),
+		APIVersion: r.URL.Query().Get("api-version"), Status: answer.status, UserAgent: r.UserAgent(),
+		CorrelationID: correlation, Duration: ended.Sub(started),
 	}
 }
 

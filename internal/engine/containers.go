@@ -38,7 +38,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err := checkName(name); err != nil {
 		return api.CreateResponse{}, err
 	}
-	c := store.Container{ID: id, Name: name, FunctionApp: "skls-" + id[:20]}
+	c := store.Container{ID: id, Name: name, FunctionApp: appName(id)}
 	if req.Config != nil {
 		c.Config = *req.Config
 	}
@@ -168,6 +168,9 @@ func (e *Engine) status(c store.Container) string {
 	case store.Removing:
 		return "Removal In Progress"
 	case store.Dead:
+		if left := c.RetryAt.Sub(e.cfg.Store.Now()); left > 0 {
+			return "Dead, removal is tried again in " + units.HumanDuration(left)
+		}
 		return "Dead"
 	default:
 		return "Created"

@@ -38,6 +38,10 @@ type Workspaces interface {
 	Destroy(ctx context.Context, id string) (workspace.Run, error)
 	Sweep(ctx context.Context, destroyed func(ctx context.Context, id string) (bool, error)) error
 	Path(id string) string
+	IDs() ([]string, error)
+	Holds(ctx context.Context, id string) (bool, error)
+	Archive(id string) error
+	Reclaim(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Run, error)
 }
 
 // Invoker calls function apps. *invoker.Invoker is one.
@@ -64,6 +68,7 @@ type Config struct {
 	Invoker    Invoker
 	Logs       LogReader
 	Registry   Registries
+	Azure      Azure
 	Settings   Settings
 	Version    string
 	// Components are the tools whose versions the answer to version names.
@@ -72,7 +77,14 @@ type Config struct {
 	StopTimeout time.Duration
 	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 means 15 seconds.
 	TakeOverAfter time.Duration
-	Log           zerolog.Logger
+	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared; 0 means 5 minutes. A negative one leaves it at the
+	// rows and jobs when the engine is started.
+	ReconcileInterval time.Duration
+	// DeleteOrphans has what carries our tags and has no container destroyed; else it is reported only.
+	DeleteOrphans bool
+	// RetryAfter is when a removal is tried again that has failed so many times, at most an hour; nil doubles from 5 minutes on.
+	RetryAfter func(failures int) time.Duration
+	Log        zerolog.Logger
 }
 
 // concurrentRuns is how many Terraform runs go on at once: Azure answers many writes to one plan with 409.
@@ -99,6 +111,9 @@ type Engine struct {
 	made         *workspace.FoundationMade
 
 	logAnalyticsID atomic.Pointer[string] // nil until it is known
+
+	// What the last comparisons have found.
+	orphanWorkspaces, orphanApps atomic.Pointer[[]string]
 }
 
 var _ api.Backend = (*Engine)(nil)
@@ -111,6 +126,12 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Logs = notingLogs{cfg.Logs}
 	if cfg.TakeOverAfter == 0 {
 		cfg.TakeOverAfter = defaultTakeOverAfter
+	}
+	if cfg.ReconcileInterval == 0 {
+		cfg.ReconcileInterval = defaultReconcileInterval
+	}
+	if cfg.RetryAfter == nil {
+		cfg.RetryAfter = retryAfter
 	}
 	e := &Engine{
 		cfg:           cfg,
@@ -140,12 +161,18 @@ func (e *Engine) Start(ctx context.Context) error {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("jobs taken up")
 		}
 	}
+	if err := e.compareJobs(ctx); err != nil {
+		return err
+	}
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	e.endBackground = end
 	e.background.Go(func() { e.attend(background) })
 	e.background.Go(func() { e.takeOverJobs(background) })
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
+	}
+	if e.cfg.ReconcileInterval > 0 {
+		e.background.Go(func() { e.reconcileAlways(background) })
 	}
 	return nil
 }

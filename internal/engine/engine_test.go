@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +39,10 @@ type fakeWorkspaces struct {
 	founding   int // now, and the most at a time
 	most       int
 	app        workspace.FunctionApp
+	// onDisk are the workspaces, with whether each holds something; archived and reclaimed are what happened to them.
+	onDisk    map[string]bool
+	archived  []string
+	reclaimed []workspace.FunctionApp
 }
 
 func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationMade, error) {
@@ -92,6 +99,33 @@ func (f *fakeWorkspaces) Sweep(context.Context, func(context.Context, string) (b
 
 func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
 
+func (f *fakeWorkspaces) IDs() ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.onDisk)), nil
+}
+
+func (f *fakeWorkspaces) Holds(_ context.Context, id string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.onDisk[id], nil
+}
+
+func (f *fakeWorkspaces) Archive(id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.archived = append(f.archived, id)
+	delete(f.onDisk, id)
+	return nil
+}
+
+func (f *fakeWorkspaces) Reclaim(_ context.Context, _ string, app workspace.FunctionApp) (workspace.Run, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reclaimed = append(f.reclaimed, app)
+	return workspace.Run{}, nil
+}
+
 func (f *fakeWorkspaces) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,6 +175,21 @@ func (f *fakeLogs) Lines(ctx context.Context, q logs.Query) ([]logs.Line, error)
 	return f.LogReader.Lines(ctx, q)
 }
 
+// fakeAzure has the apps, and lists gone ones too, as a late list does.
+type fakeAzure struct {
+	apps []workspace.Found
+	gone map[string]bool
+	err  error
+}
+
+func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, error) {
+	return f.apps, f.err
+}
+
+func (f *fakeAzure) Find(_ context.Context, id string) (workspace.Found, bool, error) {
+	return workspace.Found{ID: id}, !f.gone[id], f.err
+}
+
 type fixture struct {
 	*Engine
 	db         *store.DB
@@ -148,6 +197,9 @@ type fixture struct {
 	invoker    *fakeInvoker
 	logs       *fakeLogs
 	registry   *fakeRegistry
+	azure      *fakeAzure
+	later      *atomic.Int64 // nanoseconds by which the store's clock is ahead
+	orphans    bool          // whether the next engine deletes them
 	log        bytes.Buffer
 }
 
@@ -158,7 +210,10 @@ func testSettings() Settings {
 // setup starts an engine on a fresh database.
 func setup(t *testing.T) *fixture {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "state.db")})
+	f := &fixture{later: new(atomic.Int64), workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}, azure: &fakeAzure{}}
+	db, err := store.Open(t.Context(), store.Config{
+		Path: filepath.Join(t.TempDir(), "state.db"), Now: func() time.Time { return time.Now().Add(time.Duration(f.later.Load())) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +222,7 @@ func setup(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	})
-	f := &fixture{db: db, workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}}
+	f.db = db
 	f.start(t)
 	return f
 }
@@ -176,7 +231,7 @@ func setup(t *testing.T) *fixture {
 func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	e, err := New(t.Context(), Config{
-		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Settings: testSettings(), Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
+		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure, Settings: testSettings(), ReconcileInterval: -1, DeleteOrphans: f.orphans, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -246,7 +246,7 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 		t.Errorf("got %+v, %v", info.State, err)
 	}
 	ctx, calls = api.WithCorrelations(t.Context())
-	if err := f.ContainerRemove(ctx, "web", false); api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "remove it again") || strings.Join(calls(), " ") != "other" {
+	if err := f.ContainerRemove(ctx, "web", false); api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "its removal is tried again") || strings.Join(calls(), " ") != "other" {
 		t.Errorf("got %v, calls %q", err, calls())
 	}
 }

@@ -355,7 +355,7 @@ func TestImagesSurviveARestart(t *testing.T) {
 	if err := f.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	next := &fixture{workspaces: f.workspaces, invoker: f.invoker, logs: f.logs, registry: f.registry}
+	next := &fixture{workspaces: f.workspaces, invoker: f.invoker, logs: f.logs, registry: f.registry, azure: f.azure}
 	if next.db, err = store.Open(t.Context(), store.Config{Path: filepath.Clean(path)}); err != nil {
 		t.Fatal(err)
 	}

@@ -40,14 +40,19 @@ func (destroyArgs) Kind() string { return "destroy" }
 // maxAttempts is out of reach: a job that the queue gave up would be lost work.
 const maxAttempts = 10_000
 
-// enqueue inserts a job in the store's transaction and tells its id.
-func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
+func insertOpts(args river.JobArgs) river.InsertOpts {
 	queue := terraformQueue
 	if args.Kind() == (invokeArgs{}).Kind() {
 		queue = invocationQueue
 	}
+	return river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts}
+}
+
+// enqueue inserts a job in the store's transaction and tells its id.
+func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
+	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
-		inserted, err := e.river.InsertTx(ctx, tx, args, &river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts})
+		inserted, err := e.river.InsertTx(ctx, tx, args, &opts)
 		if err != nil {
 			return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
 		}
@@ -59,6 +64,9 @@ func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
 func (e *Engine) enqueueDestroy(containerID string) store.Enqueue {
 	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
 }
+
+// keptAsDead ends the message of a failure that leaves something behind.
+const keptAsDead = ". The container is kept as dead, and its removal is tried again: mend the cause, or remove it by hand"
 
 type provisionWorker struct {
 	river.WorkerDefaults[provisionArgs]
@@ -127,8 +135,8 @@ func (e *Engine) undo(ctx context.Context, c store.Container, again bool, refuse
 		return both.Err
 	}
 	reason := both.Message
-	both.Message += ". The container is kept as dead: mend the cause and remove it"
-	return e.cfg.Store.Fail(ctx, c.ID, reason, outcome(&both))
+	both.Message += keptAsDead
+	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, outcome(&both))
 }
 
 // destroy destroys a container's function app. others tells that another daemon may have made it.
@@ -183,8 +191,8 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		refused := e.refused(ctx, "remove container "+c.Name, c, err)
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
 		reason := refused.Message
-		refused.Message += ". The container is kept as dead: mend the cause and remove it again"
-		return e.cfg.Store.Fail(ctx, id, reason, store.Outcome{Job: job.ID, Err: refused, Correlations: calls()})
+		refused.Message += keptAsDead
+		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, store.Outcome{Job: job.ID, Err: refused, Correlations: calls()})
 	}
 }
 

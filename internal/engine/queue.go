@@ -22,7 +22,19 @@ import (
 const (
 	terraformQueue  = "terraform"
 	invocationQueue = "invocation"
+	reconcileQueue  = "reconcile"
 )
+
+// maxJobRetry is the longest wait before a job is repeated that ended with an error: the database or the disk failed it.
+const maxJobRetry = time.Minute
+
+// jobRetries doubles the wait from a second on.
+type jobRetries struct{}
+
+// NextRetry implements river.ClientRetryPolicy.
+func (jobRetries) NextRetry(job *rivertype.JobRow) time.Time {
+	return time.Now().Add(min(time.Second<<min(len(job.Errors), 10), maxJobRetry))
+}
 
 // openQueue prepares the queue's tables in the store's database, and the client.
 func (e *Engine) openQueue(ctx context.Context) error {
@@ -41,15 +53,18 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	river.AddWorker(workers, &provisionWorker{engine: e})
 	river.AddWorker(workers, &invokeWorker{engine: e})
 	river.AddWorker(workers, &destroyWorker{engine: e})
+	river.AddWorker(workers, &reconcileWorker{engine: e})
 	e.river, err = river.NewClient(driver, &river.Config{
 		ID: e.cfg.Store.Replica(),
 		Queues: map[string]river.QueueConfig{
 			terraformQueue:  {MaxWorkers: concurrentRuns},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
+			reconcileQueue:  {MaxWorkers: 1},
 		},
 		Workers:           workers,
 		Middleware:        []rivertype.Middleware{river.WorkerMiddlewareFunc(e.own)},
 		Logger:            logger,
+		RetryPolicy:       jobRetries{},
 		FetchCooldown:     5 * time.Millisecond,
 		FetchPollInterval: poll,
 		JobTimeout:        -1, // Terraform and runs have their own limits

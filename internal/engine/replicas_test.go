@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 // replicas are engines on one PostgreSQL database, of which none is started, with the same fakes.
 func replicas(t *testing.T, url string, n int, takeOverAfter time.Duration) []*fixture {
 	t.Helper()
-	shared := fixture{workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}}
+	shared := fixture{workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}, azure: &fakeAzure{}}
 	list := make([]*fixture, n)
 	for i := range list {
 		f := shared
@@ -40,7 +40,7 @@ func replicas(t *testing.T, url string, n int, takeOverAfter time.Duration) []*f
 			}
 		})
 		f.Engine, err = New(t.Context(), Config{
-			Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Settings: testSettings(),
+			Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure, Settings: testSettings(), ReconcileInterval: -1,
 			TakeOverAfter: takeOverAfter, Log: zerolog.Nop(),
 		})
 		if err != nil {
@@ -214,17 +214,7 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 				}
 				return
 			}
-			for {
-				changed := own.db.Watch(strings.Repeat("a", 64))
-				c, err := own.db.Container(t.Context(), "web")
-				if err != nil || c.State == store.Created {
-					if err != nil {
-						t.Error(err)
-					}
-					return
-				}
-				<-changed
-			}
+			own.until(t, "web", store.Created)
 		})
 	}
 }

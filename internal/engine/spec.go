@@ -129,6 +129,9 @@ const (
 	ownerTag = workspace.OwnerTag
 )
 
+// appName is the function app of a container: at most 32 characters count for the Functions host.
+func appName(id string) string { return "skls-" + id[:20] }
+
 // validate checks what can be checked before Azure is asked, and returns what the client should be warned of.
 func (e *Engine) validate(c store.Container) ([]string, error) {
 	warnings := []string{}

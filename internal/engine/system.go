@@ -75,6 +75,7 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	if sku := s.sku(); s.AppServicePlan == "" && !runsImages(sku) {
 		info.Warnings = append(info.Warnings, "WARNING: "+noImagesWarning(sku))
 	}
+	info.Warnings = append(info.Warnings, e.orphans()...)
 	counts, err := e.cfg.Store.CountContainers(ctx)
 	if err != nil {
 		return api.Info{}, err

@@ -124,7 +124,7 @@ func (e *Engine) destroyed(ctx context.Context, id string) (bool, error) {
 // takeOver makes jobs available again that have been abandoned for TakeOverAfter: their daemon has died, or is this one and could not record
 // their end. seen are those that were found last time; it returns those found now.
 func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now time.Time) (map[int64]abandoned, error) {
-	found, err := e.river.JobList(ctx, river.NewJobListParams().States(rivertype.JobStateRunning).First(10_000))
+	found, err := e.river.JobList(ctx, river.NewJobListParams().States(rivertype.JobStateRunning).First(jobPage))
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}

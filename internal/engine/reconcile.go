@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// Azure tells what is there. It changes nothing.
+type Azure interface {
+	// FunctionApps lists those of a resource group; the list may be some minutes late.
+	FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error)
+	// Find asks for one resource; found is false only when Azure says that there is none.
+	Find(ctx context.Context, id string) (r workspace.Found, found bool, err error)
+}
+
+const (
+	// defaultReconcileInterval is how often rows, jobs, workspaces and Azure are compared.
+	defaultReconcileInterval = 5 * time.Minute
+	// maxRetryAfter is the longest wait between two removals of one container.
+	maxRetryAfter = time.Hour
+	// jobPage is how many jobs are read at once, the most that the queue gives.
+	jobPage = 10_000
+)
+
+// retryAfter doubles from 5 minutes to an hour.
+func retryAfter(failures int) time.Duration {
+	return min(5*time.Minute<<min(max(failures, 1)-1, 10), maxRetryAfter)
+}
+
+type reconcileArgs struct{}
+
+func (reconcileArgs) Kind() string { return "reconcile" }
+
+// unfinished are the states of a job that is going to be worked on.
+var unfinished = []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled,
+}
+
+// reconcileAlways compares at once and then at each interval, until ctx ends.
+func (e *Engine) reconcileAlways(ctx context.Context) {
+	ticker := time.NewTicker(e.cfg.ReconcileInterval)
+	defer ticker.Stop()
+	for {
+		if err := e.reconcile(ctx); err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error().Err(err).Msg("reconcile failed in part, and is repeated")
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reconcile compares what only this daemon sees, and has one of the daemons compare the rest. One part that fails does not keep the others.
+func (e *Engine) reconcile(ctx context.Context) error {
+	return errors.Join(e.compareJobs(ctx), e.tidyWorkspaces(ctx), e.compareAzureLater(ctx))
+}
+
+// compareJobs compares rows and jobs, and has the removals that are due tried again.
+func (e *Engine) compareJobs(ctx context.Context) error {
+	// Another daemon that does the same at the same time would insert the same jobs.
+	return e.cfg.Store.Exclusive(ctx, "compare jobs", func(ctx context.Context) error {
+		return errors.Join(e.requeue(ctx), e.retryRemovals(ctx))
+	})
+}
+
+// compareAzureLater inserts the job that compares Azure, unless there is one.
+func (e *Engine) compareAzureLater(ctx context.Context) error {
+	_, err := e.river.Insert(ctx, reconcileArgs{}, &river.InsertOpts{
+		Queue: reconcileQueue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: unfinished},
+	})
+	if err != nil {
+		return fmt.Errorf("enqueue reconcile: %w", err)
+	}
+	return nil
+}
+
+// requeue inserts the job of each container that is being made or removed, and of each run that goes on, where there is none.
+func (e *Engine) requeue(ctx context.Context) error {
+	// The rows first: a job that ends meanwhile is inserted in vain, and does nothing.
+	containers, err := e.cfg.Store.Containers(ctx, 0, store.Creating, store.Removing)
+	if err != nil {
+		return err
+	}
+	runs, err := e.cfg.Store.RunningRuns(ctx)
+	if err != nil {
+		return err
+	}
+	wanted := map[string]river.JobArgs{}
+	for _, c := range containers {
+		if c.State == store.Creating {
+			wanted["provision "+c.ID] = provisionArgs{ContainerID: c.ID}
+		} else {
+			wanted["destroy "+c.ID] = destroyArgs{ContainerID: c.ID}
+		}
+	}
+	for _, id := range runs {
+		wanted["invoke "+id] = invokeArgs{RunID: id}
+	}
+	params := river.NewJobListParams().States(unfinished...).First(jobPage)
+	for {
+		page, err := e.river.JobList(ctx, params)
+		if err != nil {
+			return fmt.Errorf("list jobs: %w", err)
+		}
+		for _, job := range page.Jobs {
+			var args struct {
+				ContainerID string `json:"container_id"`
+				RunID       string `json:"run_id"`
+			}
+			if err := json.Unmarshal(job.EncodedArgs, &args); err != nil {
+				return fmt.Errorf("read job %d: %w", job.ID, err)
+			}
+			delete(wanted, job.Kind+" "+args.ContainerID+args.RunID)
+			if err := e.pullForward(ctx, job); err != nil {
+				return err
+			}
+		}
+		if len(page.Jobs) < jobPage {
+			break
+		}
+		params = params.After(page.LastCursor)
+	}
+	for name, args := range wanted {
+		opts := insertOpts(args)
+		if _, err := e.river.Insert(ctx, args, &opts); err != nil {
+			return fmt.Errorf("enqueue %s: %w", name, err)
+		}
+		e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
+	}
+	return nil
+}
+
+// pullForward makes a job available that is due later than any job is ever put off: the clock was set back.
+func (e *Engine) pullForward(ctx context.Context, job *rivertype.JobRow) error {
+	if job.State == rivertype.JobStateRunning || time.Until(job.ScheduledAt) <= 2*maxJobRetry {
+		return nil
+	}
+	if _, err := e.river.JobRetry(ctx, job.ID); err != nil {
+		return fmt.Errorf("pull job %d forward: %w", job.ID, err)
+	}
+	e.cfg.Log.Warn().Int64("job_id", job.ID).Time("due", job.ScheduledAt).Msg("the clock was set back: a job is pulled forward")
+	return nil
+}
+
+// retryRemovals removes the dead containers again that are due.
+func (e *Engine) retryRemovals(ctx context.Context) error {
+	due, err := e.cfg.Store.DueRemovals(ctx, 2*maxRetryAfter)
+	if err != nil {
+		return err
+	}
+	for _, id := range due {
+		err := e.cfg.Store.Remove(ctx, id, false, e.enqueueDestroy(id))
+		if kind := api.KindOf(err); err != nil && kind != api.NotFound && kind != api.Conflict { // somebody else was faster
+			return err
+		}
+		e.cfg.Log.Info().Str("container_id", id).Msg("removal is tried again")
+	}
+	return nil
+}
+
+// tidyWorkspaces looks at the workspaces of this daemon's disk whose containers are gone. One that holds nothing goes to the archive, any
+// other is reported, and destroyed where that is wanted.
+func (e *Engine) tidyWorkspaces(ctx context.Context) error {
+	ids, err := e.cfg.Workspaces.IDs()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	var found []string
+	for _, id := range ids {
+		if gone, err := e.gone(ctx, id); err != nil || !gone {
+			failed = append(failed, err)
+			continue
+		}
+		log := e.cfg.Log.With().Str("container_id", id).Str("workspace", e.cfg.Workspaces.Path(id)).Logger()
+		holds, err := e.cfg.Workspaces.Holds(ctx, id)
+		switch {
+		case errors.Is(err, workspace.ErrLocked):
+		case err != nil:
+			failed = append(failed, fmt.Errorf("look into the workspace of %s: %w", id, err))
+		case !holds:
+			log.Warn().Msg("a workspace without a container goes to the archive")
+			failed = append(failed, e.cfg.Workspaces.Archive(id))
+		case !e.cfg.DeleteOrphans:
+			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
+			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
+		default:
+			run, err := e.cfg.Workspaces.Destroy(ctx, id)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("destroy the workspace of %s: %w", id, err))
+				found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
+				continue
+			}
+			log.Warn().Str("correlation_id", run.CorrelationID).Msg("destroyed what a workspace without a container held")
+		}
+	}
+	e.orphanWorkspaces.Store(&found)
+	return errors.Join(failed...)
+}
+
+// gone tells whether there is no container of this id.
+func (e *Engine) gone(ctx context.Context, id string) (bool, error) {
+	_, err := e.cfg.Store.Container(ctx, id)
+	if api.KindOf(err) == api.NotFound {
+		return true, nil
+	}
+	return false, err
+}
+
+type reconcileWorker struct {
+	river.WorkerDefaults[reconcileArgs]
+	engine *Engine
+}
+
+// Work compares Azure with the containers. What fails is tried again with the next job.
+func (w *reconcileWorker) Work(ctx context.Context, _ *river.Job[reconcileArgs]) error {
+	err := w.engine.compareAzure(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		w.engine.cfg.Log.Error().Err(err).Msg("comparing Azure with the containers failed in part, and is repeated")
+	}
+	return nil
+}
+
+var containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// compareAzure reports the function apps that carry this daemon's tags and have no container, and removes them where that is wanted.
+func (e *Engine) compareAzure(ctx context.Context) error {
+	apps, err := e.cfg.Azure.FunctionApps(ctx, e.cfg.Settings.ResourceGroup)
+	if err != nil {
+		return err
+	}
+	onDisk, err := e.cfg.Workspaces.IDs()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	var found []string
+	for _, app := range apps {
+		id := app.Tags[idTag]
+		// Those with a workspace here are tidyWorkspaces'.
+		if app.Tags[ownerTag] != e.cfg.Settings.Owner || !containerID.MatchString(id) || path.Base(app.ID) != appName(id) || slices.Contains(onDisk, id) {
+			continue
+		}
+		// The row after the list: an app that was made or removed meanwhile is none of these.
+		if gone, err := e.gone(ctx, id); err != nil || !gone {
+			failed = append(failed, err)
+			continue
+		}
+		if _, there, err := e.cfg.Azure.Find(ctx, app.ID); err != nil || !there {
+			failed = append(failed, err)
+			continue
+		}
+		log := e.cfg.Log.With().Str("function_app", path.Base(app.ID)).Str("container_id", id).Logger()
+		if !e.cfg.DeleteOrphans {
+			log.Warn().Msg("a function app of this daemon has no container: gc delete would remove it")
+			found = append(found, "function app "+path.Base(app.ID))
+			continue
+		}
+		run, err := e.reclaim(ctx, id, app)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("remove function app %s: %w", path.Base(app.ID), err))
+			found = append(found, "function app "+path.Base(app.ID))
+			continue
+		}
+		log.Warn().Str("correlation_id", run.CorrelationID).Msg("removed a function app that had no container")
+	}
+	e.orphanApps.Store(&found)
+	return errors.Join(failed...)
+}
+
+// reclaim has Terraform destroy an app of which nothing but its tags is known.
+func (e *Engine) reclaim(ctx context.Context, id string, app workspace.Found) (workspace.Run, error) {
+	c := store.Container{ID: id, Name: app.Tags[nameTag], FunctionApp: path.Base(app.ID)}
+	// What azurerm wants to see, and never uses.
+	c.Config.Image = "registry.invalid/unknown:latest"
+	shared := workspace.FoundationMade{ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown"}
+	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
+	if err != nil {
+		return workspace.Run{}, err
+	}
+	return e.cfg.Workspaces.Reclaim(ctx, id, spec)
+}
+
+// orphans are warnings of what the last comparisons have found.
+func (e *Engine) orphans() []string {
+	var found []string
+	for _, list := range []*[]string{e.orphanWorkspaces.Load(), e.orphanApps.Load()} {
+		if list != nil {
+			found = append(found, *list...)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("WARNING: %d things in Azure belong to this daemon and to no container: %s. They cost money. Set gc to delete to have them destroyed",
+		len(found), strings.Join(found, ", "))}
+}

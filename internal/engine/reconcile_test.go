@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+func hexID(c string) string { return strings.Repeat(c, 64) }
+
+// loseJobs forgets every job, as a database would that was restored in part.
+func (f *fixture) loseJobs(t *testing.T) {
+	t.Helper()
+	if _, err := f.db.SQL().ExecContext(t.Context(), "DELETE FROM river_job"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restart has the next engine delete orphans, or report them.
+func (f *fixture) restart(t *testing.T, orphans bool) {
+	t.Helper()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.orphans = orphans
+	f.start(t)
+}
+
+// until blocks until a container is in a state; "" is gone.
+func (f *fixture) until(t *testing.T, ref string, state store.State) {
+	t.Helper()
+	for {
+		changed := f.db.WatchAll()
+		c, err := f.db.Container(t.Context(), ref)
+		if api.KindOf(err) == api.NotFound && state == "" || err == nil && c.State == state {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatalf("%s stays %s", ref, c.State)
+		}
+	}
+}
+
+func TestMissingJobsAreInserted(t *testing.T) {
+	f := setup(t)
+	began := make(chan struct{}, 10)
+	stuck := func(ctx context.Context) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	f.create(t, "removed")
+	f.create(t, "run")
+	f.workspaces.set(func() { f.workspaces.provision, f.workspaces.destroy = stuck, stuck })
+	f.invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
+		return invoker.Result{}, stuck(ctx)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 2)
+	go func() {
+		_, err := f.ContainerCreate(ctx, "created", request)
+		left <- err
+	}()
+	go func() { left <- f.ContainerRemove(ctx, "removed", false) }()
+	if err := f.ContainerStart(t.Context(), "run"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		<-began
+	}
+	leave()
+	for range 2 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the client's departure", err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.loseJobs(t)
+	f.workspaces.set(func() { f.workspaces.provision, f.workspaces.destroy = nil, nil })
+	f.invoker.run = nil
+	f.start(t)
+	f.until(t, "created", store.Created)
+	f.until(t, "removed", "")
+	f.until(t, "run", store.Exited)
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Error(err)
+	}
+	jobs, err := f.river.JobList(t.Context(), river.NewJobListParams().Kinds("provision", "destroy", "invoke"))
+	if err != nil || len(jobs.Jobs) != 3 {
+		t.Errorf("got %d jobs, %v; want one each", len(jobs.Jobs), err)
+	}
+}
+
+func TestJobsOfALaterClockArePulledForward(t *testing.T) {
+	f := setup(t)
+	later := time.Now().Add(24 * time.Hour)
+	id := hexID("a")
+	c := store.Container{ID: id, Name: "web", FunctionApp: appName(id), Config: *request.Config}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.db.CreateContainer(t.Context(), c, f.enqueue(provisionArgs{ContainerID: id}, new(int64))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.db.SQL().ExecContext(t.Context(), "UPDATE river_job SET scheduled_at = $1 WHERE kind = 'provision'", later.UTC().Format("2006-01-02 15:04:05.000")); err != nil {
+		t.Fatal(err)
+	}
+	f.start(t)
+	f.until(t, "web", store.Created)
+}
+
+func TestFailedRemovalIsTriedAgain(t *testing.T) {
+	f := setup(t)
+	f.workspaces.provision = func(context.Context) error { return errors.New("no quota") }
+	f.workspaces.destroy = func(context.Context) error { return errors.New("no answer") }
+	if _, err := f.ContainerCreate(t.Context(), "web", request); err == nil || !strings.Contains(err.Error(), "its removal is tried again") {
+		t.Errorf("got %v, want it to say so", err)
+	}
+	f.until(t, "web", store.Dead)
+	list, err := f.ContainerList(t.Context(), api.ListOptions{All: true})
+	if err != nil || !strings.HasPrefix(list[0].Status, "Dead, removal is tried again in ") {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f.workspaces.destroyed != 1 {
+		t.Errorf("destroyed %d times before it is due", f.workspaces.destroyed)
+	}
+	f.later.Add(int64(5 * time.Minute))
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for { // it fails once more
+		changed := f.db.WatchAll()
+		if c, err := f.db.Container(t.Context(), "web"); err != nil || c.Failures == 2 {
+			break
+		}
+		<-changed
+	}
+	f.workspaces.set(func() { f.workspaces.destroy = nil })
+	f.later.Add(int64(5 * time.Minute))
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := f.db.Container(t.Context(), "web"); err != nil || c.State != store.Dead {
+		t.Errorf("got %v, %v; want it to wait for twice as long", c.State, err)
+	}
+	f.later.Add(int64(5 * time.Minute))
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.until(t, "web", "")
+}
+
+func TestRetryAfter(t *testing.T) {
+	for failures, want := range map[int]time.Duration{0: 5 * time.Minute, 1: 5 * time.Minute, 2: 10 * time.Minute, 4: 40 * time.Minute, 5: time.Hour, 1000: time.Hour} {
+		if got := retryAfter(failures); got != want {
+			t.Errorf("after %d failures: got %s, want %s", failures, got, want)
+		}
+	}
+	for errs, want := range map[int]time.Duration{0: time.Second, 3: 8 * time.Second, 100: time.Minute} {
+		job := &rivertype.JobRow{Errors: make([]rivertype.AttemptError, errs)}
+		if got := time.Until(jobRetries{}.NextRetry(job)); got > want || got < want-time.Second {
+			t.Errorf("after %d errors: got %s, want %s", errs, got, want)
+		}
+	}
+}
+
+func TestWorkspacesWithoutContainers(t *testing.T) {
+	f := setup(t)
+	kept := f.create(t, "web")
+	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{kept: true, hexID("a"): false, hexID("b"): true} })
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(f.workspaces.archived, []string{hexID("a")}) || f.workspaces.destroyed != 0 {
+		t.Errorf("archived %v and destroyed %d", f.workspaces.archived, f.workspaces.destroyed)
+	}
+	info, err := f.Info(t.Context())
+	if err != nil || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "workspace /workspaces/"+hexID("b")) || !strings.Contains(info.Warnings[0], "gc") {
+		t.Errorf("got %q, %v", info.Warnings, err)
+	}
+	f.restart(t, true)
+	if err := f.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err = f.Info(t.Context()); err != nil || len(info.Warnings) != 0 || f.workspaces.destroyed != 1 {
+		t.Errorf("got %q, %v, destroyed %d", info.Warnings, err, f.workspaces.destroyed)
+	}
+}
+
+func TestAppsWithoutContainers(t *testing.T) {
+	f := setup(t)
+	kept := f.create(t, "web")
+	app := func(id, owner string) workspace.Found {
+		return workspace.Found{ID: "/sites/" + appName(id), Tags: map[string]string{idTag: id, ownerTag: owner, nameTag: "n"}}
+	}
+	orphan, gone := app(hexID("a"), "test"), app(hexID("b"), "test")
+	renamed, tagless := app(hexID("c"), "test"), app(hexID("d"), "test")
+	renamed.ID, tagless.Tags = "/sites/of-a-user", nil
+	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{hexID("e"): true} })
+	f.azure.apps = []workspace.Found{app(kept, "test"), orphan, gone, app(hexID("f"), "another"), app(hexID("e"), "test"), renamed, tagless}
+	f.azure.gone = map[string]bool{gone.ID: true}
+	if err := f.compareAzure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Info(t.Context())
+	if err != nil || !slices.ContainsFunc(info.Warnings, func(w string) bool { return strings.Contains(w, "function app "+appName(hexID("a"))+". ") }) || len(f.workspaces.reclaimed) != 0 {
+		t.Errorf("got %q, %v, reclaimed %v", info.Warnings, err, f.workspaces.reclaimed)
+	}
+	f.restart(t, true)
+	if err := f.compareAzure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.workspaces.reclaimed) != 1 || f.workspaces.reclaimed[0].Name != appName(hexID("a")) || f.workspaces.reclaimed[0].Tags[nameTag] != "n" {
+		t.Errorf("reclaimed %+v", f.workspaces.reclaimed)
+	}
+	f.azure.err = errors.New("forbidden")
+	if err := f.compareAzure(t.Context()); err == nil {
+		t.Error("a failed list is taken for none")
+	}
+}

@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Fail makes a container Dead with the reason: its function app could be neither made nor destroyed. retryAfter tells when removing it is
+// due again, after so many failures.
+func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(failures int) time.Duration, outcome Outcome) error {
+	return db.tx(ctx, func(tx *txn) error {
+		if err := db.settle(ctx, tx, outcome); err != nil {
+			return err
+		}
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		failures := c.Failures + 1
+		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = $3, failures = $4, retry_at = $5",
+			storable(reason), failures, nanos(db.now().Add(retryAfter(failures))))
+	})
+}
+
+// DueRemovals lists the ids of the Dead containers whose removal is due again, the longest due first. One that is due later than horizon from
+// now is due as well: no retry is so far away, so the clock was set back.
+func (db *DB) DueRemovals(ctx context.Context, horizon time.Duration) (ids []string, err error) {
+	now := db.now()
+	return db.list(ctx, "SELECT id FROM containers WHERE state = $1 AND (coalesce(retry_at, 0) <= $2 OR retry_at > $3) ORDER BY coalesce(retry_at, 0), id",
+		Dead, nanos(now), nanos(now.Add(horizon)))
+}
+
+// list runs a query for one column of texts.
+func (db *DB) list(ctx context.Context, query string, args ...any) (out []string, err error) {
+	defer db.explained(&err)
+	rows, err := db.sql.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, fmt.Errorf("list: %w", err)
+		}
+		out = append(out, text)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
+	return out, nil
+}
