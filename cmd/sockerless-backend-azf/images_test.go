@@ -39,6 +39,7 @@ func TestSimulatedRegistryIsAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Providers.Pool = poolOff // nothing is made
 	d, err := newDaemon(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
