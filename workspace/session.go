@@ -85,7 +85,7 @@ func (m *Manager) leased(ctx context.Context, s *session, f func(*session) error
 	}
 	defer lease.Release()
 	s.lease, s.correlation = lease, lease.CorrelationID()
-	defer func() { s.lease = nil }()
+	defer func() { s.lease, s.tf = nil, nil }()
 	if *failure = f(s); *failure == nil {
 		return nil
 	}

@@ -71,16 +71,16 @@ func (p *plain) workspace() (string, error) {
 	return dir, os.WriteFile(filepath.Join(dir, "terraform.tfvars.json"), content, 0o600)
 }
 
-// each runs one command with a value of its own.
+// each runs one command after another.
 func (p *plain) each(dir string, commands ...func(*tfexec.Terraform) error) error {
+	tf, err := tfexec.NewTerraform(dir, p.terraform)
+	if err != nil {
+		return err
+	}
+	if err := tf.SetEnv(p.env); err != nil {
+		return err
+	}
 	for _, command := range commands {
-		tf, err := tfexec.NewTerraform(dir, p.terraform)
-		if err != nil {
-			return err
-		}
-		if err := tf.SetEnv(p.env); err != nil {
-			return err
-		}
 		if err := command(tf); err != nil {
 			return err
 		}
