@@ -19,13 +19,13 @@ import (
 
 // remoteLockTimeout is how long a run waits for the lock of its state. In a remote backend locks are contended for a moment: pg takes one
 // that all states share.
-const remoteLockTimeout = 2 * time.Minute
+const remoteLockTimeout = 20 * time.Second
 
 func (m *Manager) lockTimeout() *tfexec.LockTimeoutOption {
 	if !m.cfg.Backend.Remote() {
 		return tfexec.LockTimeout("0s")
 	}
-	return tfexec.LockTimeout(remoteLockTimeout.String())
+	return tfexec.LockTimeout(m.cfg.LockTimeout.String())
 }
 
 // render writes a module's files, its variables and those of the backend into dir.
@@ -72,30 +72,6 @@ func (m *Manager) Restore(id string, made bool, app func() (FunctionApp, error))
 		return err
 	}
 	return writeVerdict(m.Path(id), applyRun, last)
-}
-
-// Sweep moves workspaces of containers that other daemons have destroyed to the archive. With a local backend there are none.
-func (m *Manager) Sweep(ctx context.Context, destroyed func(ctx context.Context, id string) (bool, error)) error {
-	if !m.cfg.Backend.Remote() {
-		return nil
-	}
-	entries, err := os.ReadDir(m.Path(""))
-	if err != nil {
-		return fmt.Errorf("sweep workspaces: %w", err)
-	}
-	for _, entry := range entries {
-		if !idPattern.MatchString(entry.Name()) {
-			continue
-		}
-		gone, err := destroyed(ctx, entry.Name())
-		if err == nil && gone {
-			err = m.archive(entry.Name())
-		}
-		if err != nil {
-			return fmt.Errorf("sweep workspaces: %w", err)
-		}
-	}
-	return nil
 }
 
 // stateName is what people call the state of a workspace.

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -159,14 +162,6 @@ func TestStatesInPostgres(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(other.ArchivePath(testID), stateFile))
 	if err != nil || !strings.Contains(string(content), `"resources": []`) {
 		t.Errorf("archived state: %s, %v", content, err)
-	}
-	// The first daemon still has the workspaces that it made.
-	err = m.Sweep(t.Context(), func(_ context.Context, id string) (bool, error) { return id == testID, nil })
-	if _, statErr := os.Stat(m.ArchivePath(testID)); err != nil || statErr != nil {
-		t.Errorf("the workspace is not in the archive: %v, %v", err, statErr)
-	}
-	if _, err := os.Stat(m.Path(ids[1])); err != nil {
-		t.Errorf("a workspace in use was swept: %v", err)
 	}
 	for _, dir := range []string{m.cfg.Dir, other.cfg.Dir} {
 		if found := leftBehind(t, dir, "hunter2"); len(found) > 0 {
@@ -351,6 +346,65 @@ func TestStatesInAzureStorage(t *testing.T) {
 	for _, dir := range []string{m.cfg.Dir, other.cfg.Dir} {
 		if found := leftBehind(t, dir, azuriteKey); len(found) > 0 {
 			t.Errorf("the account's key is in %v", found)
+		}
+	}
+}
+
+// TestLockOfAKilledRun kills terraform while it holds the lease of its state.
+func TestLockOfAKilledRun(t *testing.T) {
+	m, cfg, sim, _ := inAzurite(t)
+	cfg.Dir, cfg.Providers, cfg.LockTimeout = t.TempDir(), nil, time.Second
+	other, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _ := foundation(t, m)
+	spec.Tags = map[string]string{IDTag: testID}
+	sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
+		if method == "PUT" && strings.HasSuffix(path, spec.Name) {
+			killTerraform(t, m)
+		}
+	}})
+	began := time.Now()
+	if _, err := m.Provision(t.Context(), testID, spec); err == nil {
+		t.Fatal("terraform outlived its death: the test tests nothing")
+	}
+	sim.SetFaults(azuresim.Faults{})
+	_, err = other.Provision(t.Context(), testID, spec)
+	lock, ok := LockOf(err)
+	if !ok || lock.Who != Who() || lock.Created.Before(began.Add(-time.Second)) || lock.Created.After(time.Now()) {
+		t.Fatalf("got %+v, %v of %v", lock, ok, err)
+	}
+	if err := other.Unlock(t.Context(), testID, lock); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := other.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan.Add != 0 || made.HostName == "" {
+		t.Errorf("got %+v, %v; want the app imported", made, err)
+	}
+	if _, err := other.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
+		t.Errorf("got %v with %v left", err, sim.Sites())
+	}
+}
+
+// killTerraform kills the terraform processes of a manager, not their providers.
+func killTerraform(t *testing.T, m *Manager) {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, path := range paths {
+		environ, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(environ), cliConfigEnv+"="+m.env[cliConfigEnv]+"\x00") {
+			continue // not ours, or ended
+		}
+		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		pid, atoiErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil || atoiErr != nil || !strings.Contains(string(line), "\x00apply\x00") {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
 		}
 	}
 }

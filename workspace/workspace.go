@@ -54,12 +54,13 @@ type Config struct {
 	Providers *provider.Pool
 	// EagerRuns is how many runs at once may look after operations in Azure without azurerm's delay of 10 s, and without any.
 	EagerRuns int
-	// Backend says where states are kept.
-	Backend Backend
+	// Backend says where states are kept. LockTimeout is how long a run waits for a lock in a remote one; 0 means 20 seconds.
+	Backend     Backend
+	LockTimeout time.Duration
 	// Environ is the daemon's environment, from which an allow list passes to terraform. Env is added: ARM_* and the like.
 	Environ []string
 	Env     map[string]string
-	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means 5 minutes.
+	// InterruptWait is how long an interrupted terraform may take to write its state before it is killed; 0 means InterruptWait.
 	InterruptWait time.Duration
 	// SubscriptionID is where everything is made.
 	SubscriptionID string
@@ -69,6 +70,9 @@ type Config struct {
 	Now func() time.Time
 	Log zerolog.Logger
 }
+
+// InterruptWait is for how long an interrupted terraform may go on by default.
+const InterruptWait = 5 * time.Minute
 
 // Found is a resource as Azure has it.
 type Found struct {
@@ -96,7 +100,10 @@ func New(cfg Config) (*Manager, error) {
 	}
 	cfg.Dir = dir
 	if cfg.InterruptWait == 0 {
-		cfg.InterruptWait = 5 * time.Minute
+		cfg.InterruptWait = InterruptWait
+	}
+	if cfg.LockTimeout == 0 {
+		cfg.LockTimeout = remoteLockTimeout
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

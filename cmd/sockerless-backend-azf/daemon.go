@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/gofrs/flock"
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -96,6 +98,10 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	if d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db"), URL: cfg.Database}); err != nil {
 		return d, err
 	}
+	home, err := homeID(cfg.StateDir)
+	if err != nil {
+		return d, err
+	}
 	env := cfg.terraformEnv()
 	inv, err := cfg.newInvoker()
 	if err != nil {
@@ -133,6 +139,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure, Settings: cfg.Settings,
 		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter,
+		RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == gcDelete, Log: cfg.Log,
 		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
 	})
@@ -143,6 +150,23 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: cfg.StopTimeout + answerTimeout, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Listen)
 	return d, err
+}
+
+// homeID names a state folder; the name is in it. The caller has the folder's lock.
+func homeID(stateDir string) (string, error) {
+	path := filepath.Join(stateDir, "daemon.id")
+	content, err := os.ReadFile(path)
+	if err == nil && len(content) > 0 {
+		return string(content), nil
+	}
+	id := uuid.NewString()
+	if errors.Is(err, fs.ErrNotExist) || err == nil {
+		err = os.WriteFile(path, []byte(id), 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("name the state folder: %w", err)
+	}
+	return id, nil
 }
 
 // terraformEnv is what terraform gets beside the allow list of the daemon's environment.

@@ -36,7 +36,7 @@ type Workspaces interface {
 	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error)
 	Restore(id string, made bool, app func() (workspace.FunctionApp, error)) error
 	Destroy(ctx context.Context, id string) (workspace.Run, error)
-	Sweep(ctx context.Context, destroyed func(ctx context.Context, id string) (bool, error)) error
+	Unlock(ctx context.Context, id string, lock workspace.Lock) error
 	Path(id string) string
 	IDs() ([]string, error)
 	Holds(ctx context.Context, id string) (bool, error)
@@ -75,6 +75,10 @@ type Config struct {
 	Components []api.ComponentVersion
 	// StopTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
 	StopTimeout time.Duration
+	// RemoteState tells that Terraform's states are in a remote backend. Home then names the daemon's state folder, in which no two daemons
+	// are at a time.
+	RemoteState bool
+	Home        string
 	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 means 15 seconds.
 	TakeOverAfter time.Duration
 	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared; 0 means 5 minutes. A negative one leaves it at the
@@ -103,6 +107,7 @@ type Engine struct {
 	stopOnce    sync.Once
 	stopErr     error
 	jobs        ownJobs
+	atWork      atWork
 
 	background    sync.WaitGroup
 	endBackground context.CancelFunc
@@ -140,7 +145,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		endBackground: func() {},
 		foundationMu:  make(chan struct{}, 1),
 	}
-	e.jobs.cancels = map[int64]context.CancelCauseFunc{}
+	e.jobs.cancels, e.atWork.ids = map[int64]context.CancelCauseFunc{}, map[string]bool{}
 	e.foundationMu <- struct{}{}
 	if err := e.openQueue(ctx); err != nil {
 		return nil, err
@@ -228,8 +233,10 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 	var made workspace.FoundationMade
 	// Daemons with the same owner share it.
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
-		made, err = e.cfg.Workspaces.Foundation(ctx, spec)
-		return err
+		return e.terraform(ctx, workspace.FoundationID, func() error {
+			made, err = e.cfg.Workspaces.Foundation(ctx, spec)
+			return err
+		})
 	})
 	if err != nil {
 		return workspace.FoundationMade{}, fmt.Errorf("make foundation: %w", err)

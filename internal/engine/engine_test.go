@@ -36,6 +36,7 @@ type fakeWorkspaces struct {
 	unread     error  // of FoundationOutputs
 	destroyed  int
 	founded    int
+	unlocked   []string
 	founding   int // now, and the most at a time
 	most       int
 	app        workspace.FunctionApp
@@ -93,7 +94,10 @@ func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.Functio
 	return err
 }
 
-func (f *fakeWorkspaces) Sweep(context.Context, func(context.Context, string) (bool, error)) error {
+func (f *fakeWorkspaces) Unlock(_ context.Context, id string, lock workspace.Lock) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unlocked = append(f.unlocked, id+" "+lock.ID)
 	return nil
 }
 

@@ -93,6 +93,9 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
 		return nil
 	}
+	if later := snoozed(err); later != nil {
+		return later
+	}
 	refused := e.refused(ctx, "create container "+c.Name, c, err)
 	if ctx.Err() != nil {
 		return refused.Err
@@ -112,7 +115,11 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
-	made, err := e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+	var made workspace.Made
+	err = e.terraform(ctx, c.ID, func() error {
+		made, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+		return err
+	})
 	if err != nil {
 		return store.App{}, err
 	}
@@ -126,6 +133,9 @@ func (e *Engine) undo(ctx context.Context, c store.Container, again bool, refuse
 	err := e.destroy(ctx, c, again)
 	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
 		return e.cfg.Store.Delete(ctx, c.ID, outcome(refused))
+	}
+	if later := snoozed(err); later != nil {
+		return later
 	}
 	left := e.refused(ctx, "destroy what was made of it", c, err)
 	both := *refused
@@ -154,9 +164,11 @@ func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) er
 			return err
 		}
 	}
-	run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
-	api.Correlated(ctx, run.CorrelationID)
-	return err
+	return e.terraform(ctx, c.ID, func() error {
+		run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+		api.Correlated(ctx, run.CorrelationID)
+		return err
+	})
 }
 
 type destroyWorker struct {
@@ -177,6 +189,9 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	}
 	ctx, calls := collect(ctx)
 	err = e.destroy(ctx, c, true)
+	if later := snoozed(err); later != nil {
+		return later
+	}
 	switch {
 	case err == nil:
 		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {

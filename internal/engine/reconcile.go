@@ -13,6 +13,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
@@ -195,7 +196,11 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 		case err != nil:
 			failed = append(failed, fmt.Errorf("look into the workspace of %s: %w", id, err))
 		case !holds:
-			log.Warn().Msg("a workspace without a container goes to the archive")
+			level := zerolog.WarnLevel
+			if e.cfg.RemoteState {
+				level = zerolog.InfoLevel // another daemon has removed the container
+			}
+			log.WithLevel(level).Msg("a workspace without a container goes to the archive")
 			failed = append(failed, e.cfg.Workspaces.Archive(id))
 		case !e.cfg.DeleteOrphans:
 			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")

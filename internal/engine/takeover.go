@@ -10,8 +10,6 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-
-	"github.com/sockerless/backend-azf/internal/api"
 )
 
 // defaultTakeOverAfter is longer than a daemon needs to come back to a database that was restarted.
@@ -85,20 +83,12 @@ type abandoned struct {
 	since   time.Time
 }
 
-// sweepEvery is after how many looks for abandoned jobs one is taken for workspaces of containers that other daemons have destroyed.
-const sweepEvery = 100
-
 // takeOverJobs looks for what other daemons have left until ctx ends.
 func (e *Engine) takeOverJobs(ctx context.Context) {
 	ticker := time.NewTicker(e.cfg.TakeOverAfter / 3)
 	defer ticker.Stop()
 	seen := map[int64]abandoned{}
-	for n := 0; ; n++ {
-		if n%sweepEvery == 0 {
-			if err := e.cfg.Workspaces.Sweep(ctx, e.destroyed); err != nil && ctx.Err() == nil {
-				e.cfg.Log.Warn().Err(err).Msg("cannot sweep workspaces")
-			}
-		}
+	for {
 		now, err := e.takeOver(ctx, seen, time.Now())
 		if err != nil && ctx.Err() == nil {
 			e.cfg.Log.Warn().Err(err).Msg("cannot look for abandoned jobs")
@@ -112,15 +102,6 @@ func (e *Engine) takeOverJobs(ctx context.Context) {
 	}
 }
 
-// destroyed tells whether there is no container of that id any more.
-func (e *Engine) destroyed(ctx context.Context, id string) (bool, error) {
-	_, err := e.cfg.Store.Container(ctx, id)
-	if api.KindOf(err) == api.NotFound {
-		return true, nil
-	}
-	return false, err
-}
-
 // takeOver makes jobs available again that have been abandoned for TakeOverAfter: their daemon has died, or is this one and could not record
 // their end. seen are those that were found last time; it returns those found now.
 func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now time.Time) (map[int64]abandoned, error) {
@@ -130,6 +111,9 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 	}
 	live, err := e.cfg.Store.Replicas(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(e.cfg.Store.MissReplicas(ctx, live), e.cfg.Store.SeeTerraform(ctx, e.atWork.list())); err != nil {
 		return nil, err
 	}
 	still := map[int64]abandoned{}

@@ -1,0 +1,12 @@
+-- Which daemon works, or has worked and may have left a lock, on which Terraform workspace. Times are nanoseconds since 1970-01-01 UTC.
+CREATE TABLE terraform_runs (
+    workspace  TEXT NOT NULL CHECK (workspace <> ''),
+    replica    TEXT NOT NULL,
+    home       TEXT NOT NULL,
+    who        TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at    INTEGER NOT NULL, -- when the daemon last worked on it
+    lost_at    INTEGER,          -- when the daemon was missed
+
+    PRIMARY KEY (workspace, replica)
+) STRICT;
