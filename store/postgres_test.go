@@ -268,6 +268,13 @@ func TestOutcome(t *testing.T) {
 	})
 }
 
+func TestNoDatabaseAtStart(t *testing.T) {
+	_, err := store.Open(t.Context(), store.Config{URL: "postgres://u:hunter2@/db?host=" + t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "no such file") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v, want the reason without the password", err)
+	}
+}
+
 func TestCheckURL(t *testing.T) {
 	for _, url := range []string{"postgres://u:p@host/db", "postgresql:///db?host=/run/postgresql&pool_max_conns=3", "postgres://a,b:5433/db?sslmode=verify-full"} {
 		if err := store.CheckURL(url); err != nil {

@@ -98,6 +98,9 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 		db.now = time.Now
 	}
 	if err := db.Exclusive(ctx, MigrationLock, db.migrate); err != nil {
+		if known, ok := errors.AsType[*api.Error](err); ok && known.Err != nil {
+			err = known.Err // whoever starts the daemon can mend the cause
+		}
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
 	}
 	return db, nil
