@@ -75,7 +75,12 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 		users:      "coalesce(json_agg(json_build_object('ContainerID', id, 'State', state) ORDER BY created_at, id), '[]')",
 		begin:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, 0)", lockClass),
 		wake:       "SELECT pg_notify('" + changes + "', $1)",
-		down:       postgresDown,
+		down: func(err error) string {
+			if postgresDown(err) {
+				return "cannot be reached: try again when it is back"
+			}
+			return ""
+		},
 	}}, nil
 }
 

@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 func openSQLite(path string) (*DB, error) {
@@ -38,6 +40,25 @@ func openSQLite(path string) (*DB, error) {
 		setVersion: "PRAGMA user_version = ",
 		names:      "json_group_array(name ORDER BY name)",
 		users:      "json_group_array(json_object('ContainerID', id, 'State', state) ORDER BY created_at, id)",
-		down:       func(error) bool { return false },
+		down:       sqliteDown,
 	}}, nil
+}
+
+// sqliteDown is about the file and its disk. The low byte is the primary result code (https://sqlite.org/rescode.html).
+func sqliteDown(err error) string {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return ""
+	}
+	switch failed.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return "is locked by another process: end that, and try again"
+	case sqlite3.SQLITE_FULL:
+		return "cannot grow, because the disk is full: free space in the state folder (workspaces/archive may be deleted), and try again"
+	case sqlite3.SQLITE_READONLY:
+		return "cannot be written: make the state folder and the files in it writable for the daemon, and try again"
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		return "cannot be read or written, because of its disk: look after that, and try again"
+	}
+	return ""
 }

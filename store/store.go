@@ -63,8 +63,8 @@ type dialect struct {
 	begin string
 	// wake tells other daemons of a change, once it is committed; "" when there are none.
 	wake string
-	// down tells whether an error means that the database cannot be used at the moment, and may be later.
-	down func(error) bool
+	// down says why the database cannot be used at the moment, and may be later, and what to do; "" when the error means something else.
+	down func(error) string
 }
 
 // querier is a transaction, a connection or the whole pool.
@@ -214,10 +214,12 @@ const downAfter = 5 * time.Second
 
 // explained makes an error that means that the database is down one that says so.
 func (db *DB) explained(err *error) {
-	if *err == nil || api.KindOf(*err) != api.Internal || !db.dialect.down(*err) {
+	if *err == nil || api.KindOf(*err) != api.Internal {
 		return
 	}
-	*err = &api.Error{Kind: api.Unavailable, Message: "the daemon's database cannot be reached: try again when it is back", Err: *err, RetryAfter: downAfter}
+	if reason := db.dialect.down(*err); reason != "" {
+		*err = &api.Error{Kind: api.Unavailable, Message: "the daemon's database " + reason, Err: *err, RetryAfter: downAfter}
+	}
 }
 
 func nanos(t time.Time) int64 { return t.UTC().UnixNano() }
