@@ -111,9 +111,12 @@ func (p *playground) nothingLeft(t *testing.T) {
 	eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
 }
 
-// locks are the descriptions of state locks below the state folder.
+// locks are the descriptions of state locks below the state folder, and those that Terraform holds in the database.
 func (p *playground) locks(t *testing.T) (found []string) {
 	t.Helper()
+	if p.database != "" {
+		found = p.databaseLocks(t)
+	}
 	err := filepath.WalkDir(filepath.Join(p.dir, "daemon"), func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".lock.info") {
 			found = append(found, path)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
@@ -117,6 +120,24 @@ func TestThreeDaemons(t *testing.T) {
 	azure.sim.SetFaults(azuresim.Faults{})
 }
 
+// databaseLocks are the locks of Terraform's backend pg. The daemons' own have keys of two parts.
+func (p *playground) databaseLocks(t *testing.T) (found []string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), p.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := conn.Query(t.Context(), `SELECT 'state ' || objid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	if err == nil {
+		found, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err = errors.Join(err, conn.Close(context.WithoutCancel(t.Context()))); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // working is the daemon that has terraform under way.
 func working(t *testing.T, all []*playground) *playground {
 	for _, p := range all {
@@ -146,6 +167,9 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 							victim = p
 						}
 					}
+				}
+				if len(all[0].databaseLocks(t)) == 0 {
+					t.Error("the lock of the run under way is not seen")
 				}
 				if victim != nil {
 					victim.kill()
@@ -212,8 +236,8 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	}
 	var list []api.Summary
 	last.must(t, http.MethodGet, "/containers?all=1", nil, &list)
-	if len(list) != 0 {
-		t.Errorf("left: %+v", list)
+	if locks := last.locks(t); len(list) != 0 || len(locks) != 0 {
+		t.Errorf("left: %+v, locks %v", list, locks)
 	}
 }
 
