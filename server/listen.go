@@ -153,7 +153,7 @@ func Listen(cfg ListenConfig) (net.Listener, error) {
 	var l net.Listener
 	switch network {
 	case NetworkUnix:
-		l, err = cfg.listenUnix(address)
+		l, err = cfg.listenLasting(address)
 	case NetworkFD:
 		l, err = passedListener()
 	default:
@@ -178,7 +178,7 @@ func Listen(cfg ListenConfig) (net.Listener, error) {
 	return l, nil
 }
 
-func (c ListenConfig) listenUnix(path string) (net.Listener, error) {
+func (c ListenConfig) listenUnix(path string) (*net.UnixListener, error) {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -202,10 +202,14 @@ func (c ListenConfig) listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	unix, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%T is no unix socket", l), l.Close())
+	}
 	if err := c.own(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return l, nil
+	return unix, nil
 }
 
 // own gives the socket its owner, group and mode.

@@ -101,8 +101,15 @@ func TestListenUnix(t *testing.T) {
 		t.Errorf("live socket: got %v, want a refusal", err)
 	}
 	// A daemon that was killed leaves its socket behind.
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	if err := stale.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if l, err = server.Listen(cfg); err != nil {

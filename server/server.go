@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +65,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// What net/http has to tell is of clients that speak no TLS or left.
 	errorLog := slog.NewLogLogger(zerolog.NewSlogHandler(s.cfg.Log), slog.LevelWarn)
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}
+	if socket, ok := l.(*lasting); ok {
+		ticker, ended := time.NewTicker(socketLook), make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Go(func() { socket.watch(ticker.C, ended, s.cfg.Log) })
+		defer func() {
+			ticker.Stop()
+			close(ended)
+			watch.Wait()
+		}()
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {
