@@ -107,10 +107,11 @@ func findContainer(ctx context.Context, q querier, ref string) (Container, error
 	if !utf8.ValidString(ref) || strings.ContainsRune(ref, 0) {
 		return Container{}, api.Errorf(api.NotFound, "No such container: %q", ref) // PostgreSQL takes no such text
 	}
-	// At most two rows decide: one match, or ambiguous.
+	// At most two rows decide: one match, or ambiguous. Ids with the prefix are a range of the index, as g follows all hex digits.
+	prefix := hexPrefix(ref)
 	rows, err := q.QueryContext(ctx, "SELECT "+containerColumns+` FROM containers
-		WHERE id = $1 OR name = $2 OR ($3 <> '' AND substr(id, 1, length($3)) = $3)
-		ORDER BY id = $1 DESC, name = $2 DESC LIMIT 2`, ref, strings.TrimPrefix(ref, "/"), hexPrefix(ref))
+		WHERE id = $1 OR name = $2 OR id >= $3 AND id < $4
+		ORDER BY id = $1 DESC, name = $2 DESC LIMIT 2`, ref, strings.TrimPrefix(ref, "/"), prefix, upTo(prefix))
 	if err != nil {
 		return Container{}, fmt.Errorf("find container: %w", err)
 	}
@@ -126,6 +127,14 @@ func findContainer(ctx context.Context, q querier, ref string) (Container, error
 	default:
 		return Container{}, api.Errorf(api.InvalidParameter, "Multiple IDs found with provided prefix: %s", ref)
 	}
+}
+
+// upTo is what ends the range of ids that begin with a prefix; nothing is in that of an empty one.
+func upTo(prefix string) string {
+	if prefix == "" {
+		return ""
+	}
+	return prefix + "g"
 }
 
 // hexPrefix is ref when it can be the beginning of an id, else empty.
