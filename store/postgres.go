@@ -124,21 +124,31 @@ const MigrationLock = "migration"
 
 // Exclusive runs f while no other daemon on the same database runs something under the same name. It blocks until it may. A daemon that
 // dies gives up what it holds.
-func (db *DB) Exclusive(ctx context.Context, name string, f func(context.Context) error) (err error) {
+func (db *DB) Exclusive(ctx context.Context, name string, f func(context.Context) error) error {
 	if db.pool == nil {
 		return f(ctx) // a SQLite database has one daemon
 	}
+	unlock, err := db.lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f(ctx)
+}
+
+func (db *DB) lock(ctx context.Context, name string) (unlock func(), err error) {
 	defer db.explained(&err)
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", name, err)
+		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	// Closing the connection unlocks, whatever state it is in.
+	// Closing the connection unlocks. One that cannot be closed is gone, and its lock with it.
 	held := conn.Hijack()
-	defer func() { err = errors.Join(err, held.Close(context.WithoutCancel(ctx))) }()
+	unlock = func() { _ = held.Close(context.WithoutCancel(ctx)) }
 	// Key 0 is the one of transactions.
 	if _, err := held.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext($2) | 1)", lockClass, name); err != nil {
-		return fmt.Errorf("lock %s: %w", name, err)
+		unlock()
+		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	return f(ctx)
+	return unlock, nil
 }

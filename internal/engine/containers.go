@@ -65,7 +65,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err := e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job)); err != nil {
 		return api.CreateResponse{}, err
 	}
-	if err := e.await(ctx, id, job); err != nil {
+	if err := e.await(ctx, id, store.Creating, job); err != nil {
 		return api.CreateResponse{}, err
 	}
 	return api.CreateResponse{ID: id, Warnings: warnings}, nil

@@ -115,7 +115,7 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, force bool) er
 	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueue(destroyArgs{ContainerID: c.ID}, &job)); err != nil {
 		return err
 	}
-	return e.await(ctx, c.ID, job)
+	return e.await(ctx, c.ID, store.Removing, job)
 }
 
 // ContainerStop implements api.Backend. Azure Functions has no way to end one run: it ends by itself or at its time limit.

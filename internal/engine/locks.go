@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverqueue/river"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -19,7 +20,7 @@ const (
 	// deadAfter is for how long a daemon must have been missed until its Terraform runs are known to be dead: one that is only cut off from
 	// the database interrupts them within seconds, and kills them after minutes.
 	deadAfter = 2*workspace.InterruptWait + time.Minute
-	// lockPause is for how long a job is put off that needs a lock of which nobody knows yet whether its owner is dead.
+	// lockPause is for how long a job is put off.
 	lockPause = 15 * time.Second
 	// lockClock is how much a lock may be older than the run that took it, by the same machine's clock.
 	lockClock = 5 * time.Second
@@ -31,9 +32,11 @@ type perhapsDead struct{ err error }
 func (e *perhapsDead) Error() string { return e.err.Error() }
 func (e *perhapsDead) Unwrap() error { return e.err }
 
-// snoozed is the error with which a job is put off that met such a lock, nil for any other error.
+// snoozed is the error with which a job of Terraform is put off that met such a lock, or a database that is down; nil for any other error.
 func snoozed(err error) error {
-	if _, ok := errors.AsType[*perhapsDead](err); ok {
+	_, locked := errors.AsType[*perhapsDead](err)
+	// Of what these jobs call, only the store knows kinds.
+	if locked || api.KindOf(err) == api.Unavailable {
 		return river.JobSnooze(lockPause)
 	}
 	return nil

@@ -206,7 +206,11 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
 			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
 		default:
-			run, err := e.cfg.Workspaces.Destroy(ctx, id)
+			var run workspace.Run
+			err := e.terraform(ctx, id, func() error {
+				run, err = e.cfg.Workspaces.Destroy(ctx, id)
+				return err
+			})
 			if err != nil {
 				failed = append(failed, fmt.Errorf("destroy the workspace of %s: %w", id, err))
 				found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
@@ -302,7 +306,12 @@ func (e *Engine) reclaim(ctx context.Context, id string, app workspace.Found) (w
 	if err != nil {
 		return workspace.Run{}, err
 	}
-	return e.cfg.Workspaces.Reclaim(ctx, id, spec)
+	var run workspace.Run
+	err = e.terraform(ctx, id, func() error {
+		run, err = e.cfg.Workspaces.Reclaim(ctx, id, spec)
+		return err
+	})
+	return run, err
 }
 
 // orphans are warnings of what the last comparisons have found.

@@ -293,3 +293,52 @@ func TestOneDaemonAtATimeMakesTheFoundation(t *testing.T) {
 		t.Errorf("%d daemons made the foundation at a time, want one", most)
 	}
 }
+
+// TestLostJobsDoNotKeepClientsWaiting: another job in place of the one that a client waits for ends what was asked for.
+func TestLostJobsDoNotKeepClientsWaiting(t *testing.T) {
+	f := setup(t)
+	const lost = 1 << 40
+	for name, row := range map[string]struct {
+		doing store.State
+		end   func(id string) error
+		want  string
+	}{
+		"removed": {store.Removing, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, ""},
+		"not removed": {store.Removing, func(id string) error {
+			return f.db.Fail(t.Context(), id, "no role", retryAfter, store.Outcome{})
+		}, "no role"},
+		"created": {store.Creating, func(id string) error {
+			return f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, store.Outcome{})
+		}, ""},
+		"not created": {store.Creating, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, "the container could not be created, and is gone: the daemon's log tells why"},
+	} {
+		id, err := randomHex(32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nothing := func(context.Context, *sql.Tx) error { return nil }
+		if err := f.db.CreateContainer(t.Context(), store.Container{ID: id, Name: id[:12]}, nothing); err != nil {
+			t.Fatal(err)
+		}
+		if row.doing == store.Removing {
+			if err := f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, store.Outcome{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.db.Remove(t.Context(), id, false, nothing); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended := make(chan error)
+		go func() { ended <- f.await(t.Context(), id, row.doing, lost) }()
+		if err := row.end(id); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := <-ended; err != nil {
+			got = err.Error()
+		}
+		if got != row.want {
+			t.Errorf("%s: got %q, want %q", name, got, row.want)
+		}
+	}
+}

@@ -8,10 +8,12 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// await waits for a job of a container to end, wherever it runs, for the client's departure or the daemon's stop.
-func (e *Engine) await(ctx context.Context, containerID string, job int64) error {
+// await waits for a job of a container in state doing to end, wherever it runs, for the client's departure or the daemon's stop.
+func (e *Engine) await(ctx context.Context, containerID string, doing store.State, job int64) error {
 	for stopped := false; ; {
 		changed := e.cfg.Store.Watch(containerID)
+		c, goneErr := e.cfg.Store.Container(ctx, containerID)
+		// After the container: when its state tells of the end, the outcome is there.
 		outcome, ok, err := e.cfg.Store.Outcome(ctx, job)
 		again := lookAgain(err)
 		switch {
@@ -23,6 +25,8 @@ func (e *Engine) await(ctx context.Context, containerID string, job int64) error
 			return nil
 		case err != nil && again == nil:
 			return err
+		case err == nil && (api.KindOf(goneErr) == api.NotFound || goneErr == nil && c.State != doing):
+			return endedElsewhere(c, goneErr != nil, doing)
 		case stopped:
 			return stopError("the daemon is stopping; what was asked for is done when it is started again")
 		}
@@ -34,6 +38,18 @@ func (e *Engine) await(ctx context.Context, containerID string, job int64) error
 		case <-e.interrupted:
 			stopped = true // the job may have ended as its last act
 		}
+	}
+}
+
+// endedElsewhere is how something ended that another job did than the one which was waited for: that one was lost, and is replaced.
+func endedElsewhere(c store.Container, gone bool, doing store.State) error {
+	switch {
+	case doing == store.Removing && gone, doing == store.Creating && !gone && c.State != store.Dead:
+		return nil
+	case gone:
+		return api.Errorf(api.Unavailable, "the container could not be created, and is gone: the daemon's log tells why")
+	default:
+		return api.Errorf(api.Unavailable, "%s", c.Error)
 	}
 }
 
