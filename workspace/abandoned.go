@@ -69,10 +69,10 @@ func (m *Manager) Reclaim(ctx context.Context, id string, app FunctionApp) (Run,
 	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
 		return Run{}, err
 	}
+	if err := m.mend(dir); err != nil {
+		return Run{}, err
+	}
 	err := m.attempt(ctx, dir, func(s *session) error {
-		if err := m.mend(ctx, dir, s); err != nil {
-			return err
-		}
 		list := m.ownApp(id, app)
 		list[0].shared = true // nothing was ever applied here
 		_, err := m.adopt(ctx, dir, list, s)

@@ -24,9 +24,9 @@ const (
 // ErrLocked is wrapped when another process works in a workspace.
 var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
-// mend makes a workspace fit for the next run, whatever the last one left: it was killed, or its disk was full. While another
-// process works in the workspace, nothing is done, and the error is ErrLocked.
-func (m *Manager) mend(ctx context.Context, dir string, s *session) error {
+// mend makes the files of a workspace fit for the next run, whatever the last one left: it was killed, or its disk was full. While another
+// process works in the workspace, nothing is done, and the error is ErrLocked. What only Terraform can mend is pushErrored's.
+func (m *Manager) mend(dir string) error {
 	remote := m.cfg.Backend.Remote()
 	if !remote {
 		if err := stateFree(dir); err != nil {
@@ -42,12 +42,13 @@ func (m *Manager) mend(ctx context.Context, dir string, s *session) error {
 			return fmt.Errorf("mend workspace: %w", err)
 		}
 	}
-	if !remote {
-		if err := m.mendState(dir); err != nil {
-			return fmt.Errorf("mend workspace: %w", err)
-		}
+	if remote {
+		return nil
 	}
-	return m.pushErrored(ctx, dir, s)
+	if err := m.mendState(dir); err != nil {
+		return fmt.Errorf("mend workspace: %w", err)
+	}
+	return nil
 }
 
 // stateFree is ErrLocked while a living process holds the lock of the local state. Terraform locks the file itself (fcntl), so the

@@ -53,7 +53,7 @@ func TestMendedState(t *testing.T) {
 			}
 			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
 			for range 2 { // the second time there is nothing to mend
-				if err := m.mend(t.Context(), dir, &session{}); err != nil {
+				if err := errors.Join(m.mend(dir), m.pushErrored(t.Context(), dir, &session{})); err != nil {
 					t.Fatal(err)
 				}
 				if row.want == nil {
@@ -79,7 +79,7 @@ func TestStateInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-	if err := m.mend(t.Context(), dir, &session{}); !errors.Is(err, ErrLocked) {
+	if err := m.mend(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -88,7 +88,7 @@ func TestStateInUse(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.mend(t.Context(), dir, &session{}); err != nil {
+	if err := m.mend(dir); err != nil {
 		t.Error(err)
 	}
 }

@@ -159,6 +159,9 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
 		return Made{}, err
 	}
+	if err := m.mend(dir); err != nil {
+		return Made{}, err
+	}
 	var run Run
 	var out struct {
 		ID       output[string] `json:"id"`
@@ -179,7 +182,7 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 // apply makes what the workspace's files say. What is ours and exists in Azure without being in the state is imported, before the
 // run and, as an answer of Azure may be lost, after one that failed, which is then repeated once.
 func (m *Manager) apply(ctx context.Context, dir string, list []own, s *session) (Run, error) {
-	if err := m.mend(ctx, dir, s); err != nil {
+	if err := m.pushErrored(ctx, dir, s); err != nil {
 		return Run{}, err
 	}
 	if _, err := m.adopt(ctx, dir, list, s); err != nil {
@@ -211,6 +214,9 @@ func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundat
 func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade, error) {
 	dir := m.foundation()
 	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
+		return FoundationMade{}, err
+	}
+	if err := m.mend(dir); err != nil {
 		return FoundationMade{}, err
 	}
 	var made FoundationMade
@@ -282,6 +288,9 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 		}
 		return Run{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
 	}
+	if err := m.mend(dir); err != nil {
+		return Run{}, err
+	}
 	var run Run
 	err := m.attempt(ctx, dir, func(s *session) (err error) {
 		run, err = m.destroy(ctx, id, s)
@@ -300,7 +309,7 @@ func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, erro
 	if err != nil {
 		return Run{}, err
 	}
-	if err := m.mend(ctx, dir, s); err != nil {
+	if err := m.pushErrored(ctx, dir, s); err != nil {
 		return Run{}, err
 	}
 	if rendered {
