@@ -1,5 +1,5 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test lint tools tofu bench build programs
+.PHONY: demo test crash lint tools tofu bench build programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
@@ -8,6 +8,11 @@ demo:
 # Every test. The first run on a machine prepares terraform and the provider.
 test: tools tofu programs
 	go test -race -timeout 30m ./...
+
+# Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
+N ?= 200
+crash: tools programs
+	go test -timeout 6h -v -run 'TestCrash' ./cmd/sockerless-backend-azf -crash.n $(N)
 
 lint:
 	go tool -modfile=internal/tools/lint/go.mod golangci-lint run ./...

@@ -33,6 +33,8 @@ type Error struct {
 	Message string
 	// Err is the cause, or nil.
 	Err error
+	// Foreign tells that the run was sent to an image that holds a handler of its own, not azf-handler.
+	Foreign bool
 
 	// again marks an error that time may cure: nothing has started, so try once more, not before after.
 	again bool
@@ -48,6 +50,11 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// MayHaveRun tells whether the command may have run although the error hides how it ended.
+func (e *Error) MayHaveRun() bool {
+	return e.Kind == KindHostError || e.Kind == KindCut || e.Kind == KindLost || e.Kind == KindNetwork
+}
 
 // KindOf returns the kind of the Error in err's chain, or "" when there is none.
 func KindOf(err error) Kind {

@@ -70,7 +70,7 @@ func (r *run) resume(ctx context.Context) (Result, error) {
 	res, err := r.follow(ctx, false)
 	if errors.Is(err, errForeign) {
 		return Result{}, &Error{
-			Kind: KindLost, App: r.t.App,
+			Kind: KindLost, App: r.t.App, Foreign: true,
 			Message: "the daemon was stopped while the run went on, and only an image with azf-handler can be asked how it ended; start it again if it must run",
 		}
 	}
@@ -207,7 +207,7 @@ func (r *run) settle(ctx context.Context, a answer, open error) (Result, error) 
 	case a.status == http.StatusInternalServerError && age < cutAfter:
 		return r.foreign(a), nil // too early for the cut, so it is the handler's own
 	}
-	e := &Error{App: r.t.App, Err: open}
+	e := &Error{App: r.t.App, Err: open, Foreign: true}
 	const ask = "; whether the command ran is unknown, and only an image with azf-handler can be asked"
 	switch {
 	case age >= cutAfter:

@@ -103,6 +103,19 @@ func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 }
 
 func (r *Reader) ask(ctx context.Context, q Query, text string) ([]Line, error) {
+	table, err := r.table(ctx, q, text)
+	if err != nil || table == nil {
+		return nil, err
+	}
+	lines, err := decode(q, table)
+	if err != nil {
+		return nil, fmt.Errorf("query logs of %s: %w", q.App, err)
+	}
+	return lines, nil
+}
+
+// table is the answer to a query, nil for a workspace that never got data.
+func (r *Reader) table(ctx context.Context, q Query, text string) (*azquery.Table, error) {
 	resp, err := r.client.QueryWorkspace(ctx, q.WorkspaceID, azquery.Body{Query: &text}, nil)
 	if err != nil {
 		return nil, queryError(q, err)
@@ -113,11 +126,7 @@ func (r *Reader) ask(ctx context.Context, q Query, text string) ([]Line, error) 
 	if len(resp.Tables) == 0 {
 		return nil, fmt.Errorf("query logs of %s: the answer has no table", q.App)
 	}
-	lines, err := decode(q, resp.Tables[0])
-	if err != nil {
-		return nil, fmt.Errorf("query logs of %s: %w", q.App, err)
-	}
-	return lines, nil
+	return resp.Tables[0], nil
 }
 
 // queryError turns a failed call into what Lines returns: nil for a workspace that never got data.

@@ -122,10 +122,10 @@ func otherKQL(q Query, runs []Run) string {
 	}
 	// Functions host: a line of stdout is Information (1), one of stderr Error (3), or Warning (2) if it has "warn" in it.
 	fmt.Fprintf(&b, `| where %s
-| where not(isnotempty(tostring(Line.run)) and coalesce(tolong(Line.seq), 0) >= 1 and tostring(Line.s) in (%s))
+| where not(isnotempty(tostring(Line.run)) and coalesce(tolong(Line.seq), 0) >= 1 and tostring(Line.s) in (%s, "%s"))
 | extend Time = TimeGenerated, Stream = iff(SeverityLevel >= 2, "%s", "%s")
 | where Stream in (%s)
-`, strings.Join(windows, "\n    or "), bothStreams, protocol.Stderr, protocol.Stdout, q.streams())
+`, strings.Join(windows, "\n    or "), bothStreams, protocol.End, protocol.Stderr, protocol.Stdout, q.streams())
 	writeBounds(&b, q)
 	if q.Tail > 0 {
 		fmt.Fprintf(&b, "| order by Time desc\n| take %d\n", q.Tail)

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +31,14 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
+// lines are those that commands printed.
 func (b *buffer) lines(t *testing.T) []protocol.Line {
+	t.Helper()
+	return slices.DeleteFunc(b.all(t), func(l protocol.Line) bool { return l.Stream == protocol.End })
+}
+
+// all are those too that tell the ends of runs.
+func (b *buffer) all(t *testing.T) []protocol.Line {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,6 +137,10 @@ func TestRun(t *testing.T) {
 			printed := slices.Concat(f.out.lines(t), f.errs.lines(t))
 			if len(printed) != len(run.Lines) {
 				t.Errorf("printed %d lines, captured %d", len(printed), len(run.Lines))
+			}
+			all := f.out.all(t)
+			if end := all[len(all)-1]; end.Stream != protocol.End || end.Text != strconv.Itoa(row.code) || end.RunID != "r1" || end.Seq != len(run.Lines)+1 || end.Time.IsZero() {
+				t.Errorf("at last printed %+v", end)
 			}
 			for _, l := range printed {
 				if l.RunID != "r1" || l.Seq < 1 || l.Time.IsZero() {

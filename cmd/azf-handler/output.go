@@ -73,16 +73,21 @@ func (l *lines) emit(text []byte) {
 	line = l.run.output.add(line)
 	l.run.mu.Unlock()
 	line.RunID = l.id
+	l.runs.print(line)
+}
+
+// print prints a line for Application Insights.
+func (r *runs) print(line protocol.Line) {
 	content, err := json.Marshal(line)
 	if err != nil {
 		return // strings and numbers always encode
 	}
-	w := l.runs.out
-	if l.stream == protocol.Stderr {
-		w = l.runs.errs
+	w := r.out
+	if line.Stream == protocol.Stderr {
+		w = r.errs
 	}
-	l.runs.printMu.Lock()
-	defer l.runs.printMu.Unlock()
+	r.printMu.Lock()
+	defer r.printMu.Unlock()
 	_, _ = io.WriteString(w, string(content)+"\n") // the host has gone; the captured line stays
 }
 

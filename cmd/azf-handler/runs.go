@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -104,8 +105,10 @@ func (r *runs) start(id string, timeout time.Duration) (*runState, error) {
 func (r *runs) finish(rn *runState, code int, message string) {
 	rn.mu.Lock()
 	rn.run.Done, rn.run.ExitCode, rn.run.Error, rn.run.FinishedAt = true, code, message, time.Now().UTC()
-	id := rn.run.RunID
+	id, last, ended := rn.run.RunID, rn.output.seq, rn.run.FinishedAt
 	rn.mu.Unlock()
+	// Before anybody is told: the host may end at once.
+	r.print(protocol.Line{RunID: id, Stream: protocol.End, Seq: last + 1, Time: ended.Truncate(100 * time.Nanosecond), Text: strconv.Itoa(code)})
 	close(rn.done)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -283,26 +285,56 @@ func (p *playground) counted(script string) (config api.Config, runs func(t *tes
 }
 
 func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
-	p := newAzure(t)
-	p.launch(t)
-	ended := filepath.Join(p.dir, "ended")
-	config, runs := p.counted("while ! test -e " + ended + "; do sleep 0.01; done; exit 7")
-	p.create(t, "web", config)
-	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
-	eventually(t, "run", func() bool { return runs(t) == 1 })
-	release := p.holdDatabase(t)
-	if err := os.WriteFile(ended, nil, 0o600); err != nil {
+	for name, handlerToo := range map[string]bool{"the handler knows the run": false, "only Application Insights knows the run": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newAzure(t)
+			p.launch(t)
+			ended := filepath.Join(p.dir, "ended")
+			config, runs := p.counted("while ! test -e " + ended + "; do sleep 0.01; done; exit 7")
+			p.create(t, "web", config)
+			p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
+			eventually(t, "run", func() bool { return runs(t) == 1 })
+			release := p.holdDatabase(t)
+			if err := os.WriteFile(ended, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "end of the run", func() bool { return strings.Contains(p.log(t), "run finished") })
+			p.kill()
+			release()
+			if handlerToo {
+				handlers := p.processes(t, "/azf-handler")
+				if len(handlers) != 1 {
+					t.Fatalf("handlers are %v", handlers)
+				}
+				if err := syscall.Kill(handlers[0], syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.launch(t)
+			var res api.WaitResponse
+			p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
+			if res.StatusCode != 7 || res.Error != nil || runs(t) != 1 {
+				t.Errorf("got %+v after %d runs, want the exit code of the one", res, runs(t))
+			}
+			p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+			p.nothingLeft(t)
+		})
+	}
+}
+
+// processes are those below the playground's folder whose program has this end.
+func (p *playground) processes(t *testing.T, program string) (pids []int) {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "end of the run", func() bool { return strings.Contains(p.log(t), "run finished") })
-	p.kill()
-	release()
-	p.launch(t)
-	var res api.WaitResponse
-	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
-	if res.StatusCode != 7 || res.Error != nil || runs(t) != 1 {
-		t.Errorf("got %+v after %d runs, want the exit code of the one", res, runs(t))
+	for _, path := range paths {
+		exe, err := os.Readlink(path)
+		pid, pidErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && pidErr == nil && strings.HasPrefix(exe, p.dir) && strings.HasSuffix(exe, program) {
+			pids = append(pids, pid)
+		}
 	}
-	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
-	p.nothingLeft(t)
+	return pids
 }

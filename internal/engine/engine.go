@@ -53,6 +53,7 @@ type Invoker interface {
 // LogReader reads container logs from Log Analytics. *logs.Reader is one.
 type LogReader interface {
 	Lines(ctx context.Context, q logs.Query) ([]logs.Line, error)
+	Ended(ctx context.Context, q logs.EndedQuery) (logs.Ended, error)
 }
 
 // Registries asks image registries. *registry.Client is one.

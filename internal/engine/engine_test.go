@@ -169,6 +169,13 @@ type fakeLogs struct {
 	LogReader // answers while err is nil
 	err       error
 	queries   []logs.Query
+	ended     logs.Ended
+	asked     []logs.EndedQuery
+}
+
+func (f *fakeLogs) Ended(_ context.Context, q logs.EndedQuery) (logs.Ended, error) {
+	f.asked = append(f.asked, q)
+	return f.ended, f.err
 }
 
 func (f *fakeLogs) Lines(ctx context.Context, q logs.Query) ([]logs.Line, error) {

@@ -250,7 +250,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
 	if err != nil {
-		result = store.Result{ExitCode: exitNotInvoked, Error: err.Error()}
+		result = e.lookUp(ctx, c, run, err)
 	}
 	result.Error = hide.hide(result.Error)
 	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Func(correlations(calls())).Msg("run finished")

@@ -69,6 +69,9 @@ type Run struct {
 const (
 	Stdout = "out"
 	Stderr = "err"
+	// End is that of the last line that is printed of a run: its text is the exit code, and its number follows the last one's. It
+	// is in no Run.
+	End = "end"
 )
 
 // Line is one line of output without its line feed. The handler also prints each as JSON on its own stdout or stderr, where
