@@ -116,6 +116,13 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 	if !changes && k != destroyRun {
 		return run, nil
 	}
+	if m.cfg.BeforeApply != nil {
+		applied, err := m.cfg.BeforeApply(ctx, run.Plan)
+		if err != nil {
+			return run, fmt.Errorf("wait to apply: %w", err)
+		}
+		defer applied()
+	}
 	// Written before anything can be made, so that a killed apply is known as one that has no verdict.
 	if err := writeVerdict(dir, k, run); err != nil {
 		return run, err

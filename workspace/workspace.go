@@ -66,6 +66,8 @@ type Config struct {
 	SubscriptionID string
 	// Find asks Azure for a resource by its id, without changing anything; found is false only when Azure says that there is none.
 	Find func(ctx context.Context, id string) (r Found, found bool, err error)
+	// BeforeApply, when set, is called before a plan with these changes is applied, and may block; what it returns is called afterwards.
+	BeforeApply func(ctx context.Context, changes Summary) (applied func(), err error)
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
 	Log zerolog.Logger

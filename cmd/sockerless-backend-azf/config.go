@@ -35,6 +35,7 @@ type config struct {
 	Terraform      string
 	LogLevel       string
 	Providers      providerSettings
+	Limits         engine.Limits
 	SubscriptionID string
 	Azure          engine.Settings // without Identity and Timeout
 	Identity       workspace.Identity
@@ -76,7 +77,7 @@ func (c config) daemonConfig(environ []string, stderr io.Writer) (daemonConfig, 
 	return daemonConfig{
 		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, StopTimeout: c.StopTimeout,
 		ReconcileInterval: c.Reconcile, GC: c.GC,
-		Providers: c.Providers, Database: c.Database, Backend: c.terraformBackend(), Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
+		Limits: c.Limits, Providers: c.Providers, Database: c.Database, Backend: c.terraformBackend(), Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
 	}, nil
 }
 

@@ -63,6 +63,10 @@ var samples = map[string][3]string{
 	"terraform_backend":       {"pg", "azurerm", "s3"},
 	"gc":                      {"delete", "report", "delete"},
 	"reconcile_interval":      {"1m", "1h", "1s"},
+	"max_runs":                {"1", "8", "16"},
+	"max_runs_per_plan":       {"1", "2", "4"},
+	"max_writes_per_minute":   {"1", "300", "1200"},
+	"max_queue":               {"1", "10", "1000"},
 	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
 	"log_level":               {"debug", "warn", "error"},
 	"provider_pool":           {"off", "on", "off"},
@@ -206,6 +210,10 @@ state_dir: /srv/azf
 stop_timeout: 1m30s
 gc: delete
 reconcile_interval: 2m
+max_runs: 8
+max_runs_per_plan: 2
+max_writes_per_minute: 300
+max_queue: 7
 terraform: /opt/tofu
 log_level: warn
 provider_pool: off
@@ -256,7 +264,8 @@ azf:
 		Backend: workspace.Backend{Type: "pg", Owner: "team-a", Settings: map[string]any{
 			"schema_name": "states", "skip_schema_creation": true, "conn_str": "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full",
 		}},
-		GC: "delete", ReconcileInterval: 2 * time.Minute,
+		Limits: engine.Limits{Runs: 8, RunsPerPlan: 2, WritesPerMinute: 300, Queue: 7},
+		GC:     "delete", ReconcileInterval: 2 * time.Minute,
 		Providers: providerSettings{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerRuns: 8},
 		Settings: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,

@@ -40,6 +40,8 @@ type daemonConfig struct {
 	Settings       engine.Settings
 	// StopTimeout is how long requests and Terraform runs may go on when the daemon is stopped.
 	StopTimeout time.Duration
+	// Limits bound what is done at once; a zero value means the engine's own.
+	Limits engine.Limits
 	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared, and GC what happens to what has no container.
 	ReconcileInterval time.Duration
 	GC                string
@@ -84,6 +86,9 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 			d = nil
 		}
 	}()
+	if cfg.Limits == (engine.Limits{}) {
+		cfg.Limits = engine.DefaultLimits()
+	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return d, fmt.Errorf("prepare state folder: %w", err)
 	}
@@ -119,7 +124,8 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
 		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
-		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find, Log: cfg.Log,
+		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find,
+		BeforeApply: engine.NewGate(cfg.Limits).BeforeApply, Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -139,7 +145,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure, Settings: cfg.Settings,
 		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter,
-		RemoteState: cfg.Backend.Remote(), Home: home,
+		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == gcDelete, Log: cfg.Log,
 		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
 	})

@@ -61,6 +61,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
+	if err := e.admit(ctx); err != nil {
+		return api.CreateResponse{}, err
+	}
 	var job int64
 	if err := e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job)); err != nil {
 		return api.CreateResponse{}, err

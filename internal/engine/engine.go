@@ -82,6 +82,8 @@ type Config struct {
 	Home        string
 	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 means 15 seconds.
 	TakeOverAfter time.Duration
+	// Limits bound what is done at once; a zero value means DefaultLimits.
+	Limits Limits
 	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared; 0 means 5 minutes. A negative one leaves it at the
 	// rows and jobs when the engine is started.
 	ReconcileInterval time.Duration
@@ -91,9 +93,6 @@ type Config struct {
 	RetryAfter func(failures int) time.Duration
 	Log        zerolog.Logger
 }
-
-// concurrentRuns is how many Terraform runs go on at once: Azure answers many writes to one plan with 409.
-const concurrentRuns = 4
 
 // concurrentInvocations bounds the open HTTP calls, not the runs in Azure.
 const concurrentInvocations = 1000
@@ -132,6 +131,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Logs = notingLogs{cfg.Logs}
 	if cfg.TakeOverAfter == 0 {
 		cfg.TakeOverAfter = defaultTakeOverAfter
+	}
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = DefaultLimits()
 	}
 	if cfg.ReconcileInterval == 0 {
 		cfg.ReconcileInterval = defaultReconcileInterval

@@ -210,6 +210,7 @@ type fixture struct {
 	registry   *fakeRegistry
 	azure      *fakeAzure
 	later      *atomic.Int64 // nanoseconds by which the store's clock is ahead
+	limits     Limits        // of the next engine
 	orphans    bool          // whether the next engine deletes them
 	log        bytes.Buffer
 }
@@ -242,7 +243,7 @@ func setup(t *testing.T) *fixture {
 func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	e, err := New(t.Context(), Config{
-		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure, Settings: testSettings(), ReconcileInterval: -1, DeleteOrphans: f.orphans, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
+		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure, Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	e.river, err = river.NewClient(driver, &river.Config{
 		ID: e.cfg.Store.Replica(),
 		Queues: map[string]river.QueueConfig{
-			terraformQueue:  {MaxWorkers: concurrentRuns},
+			terraformQueue:  {MaxWorkers: e.cfg.Limits.Runs},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
 			reconcileQueue:  {MaxWorkers: 1},
 		},

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+func TestOneChangeOfAPlanAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(DefaultLimits())
+		applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := make(chan func())
+		go func() {
+			applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+			if err != nil {
+				t.Error(err)
+			}
+			second <- applied
+		}()
+		synctest.Wait()
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := g.BeforeApply(ctx, workspace.Summary{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the end of the wait", err)
+		}
+		select {
+		case <-second:
+			t.Error("two changes of one plan go on")
+		default:
+		}
+		applied()
+		(<-second)()
+	})
+}
+
+func TestWritesPerMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := DefaultLimits()
+		limits.WritesPerMinute = 110 // ten apps
+		g, began := NewGate(limits), time.Now()
+		for range 30 {
+			applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			applied()
+		}
+		// Ten at once, and ten in each minute.
+		if took := time.Since(began); took < 119*time.Second || took > 121*time.Second {
+			t.Errorf("30 apps took %s, want 2 minutes", took)
+		}
+		limits.WritesPerMinute = 1
+		if _, err := NewGate(limits).BeforeApply(t.Context(), workspace.Summary{Add: 1000}); err != nil {
+			t.Errorf("more than the whole budget: %v", err)
+		}
+	})
+}
+
+func TestOverloadIsRefused(t *testing.T) {
+	f := setup(t)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.limits = Limits{Runs: 1, RunsPerPlan: 1, WritesPerMinute: 1, Queue: 3}
+	f.start(t)
+	began, proceed := make(chan string, 3), make(chan struct{})
+	f.workspaces.set(func() {
+		f.workspaces.provision = func(context.Context) error {
+			f.workspaces.set(func() { began <- f.workspaces.app.Name })
+			<-proceed
+			return nil
+		}
+	})
+	made := make(chan error, 3)
+	var order []string
+	for n, name := range []string{"one", "two", "three"} {
+		watched := f.db.WatchAll()
+		go func() {
+			_, err := f.ContainerCreate(t.Context(), name, request)
+			made <- err
+		}()
+		for { // its row is there
+			if counts, err := f.db.CountContainers(t.Context()); err != nil || counts[store.Creating] > n {
+				break
+			}
+			select {
+			case <-watched:
+				watched = f.db.WatchAll()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		c, err := f.db.Container(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order = append(order, c.FunctionApp)
+	}
+	_, err := f.ContainerCreate(t.Context(), "four", request)
+	refused, ok := errors.AsType[*api.Error](err)
+	if !ok || refused.Kind != api.Unavailable || refused.RetryAfter != soon {
+		t.Errorf("got %v, want it refused for now", err)
+	}
+	for _, want := range order { // one at a time, in the order in which they were asked for
+		if got := <-began; got != want {
+			t.Errorf("made %s, want %s", got, want)
+		}
+		proceed <- struct{}{}
+		if err := <-made; err != nil {
+			t.Error(err)
+		}
+	}
+	close(proceed)
+	if _, err := f.ContainerCreate(t.Context(), "four", request); err != nil {
+		t.Error(err)
+	}
+}
