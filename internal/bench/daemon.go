@@ -145,7 +145,7 @@ func (d *daemon) settle(ctx context.Context) error {
 		var cpu time.Duration
 		providers := 0
 		for _, p := range list {
-			cpu += p.cpu
+			cpu += p.cpu + p.waited
 			if strings.HasPrefix(p.name, "terraform-provi") {
 				providers++
 			}
@@ -186,6 +186,7 @@ func (d *daemon) sample(ctx context.Context, f func() error) (s Sample, err erro
 		return s, err
 	}
 	after, err := cpuOf(d.cmd.Process.Pid)
-	s.CPU = after - before
+	s.Parts = after.minus(before)
+	s.CPU = s.Parts.sum()
 	return s, err
 }

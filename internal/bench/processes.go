@@ -19,7 +19,8 @@ const tick = 10 * time.Millisecond
 type proc struct {
 	pid, parent int
 	name        string
-	cpu         time.Duration // its own, and that of children that it has waited for
+	cpu         time.Duration // its own
+	waited      time.Duration // that of children that it has waited for
 }
 
 // processes lists all processes by id.
@@ -47,12 +48,12 @@ func processes() (map[int]proc, error) {
 		if p.parent, err = strconv.Atoi(fields[1]); err != nil {
 			continue
 		}
-		for _, field := range fields[11:15] { // utime, stime, cutime, cstime
-			ticks, err := strconv.ParseInt(field, 10, 64)
+		for i, into := range []*time.Duration{&p.cpu, &p.cpu, &p.waited, &p.waited} { // utime, stime, cutime, cstime
+			ticks, err := strconv.ParseInt(fields[11+i], 10, 64)
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", path, err)
 			}
-			p.cpu += time.Duration(ticks) * tick
+			*into += time.Duration(ticks) * tick
 		}
 		all[p.pid] = p
 	}
@@ -91,14 +92,31 @@ func isTerraform(p proc) bool {
 	return strings.HasPrefix(p.name, "terraform") || strings.HasPrefix(p.name, "tofu")
 }
 
-// cpuOf is the processor time that a tree has used so far, ended children included.
-func cpuOf(root int) (time.Duration, error) {
+// CPU is the processor time of a daemon, by who used it.
+type CPU struct {
+	Daemon    time.Duration `json:"daemon_ns"`
+	Ended     time.Duration `json:"ended_ns"` // terraform's commands, and providers that have ended
+	Providers time.Duration `json:"providers_ns"`
+}
+
+func (c CPU) sum() time.Duration { return c.Daemon + c.Ended + c.Providers }
+
+func (c CPU) minus(before CPU) CPU {
+	return CPU{c.Daemon - before.Daemon, c.Ended - before.Ended, c.Providers - before.Providers}
+}
+
+// cpuOf is what a daemon and all below it have used so far.
+func cpuOf(root int) (c CPU, err error) {
 	list, err := tree(root, everyProc)
-	var sum time.Duration
 	for _, p := range list {
-		sum += p.cpu
+		switch {
+		case p.pid == root:
+			c.Daemon, c.Ended = p.cpu, c.Ended+p.waited
+		default:
+			c.Providers, c.Ended = c.Providers+p.cpu, c.Ended+p.waited
+		}
 	}
-	return sum, err
+	return c, err
 }
 
 // Memory is what processes hold together, in bytes.

@@ -143,11 +143,20 @@ func (r *Report) check() {
 		for variant, things := range t.Samples {
 			t.Medians[variant] = map[string]Sample{}
 			for what, samples := range things {
-				var walls, cpus []time.Duration
-				for _, s := range samples {
-					walls, cpus = append(walls, s.Wall), append(cpus, s.CPU)
+				of := func(part func(Sample) time.Duration) time.Duration {
+					values := []time.Duration{}
+					for _, s := range samples {
+						values = append(values, part(s))
+					}
+					return median(values)
 				}
-				t.Medians[variant][what] = Sample{Wall: median(walls), CPU: median(cpus)}
+				t.Medians[variant][what] = Sample{
+					Wall: of(func(s Sample) time.Duration { return s.Wall }), CPU: of(func(s Sample) time.Duration { return s.CPU }),
+					Parts: CPU{
+						Daemon: of(func(s Sample) time.Duration { return s.Parts.Daemon }), Ended: of(func(s Sample) time.Duration { return s.Parts.Ended }),
+						Providers: of(func(s Sample) time.Duration { return s.Parts.Providers }),
+					},
+				}
 			}
 		}
 	}
@@ -226,6 +235,13 @@ func (r *Report) Print(w io.Writer) error {
 			}
 			fmt.Fprintf(&out, "| (%s) %s | %s | %s | %s | %s | %s | %s |\n", v.name, v.what, shown(m["create"].Wall), shown(m["create"].CPU),
 				shown(m["destroy"].Wall), shown(m["destroy"].CPU), shown(m["wait"].Wall), shown(m["logs"].Wall))
+		}
+	}
+	out.WriteString("\n| CPU of a create | daemon | terraform commands, providers that have ended | live providers |\n|---|---|---|---|\n")
+	for _, t := range r.Tables {
+		for _, m := range modes {
+			p := t.Medians[m.name]["create"].Parts
+			fmt.Fprintf(&out, "| (%s), latency: %s | %s | %s | %s |\n", m.name, t.Latency, shown(p.Daemon), shown(p.Ended), shown(p.Providers))
 		}
 	}
 	if len(r.Batches) > 0 {
