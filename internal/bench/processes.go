@@ -109,11 +109,11 @@ func (c CPU) minus(before CPU) CPU {
 func cpuOf(root int) (c CPU, err error) {
 	list, err := tree(root, everyProc)
 	for _, p := range list {
-		switch {
-		case p.pid == root:
-			c.Daemon, c.Ended = p.cpu, c.Ended+p.waited
-		default:
-			c.Providers, c.Ended = c.Providers+p.cpu, c.Ended+p.waited
+		c.Ended += p.waited
+		if p.pid == root {
+			c.Daemon = p.cpu
+		} else {
+			c.Providers += p.cpu
 		}
 	}
 	return c, err
