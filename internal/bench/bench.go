@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -286,11 +287,16 @@ func (b *bench) batches(ctx context.Context) (err error) {
 	}
 	b.say("%d creates by plain terraform, %d at a time", b.Batch, b.Parallel)
 	err = b.batch(variantPlain, os.Getpid(), isTerraform, func(int) error {
-		dir, err := p.workspace()
-		if err != nil {
-			return err
+		for {
+			dir, err := p.workspace()
+			if err != nil {
+				return err
+			}
+			// Azure refuses a change while another one of the same plan is under way. The daemon waits its turn.
+			if err := p.create(ctx, dir); err == nil || !strings.Contains(err.Error(), "409 Conflict") {
+				return err
+			}
 		}
-		return p.create(ctx, dir)
 	})
 	if err != nil {
 		return err
