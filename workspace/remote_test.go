@@ -205,11 +205,7 @@ func TestRestoredWorkspaces(t *testing.T) {
 	})
 	t.Run("it died before it wrote the state", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
-			if method == "PUT" && strings.HasSuffix(path, spec.Name) {
-				cancel()
-			}
-		}})
+		cancelAtPut(sim, spec.Name, cancel)
 		if _, err := m.Provision(ctx, testID, spec); !errors.Is(err, context.Canceled) || len(sim.Sites()) != 1 {
 			t.Fatalf("got %v with %v: the test tests nothing", err, sim.Sites())
 		}
@@ -220,11 +216,7 @@ func TestRestoredWorkspaces(t *testing.T) {
 	})
 	t.Run("another daemon provisions what it left", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
-			if method == "PUT" && strings.HasSuffix(path, spec.Name) {
-				cancel()
-			}
-		}})
+		cancelAtPut(sim, spec.Name, cancel)
 		if _, err := m.Provision(ctx, testID, spec); !errors.Is(err, context.Canceled) || len(sim.Sites()) != 1 {
 			t.Fatalf("got %v with %v: the test tests nothing", err, sim.Sites())
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -319,6 +320,16 @@ func TestIdentityKeepsTheKeyOutOfState(t *testing.T) {
 	}
 }
 
+// cancelAtPut calls cancel when an app has been made. Its answer is lost, so that the provider cannot be faster.
+func cancelAtPut(sim *azuresim.Sim, app string, cancel func()) {
+	put := azuresim.Rule{Method: http.MethodPut, Path: regexp.MustCompile("/" + app + "$"), Drop: azuresim.DropAfter}
+	sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{put}, AfterWrite: func(method, path string, _ int) {
+		if method == http.MethodPut && strings.HasSuffix(path, app) {
+			cancel()
+		}
+	}})
+}
+
 // TestInterruptedApplyLeavesNothing interrupts terraform when Azure has made the app and the provider does not know it yet.
 func TestInterruptedApplyLeavesNothing(t *testing.T) {
 	m, sim := cloud(t)
@@ -326,15 +337,8 @@ func TestInterruptedApplyLeavesNothing(t *testing.T) {
 	interrupted := func(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
-			if method == "PUT" && strings.HasSuffix(path, spec.Name) {
-				cancel()
-				<-ended // the provider must not hear of it
-			}
-		}})
+		cancelAtPut(sim, spec.Name, cancel)
 		_, err := m.Provision(ctx, testID, spec)
-		close(ended)
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v, want the cancellation", err)
 		}
