@@ -19,6 +19,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/bench"
+	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -147,6 +148,9 @@ func benchDaemon(ctx context.Context, args, environ []string, stderr io.Writer) 
 		return err
 	}
 	cfg.Providers, cfg.Settings.Owner = settings, *owner
+	// What Azure allows in a minute is not what is measured.
+	cfg.Limits = engine.DefaultLimits()
+	cfg.Limits.WritesPerMinute, cfg.Limits.Queue = 1_000_000, 1_000
 	d, err := newDaemon(ctx, cfg)
 	if err != nil {
 		return err
