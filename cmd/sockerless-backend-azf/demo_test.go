@@ -144,25 +144,31 @@ func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
 		}
 		change(&cfg)
 		p.cfg = cfg
-		d, err := newDaemon(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		stopped := make(chan error, 1)
-		go func() { stopped <- d.run(ctx) }()
-		p.stop = func() {
-			p.close()
-			cancel()
-			if err := <-stopped; err != nil {
-				t.Error(err)
-			}
-			p.stop = func() {}
-		}
+		p.serve(t, cfg)
 	}
 	p.start()
 	t.Cleanup(func() { p.stop() })
 	return p
+}
+
+// serve runs a daemon in this process.
+func (p *playground) serve(t *testing.T, cfg daemonConfig) {
+	t.Helper()
+	d, err := newDaemon(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.run(ctx) }()
+	p.stop = func() {
+		p.close()
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		p.stop = func() {}
+	}
 }
 
 // newAzure is a playground without a daemon: the simulator, the example image in its registry, and a client.

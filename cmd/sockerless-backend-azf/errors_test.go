@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -26,21 +25,7 @@ func (p *playground) restart(t *testing.T, log *bytes.Buffer, change func(*daemo
 	cfg := p.cfg
 	cfg.Log = zerolog.New(zerolog.SyncWriter(log))
 	change(&cfg)
-	d, err := newDaemon(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- d.run(ctx) }()
-	p.stop = func() {
-		p.close()
-		cancel()
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
-		p.stop = func() {}
-	}
+	p.serve(t, cfg)
 }
 
 // refusal is an answer with Docker's error body.
