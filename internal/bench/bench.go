@@ -287,16 +287,11 @@ func (b *bench) batches(ctx context.Context) (err error) {
 	}
 	b.say("%d creates by plain terraform, %d at a time", b.Batch, b.Parallel)
 	err = b.batch(variantPlain, os.Getpid(), isTerraform, func(int) error {
-		for {
-			dir, err := p.workspace()
-			if err != nil {
-				return err
-			}
-			// Azure refuses a change while another one of the same plan is under way. The daemon waits its turn.
-			if err := p.create(ctx, dir); err == nil || !strings.Contains(err.Error(), "409 Conflict") {
-				return err
-			}
+		dir, err := p.workspace()
+		if err != nil {
+			return err
 		}
+		return p.create(ctx, dir)
 	})
 	if err != nil {
 		return err
@@ -331,7 +326,14 @@ func (b *bench) batch(variant string, root int, match func(proc) bool, f func(n 
 	g.SetLimit(b.Parallel)
 	started := time.Now()
 	for n := range b.Batch {
-		g.Go(func() error { return f(n) })
+		g.Go(func() error {
+			for {
+				// Azure refuses a change while another one of the same plan is under way.
+				if err := f(n); err == nil || !strings.Contains(err.Error(), "another operation is in progress") {
+					return err
+				}
+			}
+		})
 	}
 	err := g.Wait()
 	wall := time.Since(started)
