@@ -152,9 +152,9 @@ func (p *playground) holdDatabase(t *testing.T) (release func()) {
 // eventually blocks until is holds. It is for what tells nobody that it has come: a file, a line in the log, a process that ends.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.NewTimer(time.Minute)
+	late := time.NewTimer(5 * time.Minute)
 	defer late.Stop()
 	for !is() {
 		select {

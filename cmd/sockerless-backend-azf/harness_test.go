@@ -106,11 +106,6 @@ func crash(t *testing.T, azure *playground, nodes []*playground) {
 	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks > 0 {
 		t.Error("something was lost, or is left")
 	}
-	if t.Failed() {
-		for _, node := range nodes {
-			t.Log(node.log(t))
-		}
-	}
 }
 
 // trouble has Azure fail in one way after the other.
@@ -221,6 +216,14 @@ func (h *harness) compare(t *testing.T) figures {
 	t.Helper()
 	node := h.nodes[0]
 	var list []api.Summary
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("at last there were %+v", list)
+			for _, node := range h.nodes {
+				t.Log(node.log(t))
+			}
+		}
+	})
 	eventually(t, "rest", func() bool {
 		node.must(t, http.MethodGet, "/containers?all=1", nil, &list)
 		return !slices.ContainsFunc(list, func(c api.Summary) bool {
