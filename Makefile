@@ -12,7 +12,7 @@ test: tools tofu programs
 # Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
 N ?= 200
 crash: tools programs
-	go test -timeout 6h -v -run 'TestCrash' ./cmd/sockerless-backend-azf -crash.n $(N)
+	go test -timeout 6h -v -run 'TestCrash' ./cmd/sockerless-backend-azf -crash.n $(N) -crash.seed 0
 
 lint:
 	go tool -modfile=internal/tools/lint/go.mod golangci-lint run ./...
