@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type harness struct {
 	nodes []*playground
 	seed  uint64
 	runs  string // the file in which each run leaves its id
+
+	ran atomic.Bool // a container: else there is nothing to look at
 
 	mu         sync.Mutex
 	containers map[string]*kept // by name
@@ -85,7 +88,9 @@ func crash(t *testing.T, azure *playground, nodes []*playground) {
 	}
 	troubled, calm := context.WithCancel(ctx)
 	trouble.Go(func() { h.trouble(troubled, rand.New(rand.NewPCG(h.seed, 100))) })
-	for range *crashKills {
+	kills := 0
+	// On a slow machine, the first daemons may die before they have done anything.
+	for ; kills < *crashKills || !h.ran.Load(); kills++ {
 		pause(t.Context(), time.Duration(200+random.IntN(9000))*time.Millisecond)
 		node := nodes[random.IntN(len(nodes))]
 		node.kill()
@@ -97,12 +102,9 @@ func crash(t *testing.T, azure *playground, nodes []*playground) {
 	trouble.Wait()
 	azure.sim.SetFaults(azuresim.Faults{})
 	got := h.compare(t)
-	got.kills = *crashKills
+	got.kills = kills
 	fmt.Println(got)
 	t.Logf("%d runs, %d of them with an unknown end", got.runs, got.unknownEnds)
-	if got.containers == 0 || got.runs == 0 {
-		t.Error("no container was made, or none ran: the harness looks at nothing")
-	}
 	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks > 0 {
 		t.Error("something was lost, or is left")
 	}
@@ -198,6 +200,7 @@ func (h *harness) run(ctx context.Context, random *rand.Rand, name string, k *ke
 		}
 		if err == nil {
 			k.ends[info.AZF.RunID] = int(res.StatusCode)
+			h.ran.Store(true)
 			return
 		}
 		pause(ctx, 50*time.Millisecond)

@@ -163,7 +163,8 @@ func TestLogsThatArriveLate(t *testing.T) {
 		t.Errorf("from the next daemon: got %d lines", len(got))
 	}
 	for _, c := range p.sim.Calls()[calls:] {
-		if c.Service == "arm" {
+		// At start, what is in Azure is listed.
+		if c.Service == "arm" && !strings.HasSuffix(c.Path, "/resourceGroups/sockerless-rg/resources") {
 			t.Errorf("%s %s", c.Method, c.Path)
 		}
 	}
