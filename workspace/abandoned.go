@@ -54,9 +54,6 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	return false, nil
 }
 
-// Archive moves the workspace of a container that is gone, and whose workspace holds nothing, to the archive.
-func (m *Manager) Archive(id string) error { return m.archive(id) }
-
 // Reclaim destroys a function app that carries the tag of the container with the given id and has no workspace: it is imported into a
 // new one, which Destroy then empties. Of app, only what names the function app counts; the rest must be valid and is never applied.
 // It can be called again after any failure, and the app of another container is ErrForeign.
@@ -84,8 +81,9 @@ func (m *Manager) Reclaim(ctx context.Context, id string, app FunctionApp) (Run,
 	return m.Destroy(ctx, id)
 }
 
-// archive keeps a workspace without what terraform init can make again.
-func (m *Manager) archive(id string) error {
+// Archive moves the workspace of a container that is gone, and whose workspace holds nothing, to the archive, without what terraform init
+// can make again.
+func (m *Manager) Archive(id string) error {
 	dir := m.Path(id)
 	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
 )
 
 // Tags that tell whose a resource is. What lacks them is not ours and is never touched.
@@ -96,15 +98,8 @@ func (m *Manager) adopt(ctx context.Context, dir string, list []own, s *session)
 }
 
 func (m *Manager) importOne(ctx context.Context, dir string, r own, s *session) error {
-	err := m.initialised(ctx, dir, s, func() error {
-		tf, err := m.terraform(dir, s)
-		if err != nil {
-			return err
-		}
-		if err := tf.Import(ctx, r.address, r.id, s.attach(), m.lockTimeout()); err != nil {
-			return &RunError{Step: "import", Dir: dir, CorrelationID: s.correlation, Err: err}
-		}
-		return nil
+	err := m.command(ctx, dir, "import", s, func(tf *tfexec.Terraform) error {
+		return tf.Import(ctx, r.address, r.id, s.attach(), m.lockTimeout())
 	})
 	_, secureErr := secureState(dir)
 	if err != nil {

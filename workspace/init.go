@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 )
@@ -46,15 +44,22 @@ func (m *Manager) initialised(ctx context.Context, dir string, s *session, comma
 
 // wantsInit tells whether a command failed for want of terraform init, in the words of terraform and tofu.
 func wantsInit(err error) bool {
-	failed, ok := errors.AsType[*RunError](err)
-	if !ok {
-		return false
-	}
-	text := failed.Error() + failed.Err.Error()
-	return slices.ContainsFunc([]string{
-		"Inconsistent dependency lock file", "Required plugins are not installed", "Backend initialization required", "Module not installed",
-		"Missing required provider", "Initialization required",
-	}, func(known string) bool { return strings.Contains(text, known) })
+	return says(err, "Inconsistent dependency lock file", "Required plugins are not installed", "Backend initialization required", "Module not installed",
+		"Missing required provider", "Initialization required")
+}
+
+// command runs one command, in a workspace that it may be the first of.
+func (m *Manager) command(ctx context.Context, dir, step string, s *session, command func(*tfexec.Terraform) error) error {
+	return m.initialised(ctx, dir, s, func() error {
+		tf, err := m.terraform(dir, s)
+		if err != nil {
+			return err
+		}
+		if err := command(tf); err != nil {
+			return &RunError{Step: step, Dir: dir, CorrelationID: s.correlation, Err: err}
+		}
+		return nil
+	})
 }
 
 // Package is the unpacked provider that all workspaces use.

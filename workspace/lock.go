@@ -8,6 +8,8 @@ import (
 	"os/user"
 	"regexp"
 	"time"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
 )
 
 // Lock is the lock of a state, as Terraform describes the one that is in its way.
@@ -37,7 +39,7 @@ func LockOf(err error) (Lock, bool) {
 	if !ok {
 		return Lock{}, false
 	}
-	m := lockForm.FindStringSubmatch(failed.Error() + "\n" + failed.Err.Error())
+	m := lockForm.FindStringSubmatch(failed.said())
 	if m == nil {
 		return Lock{}, false
 	}
@@ -56,13 +58,9 @@ func (m *Manager) Unlock(ctx context.Context, id string, lock Lock) error {
 		dir = m.Path(id)
 	}
 	return m.attempt(ctx, dir, func(s *session) error {
-		return m.initialised(ctx, dir, s, func() error {
-			tf, err := m.terraform(dir, s)
-			if err != nil {
-				return err
-			}
+		return m.command(ctx, dir, "force-unlock", s, func(tf *tfexec.Terraform) error {
 			if err := tf.ForceUnlock(ctx, lock.ID); err != nil {
-				return &RunError{Step: "force-unlock", Dir: dir, CorrelationID: s.correlation, Err: fmt.Errorf("remove the lock %s of %s: %w", lock.ID, lock.Who, err)}
+				return fmt.Errorf("remove the lock %s of %s: %w", lock.ID, lock.Who, err)
 			}
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hashicorp/terraform-exec/tfexec"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,13 +124,9 @@ func (m *Manager) pushErrored(ctx context.Context, dir string, s *session) error
 	if !json.Valid(content) { // the disk was full for it as well
 		return os.Rename(path, path+damaged)
 	}
-	err = m.initialised(ctx, dir, s, func() error {
-		tf, err := m.terraform(dir, s)
-		if err != nil {
-			return err
-		}
+	err = m.command(ctx, dir, "state push", s, func(tf *tfexec.Terraform) error {
 		if err := tf.StatePush(ctx, erroredFile, m.lockTimeout()); err != nil {
-			return &RunError{Step: "state push", Dir: dir, CorrelationID: s.correlation, Err: fmt.Errorf("%w; %s holds what the last run made: push it by hand, or remove it", err, path)}
+			return fmt.Errorf("%w; %s holds what the last run made: push it by hand, or remove it", err, path)
 		}
 		return nil
 	})

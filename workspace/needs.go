@@ -1,11 +1,9 @@
 package workspace
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,8 +49,14 @@ func needsOf(dir string) (needs, error) {
 			}
 		}
 	}
-	if err := stateTypes(filepath.Join(dir, stateFile), types); err != nil {
+	known, err := readState(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return needs{}, err
+	}
+	if known != nil {
+		for _, r := range known.Resources {
+			types[r.Type] = true
+		}
 	}
 	for name := range types {
 		if strings.HasPrefix(name, "azurerm_") {
@@ -93,29 +97,6 @@ func (n *needs) read(body hcl.Body, types map[string]bool) error {
 		default:
 			types[block.Labels[0]] = true
 		}
-	}
-	return nil
-}
-
-// stateTypes adds the types in a state file of the local backend (format version 4), if there is one.
-func stateTypes(path string, types map[string]bool) error {
-	content, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read state: %w", err)
-	}
-	var state struct {
-		Resources []struct {
-			Type string `json:"type"`
-		} `json:"resources"`
-	}
-	if err := json.Unmarshal(content, &state); err != nil {
-		return fmt.Errorf("read state: %w", err)
-	}
-	for _, r := range state.Resources {
-		types[r.Type] = true
 	}
 	return nil
 }

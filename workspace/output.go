@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/terraform-exec/tfexec"
 	tfjson "github.com/hashicorp/terraform-json"
 )
 
@@ -27,15 +28,9 @@ func (m *Manager) outputs(ctx context.Context, dir string, run Run, s *session, 
 	}
 	if content == nil {
 		var state *tfjson.State
-		err := m.initialised(ctx, dir, s, func() error {
-			tf, err := m.terraform(dir, s)
-			if err != nil {
-				return err
-			}
-			if state, err = tf.Show(ctx, s.attach()); err != nil {
-				return &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
-			}
-			return nil
+		err := m.command(ctx, dir, "show", s, func(tf *tfexec.Terraform) (err error) {
+			state, err = tf.Show(ctx, s.attach())
+			return err
 		})
 		if err != nil || state.Values == nil { // nothing has been made yet
 			return err

@@ -78,6 +78,9 @@ func (e *RunError) Error() string {
 	return fmt.Sprintf("terraform %s in %s failed: %s", e.Step, e.Dir, what)
 }
 
+// said is all that a command has said of its failure, in its JSON lines and on stderr.
+func (e *RunError) said() string { return e.Error() + "\n" + e.Err.Error() }
+
 // Unwrap returns the command's error; it is the context's when the run was interrupted.
 func (e *RunError) Unwrap() error { return e.Err }
 

@@ -100,13 +100,16 @@ func (m *Manager) leased(ctx context.Context, s *session, f func(*session) error
 
 // misfit tells whether a run failed because the slice of the schema lacks what the configuration or the state has.
 func misfit(err error) bool {
+	return says(err, "Invalid resource type", "Invalid data source", "does not support resource type", "does not support data source",
+		"no schema available for", "missing resource schema", "no schema available while")
+}
+
+// says tells whether a command failed with one of these texts.
+func says(err error, texts ...string) bool {
 	failed, ok := errors.AsType[*RunError](err)
 	if !ok {
 		return false
 	}
-	text := failed.Error() + failed.Err.Error()
-	return slices.ContainsFunc([]string{
-		"Invalid resource type", "Invalid data source", "does not support resource type", "does not support data source",
-		"no schema available for", "missing resource schema", "no schema available while",
-	}, func(known string) bool { return strings.Contains(text, known) })
+	said := failed.said()
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(said, text) })
 }

@@ -301,7 +301,7 @@ func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	return run, m.archive(id)
+	return run, m.Archive(id)
 }
 
 // destroy empties the workspace's state.
