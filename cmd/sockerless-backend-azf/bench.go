@@ -17,7 +17,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
-	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/bench"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -92,14 +91,8 @@ func measure(ctx context.Context, cfg bench.Config, source string, stderr io.Wri
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, cfg.Sim.Close()) }()
-	img, err := exampleImage(ctx, source, filepath.Join(cfg.Dir, "build"), cfg.Environ)
-	if err != nil {
-		return nil, err
-	}
-	transport := cfg.Sim.Transport()
-	defer transport.CloseIdleConnections()
 	cfg.Image = cfg.Sim.Registry() + "/examples/hello:latest"
-	if err := appimage.Push(ctx, cfg.Image, img, transport); err != nil {
+	if err := pushExample(ctx, cfg.Sim, cfg.Image, source, filepath.Join(cfg.Dir, "build"), cfg.Environ); err != nil {
 		return nil, err
 	}
 	daemonCfg, err := simulatedConfig(ctx, cloudOf(cfg.Sim), tools, cfg.Dir, "", cfg.Environ, zerolog.Nop())

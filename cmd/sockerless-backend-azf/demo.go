@@ -17,7 +17,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
-	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/logs"
@@ -99,13 +98,7 @@ func playDemo(ctx context.Context, cfg demoConfig, environ []string, report *rep
 	image := sim.Registry() + "/examples/hello:latest"
 	err = report.step(ctx, "image", func(s *step) error {
 		s.Detail = image
-		img, err := exampleImage(ctx, cfg.Source, filepath.Join(dir, "build"), environ)
-		if err != nil {
-			return err
-		}
-		transport := sim.Transport()
-		defer transport.CloseIdleConnections()
-		return appimage.Push(ctx, image, img, transport)
+		return pushExample(ctx, sim, image, cfg.Source, filepath.Join(dir, "build"), environ)
 	})
 	if err != nil {
 		return err

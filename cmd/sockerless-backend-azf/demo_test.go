@@ -24,7 +24,6 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
-	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 )
 
@@ -190,13 +189,7 @@ func newAzure(t *testing.T) *playground {
 		}
 	})
 	p.image = p.sim.Registry() + "/hello:1"
-	img, err := exampleImage(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := p.sim.Transport()
-	defer transport.CloseIdleConnections()
-	if err := appimage.Push(t.Context(), p.image, img, transport); err != nil {
+	if err := pushExample(t.Context(), p.sim, p.image, "../..", filepath.Join(p.dir, "build"), os.Environ()); err != nil {
 		t.Fatal(err)
 	}
 	p.socket = filepath.Join(p.dir, "s")

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 )
 
@@ -41,6 +42,17 @@ func exampleImage(ctx context.Context, source, work string, environ []string) (a
 		return nil, fmt.Errorf("read example: %w", err)
 	}
 	return appimage.Build(files, []string{"AzureWebJobsScriptRoot=" + wwwroot, "AzureFunctionsJobHost__Logging__Console__IsEnabled=true"})
+}
+
+// pushExample builds the example image and puts it into the simulator's registry.
+func pushExample(ctx context.Context, sim *azuresim.Sim, ref, source, work string, environ []string) error {
+	img, err := exampleImage(ctx, source, work, environ)
+	if err != nil {
+		return err
+	}
+	transport := sim.Transport()
+	defer transport.CloseIdleConnections()
+	return appimage.Push(ctx, ref, img, transport)
 }
 
 // goBuild builds a static binary and returns its content.
