@@ -163,19 +163,7 @@ func TestExclusive(t *testing.T) {
 }
 
 func TestDatabaseGoneAndBack(t *testing.T) {
-	server, err := pgtest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	url, err := server.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, url := pgtest.Own(t)
 	db, reports, _ := daemon(t, url)
 	at(t, db, id("a"), store.Created)
 	if err := server.Stop(); err != nil {

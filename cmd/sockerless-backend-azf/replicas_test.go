@@ -243,19 +243,7 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 
 // TestDatabaseGoneAndBack takes the database away from a daemon.
 func TestDatabaseGoneAndBack(t *testing.T) {
-	postgres, err := pgtest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := postgres.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	url, err := postgres.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	postgres, url := pgtest.Own(t)
 	p := newPlaygroundWith(t, func(cfg *daemonConfig) { several(cfg, url) })
 	p.create(t, "web", api.Config{})
 	if err := postgres.Stop(); err != nil {

@@ -221,19 +221,7 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 
 // TestDatabaseGoneAndBack cuts a daemon off from its database while Terraform works for a client who waits.
 func TestDatabaseGoneAndBack(t *testing.T) {
-	server, err := pgtest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	url, err := server.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, url := pgtest.Own(t)
 	f := replicas(t, url, 1, 300*time.Millisecond)[0]
 	f.begin(t)
 	began, cut := make(chan struct{}), make(chan error, 1)

@@ -74,6 +74,24 @@ func Schema(t testing.TB) string {
 	})
 }
 
+// Own starts a server that the test may stop and start, with an empty database, and returns that one's URL. It is closed with the test.
+func Own(t testing.TB) (s *Server, url string) {
+	t.Helper()
+	s, err := Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if url, err = s.Database(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s, url
+}
+
 func fromShared(t testing.TB, make func(*Server) (string, error)) string {
 	t.Helper()
 	shared.mu.Lock()
