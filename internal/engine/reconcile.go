@@ -55,8 +55,9 @@ var unfinished = []rivertype.JobState{
 func (e *Engine) reconcileAlways(ctx context.Context) {
 	ticker := time.NewTicker(e.cfg.ReconcileInterval)
 	defer ticker.Stop()
-	for {
-		if err := e.reconcile(ctx); err != nil && ctx.Err() == nil {
+	// Start has compared the jobs.
+	for compare := e.compareOutside; ; compare = e.reconcile {
+		if err := compare(ctx); err != nil && ctx.Err() == nil {
 			e.cfg.Log.Error().Err(err).Msg("reconcile failed in part, and is repeated")
 		}
 		select {
@@ -69,7 +70,12 @@ func (e *Engine) reconcileAlways(ctx context.Context) {
 
 // reconcile compares what only this daemon sees, and has one of the daemons compare the rest. One part that fails does not keep the others.
 func (e *Engine) reconcile(ctx context.Context) error {
-	return errors.Join(e.compareJobs(ctx), e.tidyWorkspaces(ctx), e.compareAzureLater(ctx))
+	return errors.Join(e.compareJobs(ctx), e.compareOutside(ctx))
+}
+
+// compareOutside is the part of reconcile that is about more than the database.
+func (e *Engine) compareOutside(ctx context.Context) error {
+	return errors.Join(e.tidyWorkspaces(ctx), e.compareAzureLater(ctx))
 }
 
 // compareJobs compares rows and jobs, and has the removals that are due tried again.
