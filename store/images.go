@@ -216,7 +216,7 @@ func (db *DB) findImage(ctx context.Context, q querier, name string) (Image, err
 			return Image{}, missing
 		}
 	}
-	found, err := db.images(ctx, q, "WHERE substr(id, 1, length($1)) = $1", prefix)
+	found, err := db.images(ctx, q, "WHERE id >= $1 AND id < $2", prefix, upTo(prefix))
 	switch {
 	case err != nil:
 		return Image{}, err
