@@ -90,22 +90,18 @@ func (m *Manager) mendState(dir string) error {
 	if len(content) > 0 && json.Valid(content) {
 		return nil
 	}
+	// Until the last step the state stays as it is, so that a full disk or another kill leaves the same to mend.
 	if len(content) > 0 {
-		if err := os.Rename(path, path+damaged); err != nil {
+		if err := writeFile(path+damaged, content); err != nil {
 			return err
 		}
-	} else if err := os.Remove(path); err != nil {
-		return err
 	}
 	backup, err := os.ReadFile(filepath.Join(dir, backupFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if !json.Valid(backup) {
-		return nil
+		return os.Remove(path)
 	}
 	m.cfg.Log.Warn().Str("workspace", dir).Msg("the state was written in part only: the one from before is taken")
 	return writeFile(path, backup)

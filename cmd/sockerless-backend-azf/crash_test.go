@@ -104,7 +104,7 @@ func (p *playground) nothingLeft(t *testing.T) {
 	if sites := p.sim.Sites(); len(sites) != 0 || len(list) != 0 {
 		t.Errorf("left are function apps %v and containers %v\n%s", sites, list, p.log(t))
 	}
-	if left, err := os.ReadDir(filepath.Join(p.dir, "daemon/workspaces/containers")); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(filepath.Join(p.stateDir(), "workspaces/containers")); err != nil || len(left) != 0 {
 		t.Errorf("workspaces left: %v, %v", left, err)
 	}
 	if locks := p.locks(t); len(locks) != 0 {
@@ -119,7 +119,7 @@ func (p *playground) locks(t *testing.T) (found []string) {
 	if p.database != "" {
 		found = p.databaseLocks(t)
 	}
-	err := filepath.WalkDir(filepath.Join(p.dir, "daemon"), func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(p.stateDir(), func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".lock.info") {
 			found = append(found, path)
 		}

@@ -117,6 +117,7 @@ type playground struct {
 	cfg    daemonConfig
 	// database is that of one of several daemons, empty for SQLite.
 	database string
+	disk     int          // bytes of the state folder's own file system, 0 if it has none
 	ahead    atomic.Int64 // nanoseconds by which the simulator's clock is ahead
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
@@ -148,6 +149,15 @@ func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
 	p.start()
 	t.Cleanup(func() { p.stop() })
 	return p
+}
+
+// stateDir is the daemon's state folder, which it may see on a file system of its own.
+func (p *playground) stateDir() string {
+	dir := filepath.Join(p.dir, "daemon")
+	if p.disk > 0 {
+		return filepath.Join("/proc", strconv.Itoa(p.process.cmd.Process.Pid), "root", dir)
+	}
+	return dir
 }
 
 // serve runs a daemon in this process.

@@ -32,6 +32,8 @@ type processConfig struct {
 	URL, CAFile, Dir, Socket string
 	// Database is that of one of several daemons, whose Terraform states are there too.
 	Database string
+	// Disk is the size of a file system of its own for the state folder, in bytes; 0 means that it has none.
+	Disk int
 }
 
 func TestMain(m *testing.M) {
@@ -50,6 +52,11 @@ func daemonProcess(spec string) error {
 	var p processConfig
 	if err := json.Unmarshal([]byte(spec), &p); err != nil {
 		return err
+	}
+	if p.Disk > 0 {
+		if err := mountDisk(p.Dir, p.Disk); err != nil {
+			return err
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -100,7 +107,7 @@ func (p *process) kill() {
 // spawn starts a daemon in a process of its own, which kill ends. Its log is appended to the file daemon.log.
 func (p *playground) spawn(t *testing.T) *process {
 	t.Helper()
-	spec, err := json.Marshal(processConfig{URL: p.sim.URL(), CAFile: p.sim.CAFile(), Dir: p.dir, Socket: p.socket, Database: p.database})
+	spec, err := json.Marshal(processConfig{URL: p.sim.URL(), CAFile: p.sim.CAFile(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +119,9 @@ func (p *playground) spawn(t *testing.T) *process {
 	d.cmd.Env = append(os.Environ(), processEnv+"="+string(spec))
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.disk > 0 {
+		ownMounts(d.cmd.SysProcAttr)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := errors.Join(d.cmd.Start(), log.Close()); err != nil {

@@ -47,6 +47,11 @@ const (
 // less and are wrong now and then (Microsoft.Web answers 401 when quota is missing), come last.
 var causes = []cause{
 	{
+		name: "disk full", is: syscall.ENOSPC, kind: api.Internal,
+		form: regexp.MustCompile(`no space left on device|disk quota exceeded`),
+		say:  "the daemon's disk is full: {said}. Free space in its state folder (workspaces/archive may be deleted) and try again",
+	},
+	{
 		name: "lock", kind: api.Conflict,
 		form: regexp.MustCompile(`Error acquiring the state lock.*? ID: (?P<id>\S+) .*?Who: (?P<who>.+?) Version: .*?Created: (?P<when>.+?) Info:`),
 		say: "another Terraform run holds its state: lock ${id}, taken by ${who} at ${when}. Let that run end, or end it: its lock ends with it. " +
@@ -72,11 +77,6 @@ var causes = []cause{
 	{
 		name: "workspace lost", is: workspace.ErrNoWorkspace, kind: api.Internal,
 		say: "{said}",
-	},
-	{
-		name: "disk full", is: syscall.ENOSPC, kind: api.Internal,
-		form: regexp.MustCompile(`no space left on device|disk quota exceeded`),
-		say:  "the daemon's disk is full: {said}. Free space in its state folder (workspaces/archive may be deleted) and try again",
 	},
 	{
 		name: "terraform not startable", kind: api.Internal,

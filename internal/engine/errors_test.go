@@ -64,6 +64,7 @@ var samples = []struct {
 	{"workspace lost", fmt.Errorf("workspace /w: %w: restore the folder, or delete the function app by hand", workspace.ErrNoWorkspace), api.Internal, 0, []string{"restore the folder"}},
 	{"disk full", fmt.Errorf("keep plan: %w", &fs.PathError{Op: "write", Path: "/state/w/.tmp-1", Err: syscall.ENOSPC}), api.Internal, 0, []string{"/state/w/.tmp-1", "Free space"}},
 	{"disk full", terraformFailed("Failed to save state: Error saving state: write terraform.tfstate: no space left on device"), api.Internal, 0, []string{"Free space"}},
+	{"disk full", terraformFailed("Error acquiring the state lock: Error message: could not write lock info for \"terraform.tfstate\": write .terraform.tfstate.lock.info: no space left on device"), api.Internal, 0, []string{"Free space"}},
 	{"terraform not startable", &workspace.RunError{Step: "init", Dir: "/state/w", Err: &os.PathError{Op: "fork/exec", Path: "/usr/bin/terraform", Err: syscall.ENOENT}}, api.Internal, 0, []string{"/usr/bin/terraform", "--terraform"}},
 	{"terraform not startable", &workspace.RunError{Step: "init", Dir: "/state/w", Err: errors.New("exit status 1\n╷\n│ Error: Failed to query available provider packages\n│ \n│ Could not retrieve the list of available versions for provider\n│ hashicorp/azurerm: provider registry.terraform.io/hashicorp/azurerm was not\n│ found in any of the search locations\n╵")},
 		api.Internal, 0, []string{"Error: Failed to query available provider packages Could not retrieve", "sockerless-backend-azf tools"}},
