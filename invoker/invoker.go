@@ -10,8 +10,9 @@
 //
 // An app whose image holds azf-handler speaks invoker/protocol: a run has an id, starting it twice starts it once, and a long
 // one is followed by polling. An image with a handler of its own is held to HTTP: status 2xx is exit code 0, and any other is
-// exit code 1 with the head of the body as output. Three statuses are the host's and not the handler's, so such a handler
-// must not use them for a failed run: 401 and 404 are errors, and 503 means that the host is not up yet, so that the request is sent again.
+// exit code 1 with the head of the body as output. Four statuses are the host's and not the handler's, so such a handler
+// must not use them for a failed run: 401 and 404 are errors, and 429 and 503 mean that the host is too busy or not up yet, so that the
+// request is sent again.
 package invoker
 
 import (

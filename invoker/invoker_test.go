@@ -67,6 +67,9 @@ func TestRun(t *testing.T) {
 		{name: "the name never comes", script: script{dial: always(nxdomain)}, kind: KindNetwork, keyReads: 1},
 		{name: "the host restarts after it was ready", script: script{post: []step{status(503), status(503), ended(0)}}, protocol: true, posts: 3, keyReads: 1},
 		{name: "the host goes down after it was ready", script: script{post: []step{status(503)}}, kind: KindNotReady, posts: 11, keyReads: 1},
+		{name: "the host is too busy", script: script{root: []step{status(429), status(200)}, post: []step{status(429), ended(0)}}, protocol: true, posts: 2, keyReads: 1},
+		{name: "the host stays too busy", script: script{post: []step{status(429)}}, kind: KindNotReady, posts: 11, keyReads: 1},
+		{name: "connection breaks, and the host is too busy", script: script{post: []step{broken}, poll: []step{status(429), ended(5)}}, exit: 5, protocol: true, posts: 1, polls: 2, keyReads: 1},
 		{name: "nobody listens for the POST", script: script{dial: func(n int) error {
 			if n == 2 {
 				return refused

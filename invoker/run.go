@@ -99,17 +99,30 @@ func (r *run) ready(ctx context.Context) error {
 			}
 			return &Error{Kind: KindNetwork, App: r.t.App, Err: err, again: true, Message: "no answer from " + r.t.HostName + "; check network and proxy"}
 		}
-		if a.status == http.StatusServiceUnavailable || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout {
+		if noHandler(a.status) {
 			return r.notReady(a)
 		}
 		return nil
 	})
 }
 
+// noHandler tells whether a status comes from a gateway, or from a host that is not up or is too busy (429, with which host.json's HTTP
+// throttles reject a request before any function runs: https://learn.microsoft.com/azure/azure-functions/functions-bindings-http-webhook).
+func noHandler(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
 func (r *run) notReady(a answer) *Error {
+	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream), or raise the ready time-out"
+	if a.status == http.StatusTooManyRequests {
+		message = "the host was too busy for %s to take a request; start fewer containers at a time on its plan, take a larger one, or raise the throttles in the image's host.json"
+	}
 	return &Error{
-		Kind: KindNotReady, App: r.t.App, again: true, after: retryAfter(a.header), Err: statusError(a.status),
-		Message: fmt.Sprintf("the host did not come up within %s; look at the container's start-up log in the portal (Log stream), or raise the ready time-out", r.readyTimeout),
+		Kind: KindNotReady, App: r.t.App, again: true, after: retryAfter(a.header), Err: statusError(a.status), Message: fmt.Sprintf(message, r.readyTimeout),
 	}
 }
 
@@ -147,7 +160,7 @@ func (r *run) start(ctx context.Context) (Result, error) {
 			return &Error{Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status), Message: "it refuses its own host key, even read anew; does it have authentication or access restrictions switched on?"}
 		case a.status == http.StatusNotFound:
 			return &Error{Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), Message: "it has no function that answers POST " + protocol.RunPath + "; check that the image has run/function.json in /home/site/wwwroot"}
-		case a.status == http.StatusServiceUnavailable:
+		case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
 			return r.notReady(a)
 		case a.status == http.StatusInternalServerError || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout:
 			open = statusError(a.status)
@@ -245,7 +258,7 @@ func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 				return res, err
 			}
 			known, n, quietBy = true, 0, r.now().Add(r.readyTimeout)
-		case err == nil && !known && a.status != http.StatusBadGateway && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout:
+		case err == nil && !known && !noHandler(a.status):
 			return Result{}, errForeign
 		case err == nil:
 			err = statusError(a.status)
