@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// TestElasticPremium has a container on the kind of plan that makes more instances of an app by itself.
+func TestElasticPremium(t *testing.T) {
+	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.Settings.PlanSKU = "EP1" })
+	id := p.create(t, "web", api.Config{})
+	state, err := os.ReadFile(filepath.Join(p.stateDir(), "workspaces/containers", id, "terraform.tfstate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"app_scale_limit": 1,`, `"always_on": false,`} {
+		if !strings.Contains(string(state), want) {
+			t.Errorf("no %s in\n%s", want, state)
+		}
+	}
+	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
+	var res api.WaitResponse
+	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
+	if res.StatusCode != 0 || res.Error != nil {
+		t.Errorf("the run ended with %+v", res)
+	}
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+	p.nothingLeft(t)
+}
