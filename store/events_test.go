@@ -44,7 +44,7 @@ func TestEvents(t *testing.T) {
 		for _, step := range []func() error{
 			func() error { return db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}) },
 			func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
-			func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, noRemoval) },
+			func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, nothing, noRemoval) },
 			func() error { return db.Rename(t.Context(), c.ID, "new") },
 			func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
 			func() error { return db.Remove(t.Context(), c.ID, true, nothing) },

@@ -20,6 +20,8 @@ type Outcome struct {
 	Err *api.Error
 	// Correlations are the correlation ids of the job's Azure calls.
 	Correlations []string
+	// Complete takes the job out of the queue's unfinished ones; nil leaves that to the queue. It is not stored.
+	Complete Enqueue
 }
 
 // keptOutcomes is how long outcomes are kept: requests read them at once.
@@ -39,6 +41,11 @@ type outcomeJSON struct {
 
 // settle records an outcome in the transaction of the change.
 func (db *DB) settle(ctx context.Context, tx *txn, o Outcome) error {
+	if o.Complete != nil {
+		if err := o.Complete(ctx, tx.Tx); err != nil {
+			return err
+		}
+	}
 	if o.Job == 0 {
 		return nil
 	}

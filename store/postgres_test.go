@@ -207,7 +207,7 @@ func TestWhatPostgresDoesNotTake(t *testing.T) {
 		}
 		at(t, db, id("a"), store.Running)
 		result := store.Result{Error: "cut \xc3 off \x00", Output: []api.LogLine{{Stream: api.Stdout, Text: "nul \x00 and \xc3"}}}
-		if err := db.Finish(t.Context(), "run-"+id("a"), result, noRemoval); err != nil {
+		if err := db.Finish(t.Context(), "run-"+id("a"), result, nothing, noRemoval); err != nil {
 			t.Fatal(err)
 		}
 		run, _, err := db.LastRun(t.Context(), id("a"))

@@ -80,9 +80,12 @@ func (db *DB) Sent(ctx context.Context, runID string) error {
 }
 
 // Finish records how a run ended and makes its container Exited, or Removing when it is to be removed after its run: then the
-// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is.
-func (db *DB) Finish(ctx context.Context, runID string, result Result, enqueueRemoval func(containerID string) Enqueue) error {
+// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is. complete completes the run's job.
+func (db *DB) Finish(ctx context.Context, runID string, result Result, complete Enqueue, enqueueRemoval func(containerID string) Enqueue) error {
 	return db.tx(ctx, func(tx *txn) error {
+		if err := complete(ctx, tx.Tx); err != nil {
+			return err
+		}
 		c, err := db.endRun(ctx, tx, runID, result)
 		if err != nil || c == nil || !c.HostConfig.AutoRemove || c.State != Exited {
 			return err

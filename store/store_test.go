@@ -90,7 +90,7 @@ func at(t *testing.T, db *store.DB, id string, state store.State) {
 		store.Exited: {
 			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
 			func() error { return db.Start(t.Context(), run, nothing) },
-			func() error { return db.Finish(t.Context(), run.ID, store.Result{}, noRemoval) },
+			func() error { return db.Finish(t.Context(), run.ID, store.Result{}, nothing, noRemoval) },
 		},
 		store.Removing: {
 			func() error { return db.Provisioned(t.Context(), id, testApp, store.Outcome{}) },
@@ -287,6 +287,44 @@ func TestChangeOfNothing(t *testing.T) {
 	})
 }
 
+// TestChangeAndEndOfItsJobAreOne has the queue refuse to complete the job that makes a change.
+func TestChangeAndEndOfItsJobAreOne(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		refused := errors.New("no such job")
+		refuse := func(context.Context, *sql.Tx) error { return refused }
+		outcome := store.Outcome{Job: 1, Complete: refuse}
+		for name, row := range map[string]struct {
+			state store.State
+			do    func(ctx context.Context, db *store.DB, id string) error
+		}{
+			"provisioned": {store.Creating, func(ctx context.Context, db *store.DB, id string) error {
+				return db.Provisioned(ctx, id, testApp, outcome)
+			}},
+			"fail": {store.Removing, func(ctx context.Context, db *store.DB, id string) error {
+				return db.Fail(ctx, id, "why", soon, outcome)
+			}},
+			"delete": {store.Removing, func(ctx context.Context, db *store.DB, id string) error { return db.Delete(ctx, id, outcome) }},
+			"finish": {store.Running, func(ctx context.Context, db *store.DB, id string) error {
+				return db.Finish(ctx, "run-"+id, store.Result{}, refuse, noRemoval)
+			}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				db, _ := in.open(t)
+				at(t, db, id("a"), row.state)
+				if err := row.do(t.Context(), db, id("a")); !errors.Is(err, refused) {
+					t.Errorf("got %v", err)
+				}
+				if c, err := db.Container(t.Context(), id("a")); err != nil || c.State != row.state {
+					t.Errorf("got %v, %v; want no change", c.State, err)
+				}
+				if _, ok, err := db.Outcome(t.Context(), 1); ok || err != nil {
+					t.Errorf("there is an outcome, %v", err)
+				}
+			})
+		}
+	})
+}
+
 func TestRowAndJobAreOne(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
@@ -333,12 +371,12 @@ func TestRun(t *testing.T) {
 			{Time: started, Stream: api.Stderr, Text: "3 lines", Seq: 4, Omitted: &api.OmittedLines{Stdout: 1, Stderr: 2}},
 		}
 		result := store.Result{ExitCode: 3, Error: "why", Started: started.Add(time.Second), Output: output, Truncated: true}
-		if err := db.Finish(t.Context(), "r1", result, noRemoval); err != nil {
+		if err := db.Finish(t.Context(), "r1", result, nothing, noRemoval); err != nil {
 			t.Fatal(err)
 		}
 		// A second end of the same run changes nothing, and an end of a run that is forgotten is no error.
 		for _, runID := range []string{"r1", "unknown"} {
-			if err := db.Finish(t.Context(), runID, store.Result{ExitCode: 9}, noRemoval); err != nil {
+			if err := db.Finish(t.Context(), runID, store.Result{ExitCode: 9}, nothing, noRemoval); err != nil {
 				t.Errorf("finish %s: %v", runID, err)
 			}
 		}
@@ -390,7 +428,7 @@ func TestForcedRemovalEndsTheRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The invocation that is cut off reports its end later.
-		if err := db.Finish(t.Context(), "run-"+id("a"), store.Result{ExitCode: 3}, noRemoval); err != nil {
+		if err := db.Finish(t.Context(), "run-"+id("a"), store.Result{ExitCode: 3}, nothing, noRemoval); err != nil {
 			t.Fatal(err)
 		}
 		if c, err := db.Container(t.Context(), id("a")); err != nil || c.State != store.Removing || c.ExitCode != 137 {
@@ -416,14 +454,14 @@ func TestAutoRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 		full := errors.New("queue is full")
-		err := db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, func(string) store.Enqueue {
+		err := db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(string) store.Enqueue {
 			return func(context.Context, *sql.Tx) error { return full }
 		})
 		if got, findErr := db.Container(t.Context(), c.ID); !errors.Is(err, full) || findErr != nil || got.State != store.Running {
 			t.Fatalf("got %v, %v, %v; want the run not ended without the removal's job", err, got.State, findErr)
 		}
 		removed := ""
-		err = db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, func(id string) store.Enqueue {
+		err = db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(id string) store.Enqueue {
 			removed = id
 			return nothing
 		})
@@ -466,7 +504,7 @@ func TestRunsEndInOrder(t *testing.T) {
 			if err := db.Start(t.Context(), store.Run{ID: run, ContainerID: id("a")}, nothing); err != nil {
 				t.Fatal(err)
 			}
-			if err := db.Finish(t.Context(), run, store.Result{ExitCode: n}, noRemoval); err != nil {
+			if err := db.Finish(t.Context(), run, store.Result{ExitCode: n}, nothing, noRemoval); err != nil {
 				t.Fatal(err)
 			}
 			// The clock stands still, so only the order of their insertion tells the runs apart.

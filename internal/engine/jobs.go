@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/invoker"
@@ -45,10 +46,10 @@ func insertOpts(args river.JobArgs) river.InsertOpts {
 	if args.Kind() == (invokeArgs{}).Kind() {
 		queue = invocationQueue
 	}
-	return river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts}
+	return river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished}}
 }
 
-// enqueue inserts a job in the store's transaction and tells its id.
+// enqueue inserts a job in the store's transaction, unless there is the same one unfinished, and tells its id.
 func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
 	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
@@ -63,6 +64,16 @@ func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
 
 func (e *Engine) enqueueDestroy(containerID string) store.Enqueue {
 	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
+}
+
+// completed completes a job with the change that it has made: from then on the next job of its kind for its container may be inserted.
+func completed[T river.JobArgs](job *river.Job[T]) store.Enqueue {
+	return func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx, job); err != nil {
+			return fmt.Errorf("complete job %d: %w", job.ID, err)
+		}
+		return nil
+	}
 }
 
 // keptAsDead ends the message of a failure that leaves something behind.
@@ -87,7 +98,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	ctx, calls := collect(ctx)
 	app, err := e.provision(ctx, c)
 	if err == nil {
-		if err := e.cfg.Store.Provisioned(ctx, id, app, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {
+		if err := e.cfg.Store.Provisioned(ctx, id, app, store.Outcome{Job: job.ID, Correlations: calls(), Complete: completed(job)}); err != nil {
 			return err
 		}
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
@@ -102,7 +113,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	}
 	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
 	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.Outcome {
-		return store.Outcome{Job: job.ID, Err: err, Correlations: calls()}
+		return store.Outcome{Job: job.ID, Err: err, Correlations: calls(), Complete: completed(job)}
 	})
 }
 
@@ -194,7 +205,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	}
 	switch {
 	case err == nil:
-		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls()}); err != nil {
+		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls(), Complete: completed(job)}); err != nil {
 			return err
 		}
 		e.cfg.Invoker.Forget(e.target(c))
@@ -207,7 +218,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
 		reason := refused.Message
 		refused.Message += keptAsDead
-		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, store.Outcome{Job: job.ID, Err: refused, Correlations: calls()})
+		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, store.Outcome{Job: job.ID, Err: refused, Correlations: calls(), Complete: completed(job)})
 	}
 }
 
@@ -254,7 +265,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	result.Error = hide.hide(result.Error)
 	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Func(correlations(calls())).Msg("run finished")
-	return e.cfg.Store.Finish(ctx, run.ID, result, e.enqueueDestroy)
+	return e.cfg.Store.Finish(ctx, run.ID, result, completed(job), e.enqueueDestroy)
 }
 
 // logLines is the output that an answer brought back. What an image's own handler answers is its stdout; when that is nothing, what it

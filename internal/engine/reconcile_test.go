@@ -109,6 +109,45 @@ func TestMissingJobsAreInserted(t *testing.T) {
 	}
 }
 
+// TestOneJobOfAKind inserts jobs that are there: while one is unfinished, it stands for the others. When its change is seen, it is finished.
+func TestOneJobOfAKind(t *testing.T) {
+	f := setup(t)
+	going, fail := make(chan struct{}), make(chan struct{})
+	f.workspaces.destroy = func(context.Context) error {
+		close(going)
+		<-fail
+		return errors.New("no answer")
+	}
+	id := f.create(t, "web")
+	removed := make(chan error, 1)
+	go func() { removed <- f.ContainerRemove(t.Context(), "web", false) }()
+	<-going
+	var jobs [2]int64
+	for n := range jobs {
+		tx, err := f.db.SQL().BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.enqueue(destroyArgs{ContainerID: id}, &jobs[n])(t.Context(), tx), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if jobs[0] != jobs[1] {
+		t.Errorf("inserted jobs %v, want the one that is there", jobs)
+	}
+	close(fail)
+	if err := <-removed; err == nil {
+		t.Error("the removal has not failed")
+	}
+	if job, err := f.river.JobGet(t.Context(), jobs[0]); err != nil || job.State != rivertype.JobStateCompleted {
+		t.Errorf("got %+v, %v; want it completed with what it has changed", job, err)
+	}
+	f.workspaces.destroy = nil
+	if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
+		t.Errorf("the next removal: %v", err)
+	}
+}
+
 func TestJobsOfALaterClockArePulledForward(t *testing.T) {
 	f := setup(t)
 	later := time.Now().Add(24 * time.Hour)

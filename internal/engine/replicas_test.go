@@ -194,7 +194,9 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 			all := replicas(t, pgtest.Database(t), 3, time.Hour)
 			own, dead, other := all[0], all[1], all[2]
 			own.begin(t)
+			attending := other.db.Watch("any") // attending wakes everyone
 			other.begin(t)
+			<-attending
 			runningIn(t, own, []*fixture{own, dead, other}[row.owner].db.Replica())
 			now := time.Now()
 			seen, err := own.takeOver(t.Context(), nil, now)
