@@ -18,7 +18,8 @@ const (
 	KindNotFound Kind = "not_found"
 	// KindHostError: an answer that a working app does not give, such as an early 502 or an unknown protocol version. The run may have started.
 	KindHostError Kind = "host_error"
-	// KindNotReady: the app still was not up after Config.ReadyTimeout. The run did not start.
+	// KindNotReady: the app still was not up, or too busy, after Config.ReadyTimeout. The run did not start, unless an image's own handler
+	// has answered 429 or 503 itself.
 	KindNotReady Kind = "not_ready"
 	// KindCut: Azure or the client cut the answer (230 s) and the image's own handler cannot be asked how the run went on.
 	KindCut Kind = "cut"

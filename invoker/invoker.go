@@ -12,7 +12,7 @@
 // one is followed by polling. An image with a handler of its own is held to HTTP: status 2xx is exit code 0, and any other is
 // exit code 1 with the head of the body as output. Four statuses are the host's and not the handler's, so such a handler
 // must not use them for a failed run: 401 and 404 are errors, and 429 and 503 mean that the host is too busy or not up yet, so that the
-// request is sent again.
+// request is sent again, and again.
 package invoker
 
 import (
@@ -80,9 +80,11 @@ type Request struct {
 	// Resume tells that the run may have been started already, by a caller that died: it is asked for and never started. An
 	// image's own handler cannot be asked, and a run that azf-handler does not know is lost.
 	Resume bool
-	// BeforeStart, when set, is called once before the request is sent that starts the run, so that the caller can remember
-	// that from now on only Resume is safe. Its error ends Run before anything was started.
+	// BeforeStart, when set, is called before each request that may start the run, so that the caller can remember that from now on only
+	// Resume is safe. Its error ends Run before anything was started. NotStarted, when set, takes that back when it is certain that the
+	// request has started nothing.
 	BeforeStart func(ctx context.Context) error
+	NotStarted  func(ctx context.Context)
 }
 
 // Result is how a run ended.

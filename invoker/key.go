@@ -100,6 +100,9 @@ func keyError(t Target, err error, young bool) *Error {
 		case http.StatusNotFound:
 			e.Kind, e.again = KindNotFound, young
 			e.Message = "Azure Resource Manager does not know it in resource group " + t.ResourceGroup + "; was it deleted outside of the daemon?"
+		case http.StatusTooManyRequests:
+			e.Kind, e.again = KindNotReady, true
+			e.Message = "Azure Resource Manager takes no more requests that read host keys for now; start fewer containers at a time"
 		default:
 			e.Kind, e.again = KindNotReady, true
 			e.Message = "its host key cannot be read because the host is not up; look at the container's start-up log in the portal (Log stream)"

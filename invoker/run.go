@@ -53,11 +53,6 @@ func (i *Invoker) Run(ctx context.Context, t Target, q Request) (Result, error) 
 	if q.Resume {
 		return r.resume(ctx)
 	}
-	if q.BeforeStart != nil {
-		if err := q.BeforeStart(ctx); err != nil {
-			return Result{}, fmt.Errorf("before start: %w", err)
-		}
-	}
 	return r.start(ctx)
 }
 
@@ -119,7 +114,7 @@ func noHandler(status int) bool {
 func (r *run) notReady(a answer) *Error {
 	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream), or raise the ready time-out"
 	if a.status == http.StatusTooManyRequests {
-		message = "the host was too busy for %s to take a request; start fewer containers at a time on its plan, take a larger one, or raise the throttles in the image's host.json"
+		message = "the host was too busy to take a request within %s; start fewer containers at a time on its plan, take a larger one, or raise the throttles in the image's host.json"
 	}
 	return &Error{
 		Kind: KindNotReady, App: r.t.App, again: true, after: retryAfter(a.header), Err: statusError(a.status), Message: fmt.Sprintf(message, r.readyTimeout),
@@ -141,33 +136,22 @@ func (r *run) start(ctx context.Context) (Result, error) {
 		q.limit = min(q.limit, r.q.Timeout+timeoutMargin)
 	}
 	var a answer
-	var open error // why it is open whether the run started
+	var before, open error // of BeforeStart; why it is open whether the run started
 	err = r.retry(ctx, r.t, r.readyBy, func() *Error {
-		r.started = r.now()
-		if r.q.Timeout > 0 {
-			r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
+		if r.q.BeforeStart != nil {
+			if before = r.q.BeforeStart(ctx); before != nil {
+				return nil
+			}
 		}
 		var e *Error
-		if a, open = r.send(ctx, q); open != nil {
-			if errors.As(open, &e) { // of reading the key anew
-				return e
-			}
-			return dialError(r.t, open)
+		if a, e, open = r.post(ctx, q); e != nil && r.q.NotStarted != nil {
+			r.q.NotStarted(ctx)
 		}
-		switch {
-		case a.ours():
-		case a.status == http.StatusUnauthorized:
-			return &Error{Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status), Message: "it refuses its own host key, even read anew; does it have authentication or access restrictions switched on?"}
-		case a.status == http.StatusNotFound:
-			return &Error{Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), Message: "it has no function that answers POST " + protocol.RunPath + "; check that the image has run/function.json in /home/site/wwwroot"}
-		case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
-			return r.notReady(a)
-		case a.status == http.StatusInternalServerError || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout:
-			open = statusError(a.status)
-		}
-		return nil
+		return e
 	})
 	switch {
+	case before != nil:
+		return Result{}, fmt.Errorf("before start: %w", before)
 	case err != nil:
 		return Result{}, err
 	case ctx.Err() != nil:
@@ -182,6 +166,32 @@ func (r *run) start(ctx context.Context) (Result, error) {
 		return res, err
 	}
 	return r.follow(ctx, true)
+}
+
+// post sends the request q that starts the run. An *Error tells that it surely has started nothing; open tells why that is unknown.
+func (r *run) post(ctx context.Context, q request) (a answer, nothing *Error, open error) {
+	r.started = r.now()
+	if r.q.Timeout > 0 {
+		r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
+	}
+	if a, open = r.send(ctx, q); open != nil {
+		if errors.As(open, &nothing) { // of reading the key anew
+			return a, nothing, open
+		}
+		return a, dialError(r.t, open), open
+	}
+	switch {
+	case a.ours():
+	case a.status == http.StatusUnauthorized:
+		nothing = &Error{Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status), Message: "it refuses its own host key, even read anew; does it have authentication or access restrictions switched on?"}
+	case a.status == http.StatusNotFound:
+		nothing = &Error{Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), Message: "it has no function that answers POST " + protocol.RunPath + "; check that the image has run/function.json in /home/site/wwwroot"}
+	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
+		nothing = r.notReady(a)
+	case a.status == http.StatusInternalServerError || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout:
+		open = statusError(a.status)
+	}
+	return a, nothing, open
 }
 
 // send is call with our headers. On 401, which the host gives before any function runs, it reads the key anew and sends q once more.

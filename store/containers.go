@@ -65,7 +65,7 @@ const containerColumns = `id, name, config, host_config, networking, state, erro
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that makes its function app.
 // A name in use is a Conflict error.
-func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue Enqueue) error {
+func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) error {
 	config, err := json.Marshal(c.Config)
 	if err != nil {
 		return fmt.Errorf("encode config: %w", err)
@@ -252,7 +252,7 @@ const exitKilled = 137
 
 // Remove makes a container Removing and inserts the job that destroys its function app. A running one needs force, and its run
 // ends with exit code 137.
-func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue Enqueue) error {
+func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) error {
 	from := []State{Created, Exited, Dead}
 	if force {
 		from = append(from, Running)

@@ -20,8 +20,8 @@ type Outcome struct {
 	Err *api.Error
 	// Correlations are the correlation ids of the job's Azure calls.
 	Correlations []string
-	// Complete takes the job out of the queue's unfinished ones; nil leaves that to the queue. It is not stored.
-	Complete Enqueue
+	// Complete marks the job as completed in the queue; nil leaves that to the queue. It is not stored.
+	Complete InTx
 }
 
 // keptOutcomes is how long outcomes are kept: requests read them at once.
@@ -39,7 +39,7 @@ type outcomeJSON struct {
 	Correlations  []string      `json:"correlations,omitempty"`
 }
 
-// settle records an outcome in the transaction of the change.
+// settle completes a job and records its outcome, in the transaction of the change.
 func (db *DB) settle(ctx context.Context, tx *txn, o Outcome) error {
 	if o.Complete != nil {
 		if err := o.Complete(ctx, tx.Tx); err != nil {
@@ -71,6 +71,26 @@ func (db *DB) settle(ctx context.Context, tx *txn, o Outcome) error {
 		return fmt.Errorf("forget old outcomes: %w", err)
 	}
 	return nil
+}
+
+// Due reads the container of a job that is about containers in the given state. If it is not in that state, or gone, due is false, and the
+// job is completed in the same transaction: whoever brings the container into that state afterwards inserts a new job.
+func (db *DB) Due(ctx context.Context, id string, state State, complete InTx) (c Container, due bool, err error) {
+	if c, err = db.Container(ctx, id); err == nil && c.State == state {
+		return c, true, nil
+	}
+	err = db.tx(ctx, func(tx *txn) error {
+		// A change that locks the row: nobody else brings it into the state meanwhile.
+		if _, err := tx.ExecContext(ctx, "UPDATE containers SET state = state WHERE id = $1", id); err != nil {
+			return fmt.Errorf("lock container %s: %w", id, err)
+		}
+		c, err = findContainer(ctx, tx, id)
+		if due = err == nil && c.State == state; due || err != nil && api.KindOf(err) != api.NotFound {
+			return err
+		}
+		return complete(ctx, tx.Tx)
+	})
+	return c, due, err
 }
 
 // Outcome is how a job ended; ok is false when it has not ended yet.

@@ -101,11 +101,11 @@ func TestOneJobForEachChange(t *testing.T) {
 		daemons = append(daemons, db)
 	}
 	at(t, daemons[0], id("a"), store.Created)
-	for name, change := range map[string]func(db *store.DB, n int, enqueue store.Enqueue) error{
-		"create": func(db *store.DB, n int, enqueue store.Enqueue) error {
+	for name, change := range map[string]func(db *store.DB, n int, enqueue store.InTx) error{
+		"create": func(db *store.DB, n int, enqueue store.InTx) error {
 			return db.CreateContainer(t.Context(), store.Container{ID: id(fmt.Sprintf("%x", n)), Name: "same"}, enqueue)
 		},
-		"start": func(db *store.DB, n int, enqueue store.Enqueue) error {
+		"start": func(db *store.DB, n int, enqueue store.InTx) error {
 			return db.Start(t.Context(), store.Run{ID: fmt.Sprint(n), ContainerID: id("a")}, enqueue)
 		},
 	} {

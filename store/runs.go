@@ -42,7 +42,7 @@ type Result struct {
 
 // Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the call.
 // A running container is a NotModified error.
-func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
+func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, run.ContainerID)
 		if err != nil {
@@ -69,10 +69,11 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue Enqueue) error {
 	})
 }
 
-// Sent records that the function app is about to be called for a run.
-func (db *DB) Sent(ctx context.Context, runID string) error {
+// Sent records that the function app is about to be called for a run, or, with sent false, that the call has started nothing.
+func (db *DB) Sent(ctx context.Context, runID string, sent bool) error {
+	at := sql.NullInt64{Int64: nanos(db.now()), Valid: sent}
 	return db.tx(ctx, func(tx *txn) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = $1 WHERE id = $2 AND sent_at IS NULL", nanos(db.now()), runID); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = $1 WHERE id = $2 AND finished_at IS NULL", at, runID); err != nil {
 			return fmt.Errorf("record call of run %s: %w", runID, err)
 		}
 		return nil
@@ -80,8 +81,8 @@ func (db *DB) Sent(ctx context.Context, runID string) error {
 }
 
 // Finish records how a run ended and makes its container Exited, or Removing when it is to be removed after its run: then the
-// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is. complete completes the run's job.
-func (db *DB) Finish(ctx context.Context, runID string, result Result, complete Enqueue, enqueueRemoval func(containerID string) Enqueue) error {
+// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is. complete completes the job of the run.
+func (db *DB) Finish(ctx context.Context, runID string, result Result, complete InTx, enqueueRemoval func(containerID string) InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
 		if err := complete(ctx, tx.Tx); err != nil {
 			return err

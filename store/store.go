@@ -74,8 +74,8 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Enqueue inserts a job, or completes one, within the store's transaction.
-type Enqueue func(ctx context.Context, tx *sql.Tx) error
+// InTx changes the job queue within the store's transaction: it inserts a job, or completes one.
+type InTx func(ctx context.Context, tx *sql.Tx) error
 
 // Open opens the database and brings its schema up to date, one daemon at a time. A schema newer than this program is refused. The caller
 // closes it.

@@ -68,7 +68,7 @@ func (in database) open(t *testing.T) (*store.DB, *clock) {
 func nothing(context.Context, *sql.Tx) error { return nil }
 
 // noRemoval is the removal after a run of containers that have no AutoRemove.
-func noRemoval(string) store.Enqueue {
+func noRemoval(string) store.InTx {
 	return func(context.Context, *sql.Tx) error { return errors.New("a removal was enqueued") }
 }
 
@@ -325,6 +325,65 @@ func TestChangeAndEndOfItsJobAreOne(t *testing.T) {
 	})
 }
 
+func TestChangesThatFailLeaveTheirJob(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Exited)
+		outcome := store.Outcome{Job: 1, Complete: func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE containers SET host_name = 'completed'")
+			return err
+		}}
+		for name, err := range map[string]error{
+			"provisioned": db.Provisioned(t.Context(), id("a"), testApp, outcome),
+			"fail":        db.Fail(t.Context(), id("a"), "why", soon, outcome),
+			"delete":      db.Delete(t.Context(), id("a"), outcome),
+		} {
+			if api.KindOf(err) != api.Conflict {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+		if c, err := db.Container(t.Context(), id("a")); err != nil || c.HostName == "completed" {
+			t.Errorf("got %q, %v; want the queue as it was", c.HostName, err)
+		}
+	})
+}
+
+func TestDue(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Removing)
+		at(t, db, id("b"), store.Dead)
+		refused := errors.New("no such job")
+		for name, want := range map[string]bool{id("a"): true, id("b"): false, id("c"): false} {
+			completed := false
+			c, due, err := db.Due(t.Context(), name, store.Removing, func(context.Context, *sql.Tx) error {
+				completed = true
+				return nil
+			})
+			if err != nil || due != want || completed == want || due && c.ID != name {
+				t.Errorf("%.1s: got %v, %v, completed %v; want %v", name, due, err, completed, want)
+			}
+			_, due, err = db.Due(t.Context(), name, store.Removing, func(context.Context, *sql.Tx) error { return refused })
+			if due != want || errors.Is(err, refused) == want {
+				t.Errorf("%.1s: got %v, %v", name, due, err)
+			}
+		}
+	})
+}
+
+func TestCallsAreSent(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Running)
+		for _, sent := range []bool{true, false, true} {
+			err := db.Sent(t.Context(), "run-"+id("a"), sent)
+			if run, findErr := db.Run(t.Context(), "run-"+id("a")); err != nil || findErr != nil || run.Sent.IsZero() == sent {
+				t.Errorf("got %v, %v, %v; want sent %v", run.Sent, err, findErr, sent)
+			}
+		}
+	})
+}
+
 func TestRowAndJobAreOne(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
@@ -454,14 +513,14 @@ func TestAutoRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 		full := errors.New("queue is full")
-		err := db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(string) store.Enqueue {
+		err := db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(string) store.InTx {
 			return func(context.Context, *sql.Tx) error { return full }
 		})
 		if got, findErr := db.Container(t.Context(), c.ID); !errors.Is(err, full) || findErr != nil || got.State != store.Running {
 			t.Fatalf("got %v, %v, %v; want the run not ended without the removal's job", err, got.State, findErr)
 		}
 		removed := ""
-		err = db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(id string) store.Enqueue {
+		err = db.Finish(t.Context(), "r", store.Result{ExitCode: 2}, nothing, func(id string) store.InTx {
 			removed = id
 			return nothing
 		})

@@ -67,6 +67,29 @@ func TestMendedState(t *testing.T) {
 	}
 }
 
+// TestStateThatCannotBeMendedYet keeps what there is for the next time.
+func TestStateThatCannotBeMendedYet(t *testing.T) {
+	for name, content := range map[string]string{"emptied": "", "half written": `{"serial"`} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, backup := filepath.Join(dir, stateFile), filepath.Join(dir, backupFile)
+			if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Mkdir(backup, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
+			if err := m.mend(dir); err == nil {
+				t.Error("a backup that cannot be read is no error")
+			}
+			if err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte("{}"), 0o600), m.mend(dir)); err != nil {
+				t.Fatal(err)
+			}
+			if state := files(t, dir)[stateFile]; state != "{}" {
+				t.Errorf("the state is %q, want the backup", state)
+			}
+		})
+	}
+}
+
 func TestStateInUse(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, stateFile)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/invoker"
@@ -50,7 +51,7 @@ func insertOpts(args river.JobArgs) river.InsertOpts {
 }
 
 // enqueue inserts a job in the store's transaction, unless there is the same one unfinished, and tells its id.
-func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
+func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
 		inserted, err := e.river.InsertTx(ctx, tx, args, &opts)
@@ -62,15 +63,20 @@ func (e *Engine) enqueue(args river.JobArgs, id *int64) store.Enqueue {
 	}
 }
 
-func (e *Engine) enqueueDestroy(containerID string) store.Enqueue {
+func (e *Engine) enqueueDestroy(containerID string) store.InTx {
 	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
 }
 
-// completed completes a job with the change that it has made: from then on the next job of its kind for its container may be inserted.
-func completed[T river.JobArgs](job *river.Job[T]) store.Enqueue {
+// completed completes a job with the change that it has made: from then on the next one of its kind may be inserted for what it is about.
+func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 	return func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx, job); err != nil {
+		done, err := river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx, job)
+		if err != nil {
 			return fmt.Errorf("complete job %d: %w", job.ID, err)
+		}
+		// Terraform's work may be done again. The end of a run is known once.
+		if done.State != rivertype.JobStateCompleted && job.Queue == terraformQueue {
+			return fmt.Errorf("complete job %d: it is %s, so another daemon has taken it over", job.ID, done.State)
 		}
 		return nil
 	}
@@ -88,11 +94,8 @@ type provisionWorker struct {
 func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
 	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
-	c, err := e.cfg.Store.Container(ctx, id)
-	if api.KindOf(err) == api.NotFound || (err == nil && c.State != store.Creating) {
-		return nil
-	}
-	if err != nil {
+	c, due, err := e.cfg.Store.Due(ctx, id, store.Creating, completed(job))
+	if err != nil || !due {
 		return err
 	}
 	ctx, calls := collect(ctx)
@@ -191,11 +194,8 @@ type destroyWorker struct {
 func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
 	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
-	c, err := e.cfg.Store.Container(ctx, id)
-	if api.KindOf(err) == api.NotFound || (err == nil && c.State != store.Removing) {
-		return nil
-	}
-	if err != nil {
+	c, due, err := e.cfg.Store.Due(ctx, id, store.Removing, completed(job))
+	if err != nil || !due {
 		return err
 	}
 	ctx, calls := collect(ctx)
@@ -250,7 +250,13 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	defer end()
 	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
 		RunID: run.ID, Traceparent: traceparent(run), Timeout: e.cfg.Settings.Timeout,
-		Resume: !run.Sent.IsZero(), BeforeStart: func(ctx context.Context) error { return e.cfg.Store.Sent(ctx, run.ID) },
+		Resume:      !run.Sent.IsZero(),
+		BeforeStart: func(ctx context.Context) error { return e.cfg.Store.Sent(ctx, run.ID, true) },
+		NotStarted: func(ctx context.Context) {
+			if err := e.cfg.Store.Sent(context.WithoutCancel(ctx), run.ID, false); err != nil {
+				log.Warn().Err(err).Msg("cannot record that the run was not started: if this daemon ends now, nobody starts it")
+			}
+		},
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(runCtx), errStopping) {
 		return errStopping // the next daemon joins the run

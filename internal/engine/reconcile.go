@@ -80,7 +80,7 @@ func (e *Engine) compareOutside(ctx context.Context) error {
 
 // compareJobs compares rows and jobs, and has the removals that are due tried again.
 func (e *Engine) compareJobs(ctx context.Context) error {
-	// Another daemon that does the same at the same time would insert the same jobs.
+	// One daemon at a time is enough.
 	return e.cfg.Store.Exclusive(ctx, "compare jobs", func(ctx context.Context) error {
 		return errors.Join(e.requeue(ctx), e.retryRemovals(ctx))
 	})
@@ -145,10 +145,13 @@ func (e *Engine) requeue(ctx context.Context) error {
 	}
 	for name, args := range wanted {
 		opts := insertOpts(args)
-		if _, err := e.river.Insert(ctx, args, &opts); err != nil {
+		res, err := e.river.Insert(ctx, args, &opts)
+		if err != nil {
 			return fmt.Errorf("enqueue %s: %w", name, err)
 		}
-		e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
+		if !res.UniqueSkippedAsDuplicate {
+			e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
+		}
 	}
 	return nil
 }

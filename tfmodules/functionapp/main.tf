@@ -61,7 +61,7 @@ resource "azurerm_linux_function_app" "this" {
     container_registry_use_managed_identity       = var.registry_uses_identity ? true : null
     container_registry_managed_identity_client_id = var.registry_uses_identity ? var.identity.client_id : null
 
-    # Only the handler that has started a run knows it, so there is one. Dedicated plans do not scale by app.
+    # Only the handler that has started a run knows it, so there is one. On Dedicated plans, an app has the plan's instances.
     app_scale_limit = var.always_on ? null : 1
 
     application_stack {
