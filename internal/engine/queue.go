@@ -38,7 +38,9 @@ func (jobRetries) NextRetry(job *rivertype.JobRow) time.Time {
 
 // openQueue prepares the queue's tables in the store's database, and the client.
 func (e *Engine) openQueue(ctx context.Context) error {
-	logger := slog.New(zerolog.NewSlogHandler(e.cfg.Log.Level(zerolog.WarnLevel)))
+	// While the database is out of reach, the queue says so many times a second.
+	calm := e.cfg.Log.Level(zerolog.WarnLevel).Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second})
+	logger := slog.New(zerolog.NewSlogHandler(calm))
 	// A job inserted in our own transaction wakes nobody on SQLite, so how often the queue looks is how soon a job starts. PostgreSQL wakes.
 	var driver riverdriver.Driver[*sql.Tx] = riversqlite.New(e.cfg.Store.SQL())
 	poll := 50 * time.Millisecond
