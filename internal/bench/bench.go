@@ -319,6 +319,15 @@ func (b *bench) batches(ctx context.Context) (err error) {
 	return nil
 }
 
+// onBusyPlan repeats f when Azure refuses it because another change of the same plan is under way.
+func onBusyPlan(f func() error) error {
+	for {
+		if err := f(); err == nil || !strings.Contains(err.Error(), "another operation is in progress") {
+			return err
+		}
+	}
+}
+
 // batch runs f as often as there are containers in a batch, and records rate and memory.
 func (b *bench) batch(variant string, root int, match func(proc) bool, f func(n int) error) error {
 	stop := peak(root, match)
@@ -326,14 +335,7 @@ func (b *bench) batch(variant string, root int, match func(proc) bool, f func(n 
 	g.SetLimit(b.Parallel)
 	started := time.Now()
 	for n := range b.Batch {
-		g.Go(func() error {
-			for {
-				// Azure refuses a change while another one of the same plan is under way.
-				if err := f(n); err == nil || !strings.Contains(err.Error(), "another operation is in progress") {
-					return err
-				}
-			}
-		})
+		g.Go(func() error { return onBusyPlan(func() error { return f(n) }) })
 	}
 	err := g.Wait()
 	wall := time.Since(started)
@@ -356,8 +358,10 @@ func (b *bench) growth(ctx context.Context) (err error) {
 		for ; have < want; have++ {
 			name := "c" + strconv.Itoa(have)
 			g.Go(func() error {
-				_, err := d.create(ctx, b.Image, name)
-				return err
+				return onBusyPlan(func() error {
+					_, err := d.create(ctx, b.Image, name)
+					return err
+				})
 			})
 		}
 		if err := g.Wait(); err != nil {
