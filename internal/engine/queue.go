@@ -25,6 +25,9 @@ const (
 	reconcileQueue  = "reconcile"
 )
 
+// reconcilePoll is how often the daemon looks for reconcile jobs of others, and for those that are repeated. Its own wake it.
+const reconcilePoll = 5 * time.Second
+
 // maxJobRetry is the longest wait before a job is repeated that ended with an error: the database or the disk failed it.
 const maxJobRetry = time.Minute
 
@@ -61,7 +64,7 @@ func (e *Engine) openQueue(ctx context.Context) error {
 		Queues: map[string]river.QueueConfig{
 			terraformQueue:  {MaxWorkers: e.cfg.Limits.Runs},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
-			reconcileQueue:  {MaxWorkers: 1},
+			reconcileQueue:  {MaxWorkers: 1, FetchPollInterval: reconcilePoll},
 		},
 		Workers:           workers,
 		Middleware:        []rivertype.Middleware{river.WorkerMiddlewareFunc(e.own)},
