@@ -125,7 +125,7 @@ func (p *playground) spawn(t *testing.T) *process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := errors.Join(d.cmd.Start(), log.Close()); err != nil {
-		t.Fatal(err)
+		t.Fatalf("start a daemon (one with a disk of its own needs user namespaces): %v", err)
 	}
 	go func() {
 		d.err = d.cmd.Wait()
