@@ -22,24 +22,28 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 )
 
-// killAt kills the daemon in the middle of a write: when it has been accepted but not done, or done but not answered. The channel is
-// closed when the daemon is dead.
-func (p *playground) killAt(after bool, method string, path *regexp.Regexp) <-chan struct{} {
-	killed := make(chan struct{})
+// atWrite calls do in the middle of the first such write: when it has been accepted but not done, or, with after, done but not answered.
+func (p *playground) atWrite(after bool, method string, path *regexp.Regexp, do func()) {
 	var once sync.Once
-	kill := func(m, at string) {
+	hook := func(m, at string) {
 		if m == method && path.MatchString(at) {
-			once.Do(func() {
-				p.kill()
-				close(killed)
-			})
+			once.Do(do)
 		}
 	}
 	if after {
-		p.sim.SetFaults(azuresim.Faults{AfterWrite: func(m, at string, _ int) { kill(m, at) }})
+		p.sim.SetFaults(azuresim.Faults{AfterWrite: func(m, at string, _ int) { hook(m, at) }})
 	} else {
-		p.sim.SetFaults(azuresim.Faults{BeforeWrite: kill})
+		p.sim.SetFaults(azuresim.Faults{BeforeWrite: hook})
 	}
+}
+
+// killAt kills the daemon at a write, as atWrite has it. The channel is closed when the daemon is dead.
+func (p *playground) killAt(after bool, method string, path *regexp.Regexp) <-chan struct{} {
+	killed := make(chan struct{})
+	p.atWrite(after, method, path, func() {
+		p.kill()
+		close(killed)
+	})
 	return killed
 }
 
@@ -68,12 +72,12 @@ func (p *playground) happened(t *testing.T, name string, action api.EventAction)
 	}
 }
 
-// request sends a request whose answer nobody waits for: the daemon may die first.
-func (p *playground) request(t *testing.T, method, path string, in any) (wait func() error) {
+// request sends a request whose answer nobody waits for: the daemon may die first. The channel has the answer, once.
+func (p *playground) request(t *testing.T, method, path string, in any) <-chan error {
 	t.Helper()
 	answered := make(chan error, 1)
 	go func() { answered <- p.call(context.WithoutCancel(t.Context()), method, path, in, nil) }()
-	return func() error { return <-answered }
+	return answered
 }
 
 func (p *playground) createRequest() api.CreateRequest {
@@ -134,7 +138,7 @@ func (p *playground) locks(t *testing.T) (found []string) {
 // holdDatabase keeps every other connection from writing to the daemon's database until release is called.
 func (p *playground) holdDatabase(t *testing.T) (release func()) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.dir, "daemon/state.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.stateDir(), "state.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +174,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 // applied tells whether the verdict of the one container's apply is written.
 func (p *playground) applied(t *testing.T) bool {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/containers/*/apply.run.json"))
+	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/apply.run.json"))
 	if err != nil || len(paths) > 1 {
 		t.Fatalf("%v, %v", paths, err)
 	}
@@ -187,7 +191,7 @@ func (p *playground) applied(t *testing.T) bool {
 // TestKilledDuringCreate kills one daemon after the other at each step of one create.
 func TestKilledDuringCreate(t *testing.T) {
 	p := newAzure(t)
-	answer := func() error { return nil }
+	var answer <-chan error
 	for step, at := range []struct {
 		after bool
 		path  *regexp.Regexp
@@ -208,7 +212,7 @@ func TestKilledDuringCreate(t *testing.T) {
 	}
 	p.sim.SetFaults(azuresim.Faults{})
 	p.launch(t)
-	if err := answer(); err == nil {
+	if err := <-answer; err == nil {
 		t.Error("a dead daemon has answered")
 	}
 	p.happened(t, "web", api.EventCreate)
@@ -219,18 +223,13 @@ func TestKilledBetweenStateAndRow(t *testing.T) {
 	p := newAzure(t)
 	p.launch(t)
 	held := make(chan func(), 1)
-	var once sync.Once
-	p.sim.SetFaults(azuresim.Faults{BeforeWrite: func(method, path string) {
-		if method == http.MethodPut && sitePath.MatchString(path) {
-			once.Do(func() { held <- p.holdDatabase(t) })
-		}
-	}})
+	p.atWrite(false, http.MethodPut, sitePath, func() { held <- p.holdDatabase(t) })
 	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
 	release := <-held
 	eventually(t, "apply", func() bool { return p.applied(t) })
 	p.kill()
 	release()
-	if err := answer(); err == nil {
+	if err := <-answer; err == nil {
 		t.Error("a dead daemon has answered")
 	}
 	p.sim.SetFaults(azuresim.Faults{})
@@ -245,7 +244,7 @@ func TestKilledBetweenRowAndAnswer(t *testing.T) {
 	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
 	p.happened(t, "web", api.EventCreate)
 	p.kill()
-	_ = answer() // whether it came is open
+	t.Logf("the answer, if it came: %v", <-answer)
 	p.launch(t)
 	p.lives(t, "web")
 }
@@ -259,7 +258,7 @@ func TestKilledDuringDestroy(t *testing.T) {
 			killed := p.killAt(after, http.MethodDelete, sitePath)
 			answer := p.request(t, http.MethodDelete, "/containers/web", nil)
 			<-killed
-			if err := answer(); err == nil {
+			if err := <-answer; err == nil {
 				t.Error("a dead daemon has answered")
 			}
 			p.sim.SetFaults(azuresim.Faults{})

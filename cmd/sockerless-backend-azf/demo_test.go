@@ -264,7 +264,7 @@ func TestOnlyTerraformChangesAzure(t *testing.T) {
 		t.Errorf("saw correlation ids %v, want 3", runs)
 	}
 	for _, kind := range []string{"apply", "destroy"} {
-		paths, err := filepath.Glob(filepath.Join(p.dir, "daemon/workspaces/archive/*", kind+".run.json"))
+		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*", kind+".run.json"))
 		if err != nil || len(paths) != 1 {
 			t.Fatalf("found %v, %v", paths, err)
 		}
@@ -379,7 +379,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 	})
 
 	t.Run("state that was lost is not taken for none", func(t *testing.T) {
-		state := filepath.Join(p.dir, "daemon/workspaces/containers", id, "terraform.tfstate")
+		state := filepath.Join(p.stateDir(), "workspaces/containers", id, "terraform.tfstate")
 		content, err := os.ReadFile(state)
 		if err != nil {
 			t.Fatal(err)
@@ -403,7 +403,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 	})
 
 	t.Run("the archive keeps files and no secret in readable plans", func(t *testing.T) {
-		dir := filepath.Join(p.dir, "daemon/workspaces/archive", id)
+		dir := filepath.Join(p.stateDir(), "workspaces/archive", id)
 		for _, name := range []string{"main.tf", "terraform.tfvars.json", "apply.tfplan", "apply.jsonl", "apply.run.json", "destroy.tfplan", "destroy.jsonl", "destroy.run.json"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 				t.Error(err)
@@ -420,7 +420,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 				}
 			}
 		}
-		err := filepath.WalkDir(filepath.Join(p.dir, "daemon"), func(path string, entry os.DirEntry, err error) error {
+		err := filepath.WalkDir(p.stateDir(), func(path string, entry os.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -64,16 +63,6 @@ func (p *playground) free(t *testing.T) {
 	}
 }
 
-// fillAfter fills the disk when Azure has done a write that no state has yet.
-func (p *playground) fillAfter(t *testing.T, method string) {
-	var once sync.Once
-	p.sim.SetFaults(azuresim.Faults{AfterWrite: func(m, path string, _ int) {
-		if m == method && sitePath.MatchString(path) {
-			once.Do(func() { p.fill(t) })
-		}
-	}})
-}
-
 // queueStuck is what the job queue logs when it can neither record the end of a job nor begin one.
 var queueStuck = regexp.MustCompile(`Completer error|"queue":"terraform".*Error fetching jobs`)
 
@@ -97,10 +86,8 @@ func TestDiskIsFull(t *testing.T) {
 		{http.MethodDelete, http.MethodDelete, "/containers/job"},
 	} {
 		before := len(p.log(t))
-		p.fillAfter(t, row.write)
-		wait := p.request(t, row.method, row.path, p.createRequest())
-		answered := make(chan error, 1)
-		go func() { answered <- wait() }()
+		p.atWrite(true, row.write, sitePath, func() { p.fill(t) })
+		answered := p.request(t, row.method, row.path, p.createRequest())
 		// A state that becomes shorter leaves room for some of what the database must record, or for all of it.
 		eventually(t, "an answer, or a job that the queue cannot go on with", func() bool {
 			return len(answered) > 0 || queueStuck.MatchString(p.log(t)[before:])

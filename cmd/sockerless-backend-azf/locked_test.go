@@ -6,11 +6,9 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/azuresim"
 )
 
 // TestDatabaseIsLocked has another process lock the database while Terraform works.
@@ -23,16 +21,11 @@ func TestDatabaseIsLocked(t *testing.T) {
 	}
 	var tx *sql.Tx
 	locked := make(chan error, 1)
-	var once sync.Once
-	p.sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
-		if method == http.MethodPut && sitePath.MatchString(path) {
-			once.Do(func() {
-				var err error
-				tx, err = other.BeginTx(t.Context(), nil)
-				locked <- err
-			})
-		}
-	}})
+	p.atWrite(true, http.MethodPut, sitePath, func() {
+		var err error
+		tx, err = other.BeginTx(t.Context(), nil)
+		locked <- err
+	})
 	created := p.request(t, http.MethodPost, "/containers?name=job", p.createRequest())
 	if err := <-locked; err != nil {
 		t.Fatal(err)
@@ -44,7 +37,7 @@ func TestDatabaseIsLocked(t *testing.T) {
 	if err := errors.Join(tx.Rollback(), other.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := created(); err != nil {
+	if err := <-created; err != nil {
 		t.Errorf("the create that was under way: %v", err)
 	}
 	for _, name := range []string{"web", "job"} {

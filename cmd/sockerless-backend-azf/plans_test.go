@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,12 +22,5 @@ func TestElasticPremium(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, state)
 		}
 	}
-	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
-	var res api.WaitResponse
-	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
-	if res.StatusCode != 0 || res.Error != nil {
-		t.Errorf("the run ended with %+v", res)
-	}
-	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
-	p.nothingLeft(t)
+	p.lives(t, "web")
 }

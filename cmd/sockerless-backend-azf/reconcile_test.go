@@ -17,7 +17,7 @@ func TestWhatHasNoContainer(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.GC = gc })
 	lost, left, kept := p.create(t, "lost", api.Config{}), p.create(t, "left", api.Config{}), p.create(t, "kept", api.Config{})
 	p.stop()
-	db, err := sql.Open("sqlite", filepath.Join(p.dir, "daemon/state.db"))
+	db, err := sql.Open("sqlite", filepath.Join(p.stateDir(), "state.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestWhatHasNoContainer(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	workspaces := filepath.Join(p.dir, "daemon/workspaces")
+	workspaces := filepath.Join(p.stateDir(), "workspaces")
 	if err := os.RemoveAll(filepath.Join(workspaces, "containers", lost)); err != nil {
 		t.Fatal(err)
 	}

@@ -156,28 +156,23 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 		p.launch(t)
 	}
 	killed := make(chan *playground, 1)
-	var once sync.Once
-	azure.sim.SetFaults(azuresim.Faults{AfterWrite: func(method, path string, _ int) {
-		if method == http.MethodPut && sitePath.MatchString(path) {
-			once.Do(func() {
-				var victim *playground
-				for _, p := range all {
-					for _, line := range p.terraforms(t) {
-						if strings.Contains(line, " apply ") {
-							victim = p
-						}
-					}
+	azure.atWrite(true, http.MethodPut, sitePath, func() {
+		var victim *playground
+		for _, p := range all {
+			for _, line := range p.terraforms(t) {
+				if strings.Contains(line, " apply ") {
+					victim = p
 				}
-				if len(all[0].databaseLocks(t)) == 0 {
-					t.Error("the lock of the run under way is not seen")
-				}
-				if victim != nil {
-					victim.kill()
-				}
-				killed <- victim
-			})
+			}
 		}
-	}})
+		if len(all[0].databaseLocks(t)) == 0 {
+			t.Error("the lock of the run under way is not seen")
+		}
+		if victim != nil {
+			victim.kill()
+		}
+		killed <- victim
+	})
 	answer := all[0].request(t, http.MethodPost, "/containers?name=web", all[0].createRequest())
 	victim := <-killed
 	if victim == nil {
@@ -190,7 +185,7 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 			alive = append(alive, p)
 		}
 	}
-	if err := answer(); err != nil && victim != all[0] {
+	if err := <-answer; err != nil && victim != all[0] {
 		t.Errorf("the client of a daemon that lives: %v", err)
 	}
 	alive[0].happened(t, "web", api.EventCreate)
@@ -205,18 +200,13 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	}
 	// The next one is killed while it removes.
 	gone := make(chan *playground, 1)
-	once = sync.Once{}
-	azure.sim.SetFaults(azuresim.Faults{BeforeWrite: func(method, path string) {
-		if method == http.MethodDelete && sitePath.MatchString(path) {
-			once.Do(func() {
-				second := working(t, alive)
-				if second != nil {
-					second.kill()
-				}
-				gone <- second
-			})
+	azure.atWrite(false, http.MethodDelete, sitePath, func() {
+		second := working(t, alive)
+		if second != nil {
+			second.kill()
 		}
-	}})
+		gone <- second
+	})
 	removal := alive[0].request(t, http.MethodDelete, "/containers/web", nil)
 	second := <-gone
 	if second == nil {
@@ -227,7 +217,7 @@ func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	if second == last {
 		last = alive[1]
 	}
-	if err := removal(); err != nil && second != alive[0] {
+	if err := <-removal; err != nil && second != alive[0] {
 		t.Errorf("the client of a daemon that lives: %v", err)
 	}
 	last.happened(t, "web", api.EventDestroy)

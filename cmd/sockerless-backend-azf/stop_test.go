@@ -3,26 +3,19 @@ package main
 import (
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/azuresim"
 )
 
 // TestStopAnswersWhoWaits stops a daemon while Terraform waits for Azure. The client is told, and the next daemon carries the create on.
 func TestStopAnswersWhoWaits(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.StopTimeout = 0 })
 	writing, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	p.sim.SetFaults(azuresim.Faults{BeforeWrite: func(method, path string) {
-		if method == http.MethodPut && sitePath.MatchString(path) {
-			once.Do(func() {
-				close(writing)
-				<-release
-			})
-		}
-	}})
+	p.atWrite(false, http.MethodPut, sitePath, func() {
+		close(writing)
+		<-release
+	})
 	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
 	<-writing
 	stopped := make(chan struct{})
@@ -30,7 +23,7 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 		defer close(stopped)
 		p.stop() // fails the test when the daemon ends with an error
 	}()
-	if err := answer(); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "the daemon is stopping; what was asked for is done when it is started again") {
+	if err := <-answer; err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "the daemon is stopping; what was asked for is done when it is started again") {
 		t.Errorf("got %v", err)
 	}
 	close(release)

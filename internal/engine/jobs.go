@@ -82,6 +82,11 @@ func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 	}
 }
 
+// outcome is how a job ends, with err or, if that is nil, with its work done; calls are those that it has made to Azure.
+func outcome[T river.JobArgs](job *river.Job[T], calls func() []string, err *api.Error) store.Outcome {
+	return store.Outcome{Job: job.ID, Err: err, Correlations: calls(), Complete: completed(job)}
+}
+
 // keptAsDead ends the message of a failure that leaves something behind.
 const keptAsDead = ". The container is kept as dead, and its removal is tried again: mend the cause, or remove it by hand"
 
@@ -101,7 +106,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	ctx, calls := collect(ctx)
 	app, err := e.provision(ctx, c)
 	if err == nil {
-		if err := e.cfg.Store.Provisioned(ctx, id, app, store.Outcome{Job: job.ID, Correlations: calls(), Complete: completed(job)}); err != nil {
+		if err := e.cfg.Store.Provisioned(ctx, id, app, outcome(job, calls, nil)); err != nil {
 			return err
 		}
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
@@ -116,7 +121,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	}
 	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
 	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.Outcome {
-		return store.Outcome{Job: job.ID, Err: err, Correlations: calls(), Complete: completed(job)}
+		return outcome(job, calls, err)
 	})
 }
 
@@ -205,7 +210,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	}
 	switch {
 	case err == nil:
-		if err := e.cfg.Store.Delete(ctx, id, store.Outcome{Job: job.ID, Correlations: calls(), Complete: completed(job)}); err != nil {
+		if err := e.cfg.Store.Delete(ctx, id, outcome(job, calls, nil)); err != nil {
 			return err
 		}
 		e.cfg.Invoker.Forget(e.target(c))
@@ -218,7 +223,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
 		reason := refused.Message
 		refused.Message += keptAsDead
-		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, store.Outcome{Job: job.ID, Err: refused, Correlations: calls(), Complete: completed(job)})
+		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, outcome(job, calls, refused))
 	}
 }
 

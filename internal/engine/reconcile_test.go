@@ -150,7 +150,7 @@ func TestOneJobOfAKind(t *testing.T) {
 	if job, err := f.river.JobGet(t.Context(), running); err != nil || job.State != rivertype.JobStateCompleted {
 		t.Errorf("got %+v, %v; want it completed with what it has changed", job, err)
 	}
-	f.workspaces.destroy = nil
+	f.workspaces.set(func() { f.workspaces.destroy = nil })
 	if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
 		t.Errorf("the next removal: %v", err)
 	}
