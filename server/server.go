@@ -32,9 +32,9 @@ const maxBody = 4 << 20
 // Config configures New.
 type Config struct {
 	Backend api.Backend
-	// StopTimeout is how long Serve waits for requests under way when it is told to stop; 0 means 10 seconds.
-	StopTimeout time.Duration
-	Log         zerolog.Logger
+	// ShutdownTimeout is how long Serve waits for requests under way when it is told to stop; 0 means 10 seconds.
+	ShutdownTimeout time.Duration
+	Log             zerolog.Logger
 }
 
 // Server is an http.Handler for the internal API.
@@ -45,8 +45,8 @@ type Server struct {
 
 // New returns a Server.
 func New(cfg Config) *Server {
-	if cfg.StopTimeout == 0 {
-		cfg.StopTimeout = 10 * time.Second
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = 10 * time.Second
 	}
 	s := &Server{cfg: cfg, echo: echo.New()}
 	s.echo.HTTPErrorHandler = s.handleError
@@ -60,7 +60,7 @@ func New(cfg Config) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
-// Serve answers requests on l until ctx ends, then waits for those under way, at most StopTimeout. It closes l.
+// Serve answers requests on l until ctx ends, then waits for those under way, at most ShutdownTimeout. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// What net/http has to tell is of clients that speak no TLS or left.
 	errorLog := slog.NewLogLogger(zerolog.NewSlogHandler(s.cfg.Log), slog.LevelWarn)
@@ -83,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	// The ended context would end the shutdown at once.
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopTimeout)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
 	defer cancel()
 	err := srv.Shutdown(stopCtx)
 	if err != nil {

@@ -228,7 +228,7 @@ func serve(t *testing.T, b *backend, log io.Writer) (*http.Client, func() error)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- server.New(server.Config{Backend: b, Log: zerolog.New(log), StopTimeout: time.Minute}).Serve(ctx, l)
+		done <- server.New(server.Config{Backend: b, Log: zerolog.New(log), ShutdownTimeout: time.Minute}).Serve(ctx, l)
 	}()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer

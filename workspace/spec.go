@@ -38,7 +38,7 @@ type Foundation struct {
 	LogAnalyticsWorkspace *Existing         `json:"log_analytics_workspace"`
 	ApplicationInsights   *Existing         `json:"application_insights"`
 	ServicePlan           *Existing         `json:"service_plan"`
-	PlanSKU               string            `json:"plan_sku"`
+	ServicePlanSKU        string            `json:"service_plan_sku"`
 	Tags                  map[string]string `json:"tags"`
 }
 

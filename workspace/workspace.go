@@ -256,16 +256,16 @@ func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationMade, error)
 
 func (m *Manager) foundationOutputs(ctx context.Context, run Run, s *session) (FoundationMade, error) {
 	var out struct {
-		PlanID   output[string] `json:"service_plan_id"`
-		PlanSKU  output[string] `json:"service_plan_sku"`
-		Logs     output[string] `json:"log_analytics_workspace_id"`
-		Insights output[string] `json:"application_insights_connection_string"`
+		PlanID         output[string] `json:"service_plan_id"`
+		ServicePlanSKU output[string] `json:"service_plan_sku"`
+		Logs           output[string] `json:"log_analytics_workspace_id"`
+		Insights       output[string] `json:"application_insights_connection_string"`
 	}
 	if err := m.outputs(ctx, m.foundation(), run, s, &out); err != nil {
 		return FoundationMade{}, err
 	}
 	return FoundationMade{
-		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.PlanSKU.Value,
+		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.ServicePlanSKU.Value,
 		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
 	}, nil
 }

@@ -249,7 +249,7 @@ func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, 
 // foundation makes the shared workspace and a spec that fits it.
 func foundation(t *testing.T, m *Manager) (FunctionApp, Foundation) {
 	t.Helper()
-	f := Foundation{Name: "skls-test", ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, PlanSKU: "B1", Tags: map[string]string{OwnerTag: "test"}}
+	f := Foundation{Name: "skls-test", ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, ServicePlanSKU: "B1", Tags: map[string]string{OwnerTag: "test"}}
 	made, err := m.Foundation(t.Context(), f)
 	if err != nil {
 		t.Fatal(err)

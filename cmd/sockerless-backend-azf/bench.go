@@ -143,7 +143,7 @@ func benchDaemon(ctx context.Context, args, environ []string, stderr io.Writer) 
 	cfg.Providers, cfg.Settings.Owner = settings, *owner
 	// What Azure allows is not what is measured: plain terraform does not wait for it either.
 	cfg.Limits = engine.DefaultLimits()
-	cfg.Limits.RunsPerPlan, cfg.Limits.WritesPerMinute, cfg.Limits.Queue = cfg.Limits.Runs, 1_000_000, 1_000
+	cfg.Limits.TerraformRunsPerServicePlan, cfg.Limits.AzureWritesPerMinute, cfg.Limits.Queue = cfg.Limits.TerraformRuns, 1_000_000, 1_000
 	d, err := newDaemon(ctx, cfg)
 	if err != nil {
 		return err

@@ -27,22 +27,22 @@ const environmentPrefix = "SOCKERLESS_AZF_"
 
 // config is everything that a user sets.
 type config struct {
-	Listen         server.ListenConfig
-	StateDir       string
-	StopTimeout    time.Duration
-	GC             string
-	Reconcile      time.Duration
-	Terraform      string
-	LogLevel       string
-	Providers      providerSettings
-	Limits         engine.Limits
-	SubscriptionID string
-	Azure          engine.Settings // without Identity and Timeout
-	Identity       workspace.Identity
-	Timeout        int // seconds
-	Credential     string
-	Database       string            // a PostgreSQL URL; empty is SQLite in the state folder
-	Backend        workspace.Backend // as it is given: see terraformBackend
+	Listen          server.ListenConfig
+	StateDir        string
+	ShutdownTimeout time.Duration
+	GC              string
+	Reconcile       time.Duration
+	Terraform       string
+	LogLevel        string
+	Providers       providerSettings
+	Limits          engine.Limits
+	SubscriptionID  string
+	Azure           engine.Settings // without Identity and Timeout
+	Identity        workspace.Identity
+	Timeout         int // seconds
+	Credential      string
+	Database        string            // a PostgreSQL URL; empty is SQLite in the state folder
+	Backend         workspace.Backend // as it is given: see terraformBackend
 }
 
 // providerSettings say how Terraform runs get their azurerm processes.
@@ -75,7 +75,7 @@ func (c config) daemonConfig(environ []string, stderr io.Writer) (daemonConfig, 
 		settings.Identity = &c.Identity
 	}
 	return daemonConfig{
-		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, StopTimeout: c.StopTimeout,
+		Listen: c.Listen, StateDir: c.StateDir, SubscriptionID: c.SubscriptionID, Settings: settings, ShutdownTimeout: c.ShutdownTimeout,
 		ReconcileInterval: c.Reconcile, GC: c.GC,
 		Limits: c.Limits, Providers: c.Providers, Database: c.Database, Backend: c.terraformBackend(), Environ: environ, Log: zerolog.New(stderr).Level(level).With().Timestamp().Logger(),
 	}, nil

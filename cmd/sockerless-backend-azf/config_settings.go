@@ -45,7 +45,7 @@ func settings() []setting {
 			help: "allow TCP without TLS beyond loopback"},
 		{key: "state_dir", fallback: "/var/lib/sockerless-backend-azf", field: func(c *config) any { return &c.StateDir },
 			help: "`folder` of database and Terraform workspaces"},
-		{key: "stop_timeout", fallback: "30s", check: checkStopTimeout, field: func(c *config) any { return &c.StopTimeout },
+		{key: "shutdown_timeout", fallback: "30s", check: checkShutdownTimeout, field: func(c *config) any { return &c.ShutdownTimeout },
 			help: "how long requests and Terraform runs may go on after a signal before they are interrupted, as a `duration`"},
 		{key: "database", secret: true, check: store.CheckURL, field: func(c *config) any { return &c.Database },
 			help: "URL of a PostgreSQL database, which several daemons may share; empty means SQLite in state_dir"},
@@ -55,11 +55,11 @@ func settings() []setting {
 			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval, field: func(c *config) any { return &c.Reconcile },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are tried again, as a `duration`"},
-		{key: "max_runs", fallback: "4", check: atLeast(1), field: func(c *config) any { return &c.Limits.Runs },
+		{key: "max_terraform_runs", fallback: "4", check: atLeast(1), field: func(c *config) any { return &c.Limits.TerraformRuns },
 			help: "how many Terraform runs go on at once"},
-		{key: "max_runs_per_plan", fallback: "1", check: atLeast(1), field: func(c *config) any { return &c.Limits.RunsPerPlan },
+		{key: "max_terraform_runs_per_service_plan", fallback: "1", check: atLeast(1), field: func(c *config) any { return &c.Limits.TerraformRunsPerServicePlan },
 			help: "how many of them change apps of the plan at once"},
-		{key: "max_writes_per_minute", fallback: "600", check: atLeast(1), field: func(c *config) any { return &c.Limits.WritesPerMinute },
+		{key: "max_azure_writes_per_minute", fallback: "600", check: atLeast(1), field: func(c *config) any { return &c.Limits.AzureWritesPerMinute },
 			help: "how many writes of Azure Resource Manager the daemon makes in a minute, in the long run"},
 		{key: "max_queue", fallback: "100", check: atLeast(1), field: func(c *config) any { return &c.Limits.Queue },
 			help: "how many containers may be in creation; more are refused with 503 and Retry-After"},
@@ -77,7 +77,7 @@ func settings() []setting {
 			help: "how long after its start an azurerm process may be given to a run, as a `duration`; less than its login's tokens live"},
 		{key: "eager_polling", fallback: "true", field: func(c *config) any { return &c.Providers.Eager },
 			help: "look after operations in Azure without azurerm's delay of 10 seconds"},
-		{key: "eager_polling_runs", fallback: "4", check: atLeast(1), field: func(c *config) any { return &c.Providers.EagerRuns },
+		{key: "eager_polling_terraform_runs", fallback: "4", check: atLeast(1), field: func(c *config) any { return &c.Providers.EagerRuns },
 			help: "`number` of runs that may do so at once; others wait as azurerm does by itself"},
 
 		{section: azureSection, key: "subscription_id", required: true, check: checkUUID, field: func(c *config) any { return &c.SubscriptionID },
@@ -90,7 +90,7 @@ func settings() []setting {
 			help: "existing storage account of the Functions host: name or resource id (required)"},
 		{section: azureSection, key: "app_service_plan", check: servicePlan.check, field: func(c *config) any { return &c.Azure.AppServicePlan },
 			help: "existing Linux plan: name or resource id; empty makes one"},
-		{section: azureSection, key: "plan_sku", check: checkSKU, field: func(c *config) any { return &c.Azure.PlanSKU },
+		{section: azureSection, key: "service_plan_sku", check: checkSKU, field: func(c *config) any { return &c.Azure.ServicePlanSKU },
 			help: "SKU of the plan that is made: B1 or EP1 run images; empty means Y1 (Consumption), which does not"},
 		{section: azureSection, key: "timeout", fallback: "600", field: func(c *config) any { return &c.Timeout },
 			help: "longest run in `seconds`, at most 600 on Consumption and 3600 elsewhere"},
@@ -130,10 +130,10 @@ func (l *loaded) checkTogether() {
 	}
 	l.checkBackend()
 	limit, plan := 3600, "any plan"
-	if c.Azure.AppServicePlan == "" && (c.Azure.PlanSKU == "" || strings.EqualFold(c.Azure.PlanSKU, "Y1")) {
-		limit, plan = 600, "a Consumption plan; for longer runs set plan_sku to B1 or EP1, or app_service_plan"
+	if c.Azure.AppServicePlan == "" && (c.Azure.ServicePlanSKU == "" || strings.EqualFold(c.Azure.ServicePlanSKU, "Y1")) {
+		limit, plan = 600, "a Consumption plan; for longer runs set service_plan_sku to B1 or EP1, or app_service_plan"
 	}
-	if (c.Timeout < 1 || c.Timeout > limit) && fine("plan_sku") && fine("app_service_plan") {
+	if (c.Timeout < 1 || c.Timeout > limit) && fine("service_plan_sku") && fine("app_service_plan") {
 		report("timeout", fmt.Errorf("%d is out of range: use 1 to %d seconds, the most on %s", c.Timeout, limit, plan))
 	}
 	for _, pair := range [][2]string{
@@ -205,7 +205,7 @@ func checkInterval(text string) error {
 	return nil
 }
 
-func checkStopTimeout(text string) error {
+func checkShutdownTimeout(text string) error {
 	if d, err := time.ParseDuration(text); err == nil && d < 0 {
 		return fmt.Errorf("%s is negative: use 0s or more", text)
 	}

@@ -49,48 +49,48 @@ func writeConfig(t testing.TB, content string) string {
 
 // samples are three values for each setting: for the file, as YAML has it, for the environment and for the flag.
 var samples = map[string][3]string{
-	"listen":                  {"unix:///run/file.sock", "/run/environment.sock", "tcp://127.0.0.1:2375"},
-	"socket_mode":             {"0600", "0o666", "660"},
-	"socket_owner":            {"0", "1", "root"},
-	"socket_group":            {"0", "1", "root"},
-	"tls_cert":                {"/file.crt", "/environment.crt", "/flag.crt"},
-	"tls_key":                 {"/file.key", "/environment.key", "/flag.key"},
-	"tls_client_ca":           {"/file.ca", "/environment.ca", "/flag.ca"},
-	"insecure":                {"true", "false", "true"},
-	"state_dir":               {"/file", "/environment", "/flag"},
-	"stop_timeout":            {"1m", "2m30s", "0s"},
-	"database":                {"postgres://file/azf", "postgres://environment/azf", ""},
-	"terraform_backend":       {"pg", "azurerm", "s3"},
-	"gc":                      {"delete", "report", "delete"},
-	"reconcile_interval":      {"1m", "1h", "1s"},
-	"max_runs":                {"1", "8", "16"},
-	"max_runs_per_plan":       {"1", "2", "4"},
-	"max_writes_per_minute":   {"1", "300", "1200"},
-	"max_queue":               {"1", "10", "1000"},
-	"terraform":               {"/file/tofu", "/environment/tofu", "/flag/tofu"},
-	"log_level":               {"debug", "warn", "error"},
-	"provider_pool":           {"off", "on", "off"},
-	"provider_pool_size":      {"0", "1", "16"},
-	"provider_reuse":          {"1", "2", "50"},
-	"provider_max_age":        {"1m", "1h30m", "24h"},
-	"eager_polling":           {"false", "true", "false"},
-	"eager_polling_runs":      {"1", "2", "16"},
-	"subscription_id":         {subscription, clientID, "00000000-0000-0000-0000-000000000001"},
-	"resource_group":          {"file-rg", "environment.rg_(1)", "flag-rg"},
-	"location":                {"westeurope", "northeurope", "EastUS2"},
-	"storage_account":         {"file1", "environment2", "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/flag3"},
-	"app_service_plan":        {"file-plan", "environment_plan", "/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag"},
-	"plan_sku":                {"B1", "EP1", "P1mv3"},
-	"timeout":                 {"60", "61", "600"},
-	"log_analytics_workspace": {"file-logs", "environment-logs", "flag-logs"},
-	"application_insights":    {"file insights", "environment-insights", "flag (insights)"},
-	"identity_id":             {identityID + "file", identityID + "environment", identityID + "flag"},
-	"identity_client_id":      {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
-	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
-	"registry_username":       {"file", "environment", "flag"},
-	"registry_password":       {"file", "environment", ""},
-	"credential":              {"azure-cli", "environment", "managed-identity"},
-	"owner":                   {"file", "environment", "flag"},
+	"listen":                              {"unix:///run/file.sock", "/run/environment.sock", "tcp://127.0.0.1:2375"},
+	"socket_mode":                         {"0600", "0o666", "660"},
+	"socket_owner":                        {"0", "1", "root"},
+	"socket_group":                        {"0", "1", "root"},
+	"tls_cert":                            {"/file.crt", "/environment.crt", "/flag.crt"},
+	"tls_key":                             {"/file.key", "/environment.key", "/flag.key"},
+	"tls_client_ca":                       {"/file.ca", "/environment.ca", "/flag.ca"},
+	"insecure":                            {"true", "false", "true"},
+	"state_dir":                           {"/file", "/environment", "/flag"},
+	"shutdown_timeout":                    {"1m", "2m30s", "0s"},
+	"database":                            {"postgres://file/azf", "postgres://environment/azf", ""},
+	"terraform_backend":                   {"pg", "azurerm", "s3"},
+	"gc":                                  {"delete", "report", "delete"},
+	"reconcile_interval":                  {"1m", "1h", "1s"},
+	"max_terraform_runs":                  {"1", "8", "16"},
+	"max_terraform_runs_per_service_plan": {"1", "2", "4"},
+	"max_azure_writes_per_minute":         {"1", "300", "1200"},
+	"max_queue":                           {"1", "10", "1000"},
+	"terraform":                           {"/file/tofu", "/environment/tofu", "/flag/tofu"},
+	"log_level":                           {"debug", "warn", "error"},
+	"provider_pool":                       {"off", "on", "off"},
+	"provider_pool_size":                  {"0", "1", "16"},
+	"provider_reuse":                      {"1", "2", "50"},
+	"provider_max_age":                    {"1m", "1h30m", "24h"},
+	"eager_polling":                       {"false", "true", "false"},
+	"eager_polling_terraform_runs":        {"1", "2", "16"},
+	"subscription_id":                     {subscription, clientID, "00000000-0000-0000-0000-000000000001"},
+	"resource_group":                      {"file-rg", "environment.rg_(1)", "flag-rg"},
+	"location":                            {"westeurope", "northeurope", "EastUS2"},
+	"storage_account":                     {"file1", "environment2", "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/flag3"},
+	"app_service_plan":                    {"file-plan", "environment_plan", "/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag"},
+	"service_plan_sku":                    {"B1", "EP1", "P1mv3"},
+	"timeout":                             {"60", "61", "600"},
+	"log_analytics_workspace":             {"file-logs", "environment-logs", "flag-logs"},
+	"application_insights":                {"file insights", "environment-insights", "flag (insights)"},
+	"identity_id":                         {identityID + "file", identityID + "environment", identityID + "flag"},
+	"identity_client_id":                  {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
+	"registry":                            {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
+	"registry_username":                   {"file", "environment", "flag"},
+	"registry_password":                   {"file", "environment", ""},
+	"credential":                          {"azure-cli", "environment", "managed-identity"},
+	"owner":                               {"file", "environment", "flag"},
 }
 
 func TestPrecedence(t *testing.T) {
@@ -207,12 +207,12 @@ socket_mode: 0600
 socket_owner: root
 socket_group: 0
 state_dir: /srv/azf
-stop_timeout: 1m30s
+shutdown_timeout: 1m30s
 gc: delete
 reconcile_interval: 2m
-max_runs: 8
-max_runs_per_plan: 2
-max_writes_per_minute: 300
+max_terraform_runs: 8
+max_terraform_runs_per_service_plan: 2
+max_azure_writes_per_minute: 300
 max_queue: 7
 terraform: /opt/tofu
 log_level: warn
@@ -221,7 +221,7 @@ provider_pool_size: 3
 provider_reuse: 50
 provider_max_age: 45m
 eager_polling: false
-eager_polling_runs: 8
+eager_polling_terraform_runs: 8
 database: postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full&pool_max_conns=7
 terraform_backend: pg
 terraform_backend_config:
@@ -233,7 +233,7 @@ azf:
   location: westeurope
   storage_account: store
   app_service_plan: plan
-  plan_sku: EP1
+  service_plan_sku: EP1
   timeout: 3600
   log_analytics_workspace: logs
   application_insights: insights
@@ -259,16 +259,16 @@ azf:
 	}
 	want := daemonConfig{
 		Listen:   server.ListenConfig{Address: "/run/azf.sock", SocketMode: 0o600, SocketOwner: "root", SocketGroup: "0"},
-		StateDir: "/srv/azf", SubscriptionID: subscription, StopTimeout: 90 * time.Second, Environ: []string{"A=b"},
+		StateDir: "/srv/azf", SubscriptionID: subscription, ShutdownTimeout: 90 * time.Second, Environ: []string{"A=b"},
 		Database: "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full&pool_max_conns=7",
 		Backend: workspace.Backend{Type: "pg", Owner: "team-a", Settings: map[string]any{
 			"schema_name": "states", "skip_schema_creation": true, "conn_str": "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full",
 		}},
-		Limits: engine.Limits{Runs: 8, RunsPerPlan: 2, WritesPerMinute: 300, Queue: 7},
+		Limits: engine.Limits{TerraformRuns: 8, TerraformRunsPerServicePlan: 2, AzureWritesPerMinute: 300, Queue: 7},
 		GC:     "delete", ReconcileInterval: 2 * time.Minute,
 		Providers: providerSettings{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerRuns: 8},
 		Settings: engine.Settings{
-			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", PlanSKU: "EP1", Timeout: time.Hour,
+			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan", ServicePlanSKU: "EP1", Timeout: time.Hour,
 			LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights", Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
 			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
 		},
@@ -291,8 +291,8 @@ func TestConfigPrint(t *testing.T) {
 	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: 0600\nterraform_backend: azurerm\n"+
 		"terraform_backend_config: {storage_account_name: states, container_name: 'a: #b', use_azuread_auth: true}\nazf:", 1)+
 		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n")
-	environ := []string{"SOCKERLESS_AZF_STOP_TIMEOUT=90s", "SOCKERLESS_AZF_OWNER=team-a", "SOCKERLESS_AZF_CONFIG=" + path}
-	args := []string{"--timeout", "0900", "--plan-sku=B1", "--insecure=T"}
+	environ := []string{"SOCKERLESS_AZF_SHUTDOWN_TIMEOUT=90s", "SOCKERLESS_AZF_OWNER=team-a", "SOCKERLESS_AZF_CONFIG=" + path}
+	args := []string{"--timeout", "0900", "--service-plan-sku=B1", "--insecure=T"}
 	var stdout, stderr bytes.Buffer
 	if err := run(t.Context(), append([]string{"config", "print"}, args...), environ, &stdout, &stderr); err != nil {
 		t.Fatal(err)

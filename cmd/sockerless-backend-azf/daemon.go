@@ -38,8 +38,8 @@ type daemonConfig struct {
 	StateDir       string
 	SubscriptionID string
 	Settings       engine.Settings
-	// StopTimeout is how long requests and Terraform runs may go on when the daemon is stopped.
-	StopTimeout time.Duration
+	// ShutdownTimeout is how long requests and Terraform runs may go on when the daemon is stopped.
+	ShutdownTimeout time.Duration
 	// Limits bound what is done at once; a zero value means the engine's own.
 	Limits engine.Limits
 	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared, and GC what happens to what has no container.
@@ -144,7 +144,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 	})
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure, Settings: cfg.Settings,
-		Version: buildVersion(), StopTimeout: cfg.StopTimeout, TakeOverAfter: cfg.TakeOverAfter,
+		Version: buildVersion(), ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == gcDelete, Log: cfg.Log,
 		Components: []api.ComponentVersion{{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion}},
@@ -153,7 +153,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		return d, err
 	}
 	// Requests that wait for jobs are told at once, and need a moment to say so.
-	d.server = server.New(server.Config{Backend: d.engine, StopTimeout: cfg.StopTimeout + answerTimeout, Log: cfg.Log})
+	d.server = server.New(server.Config{Backend: d.engine, ShutdownTimeout: cfg.ShutdownTimeout + answerTimeout, Log: cfg.Log})
 	d.listener, err = server.Listen(cfg.Listen)
 	return d, err
 }

@@ -202,10 +202,10 @@ func simulatedConfig(ctx context.Context, sim simulatedCloud, tools toolchain.To
 		Listen: server.ListenConfig{Address: "unix://" + socket}, StateDir: filepath.Join(dir, "daemon"), SubscriptionID: azuresim.DefaultSubscriptionID,
 		Settings: engine.Settings{
 			ResourceGroup: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, StorageAccount: azuresim.DefaultStorageAccount,
-			PlanSKU: "B1", Owner: "demo", Timeout: 10 * time.Minute,
+			ServicePlanSKU: "B1", Owner: "demo", Timeout: 10 * time.Minute,
 		},
-		StopTimeout: 5 * time.Second,
-		Credential:  cred, Cloud: simulated, Transport: client, AppTransport: sim.transport,
+		ShutdownTimeout: 5 * time.Second,
+		Credential:      cred, Cloud: simulated, Transport: client, AppTransport: sim.transport,
 		Tools: tools, Providers: providerSettings{Pool: poolOn, Size: 1, Reuse: 1, MaxAge: time.Hour, Eager: true, EagerRuns: 4}, Environ: environ, Log: log,
 		TerraformEnv: map[string]string{
 			"ARM_METADATA_HOSTNAME": strings.TrimPrefix(sim.url, "https://"),

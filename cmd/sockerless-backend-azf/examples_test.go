@@ -94,7 +94,7 @@ func TestSystemdUnits(t *testing.T) {
 	}
 	// systemd must not kill what the daemon still waits for.
 	stop, err := time.ParseDuration(strings.Replace(service["Service.TimeoutStopSec"], "min", "m", 1))
-	if err != nil || stop <= l.config.StopTimeout+5*time.Minute {
+	if err != nil || stop <= l.config.ShutdownTimeout+5*time.Minute {
 		t.Errorf("systemd waits %s, %v", stop, err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // TestElasticPremium has a container on the kind of plan that makes more instances of an app by itself.
 func TestElasticPremium(t *testing.T) {
-	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.Settings.PlanSKU = "EP1" })
+	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.Settings.ServicePlanSKU = "EP1" })
 	id := p.create(t, "web", api.Config{})
 	state, err := os.ReadFile(filepath.Join(p.stateDir(), "workspaces/containers", id, "terraform.tfstate"))
 	if err != nil {

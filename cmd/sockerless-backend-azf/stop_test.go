@@ -10,7 +10,7 @@ import (
 
 // TestStopAnswersWhoWaits stops a daemon while Terraform waits for Azure. The client is told, and the next daemon carries the create on.
 func TestStopAnswersWhoWaits(t *testing.T) {
-	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.StopTimeout = 0 })
+	p := newPlaygroundWith(t, func(cfg *daemonConfig) { cfg.ShutdownTimeout = 0 })
 	writing, release := make(chan struct{}), make(chan struct{})
 	p.atWrite(false, http.MethodPut, sitePath, func() {
 		close(writing)

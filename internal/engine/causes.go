@@ -91,13 +91,13 @@ var causes = []cause{
 	{
 		name: "no workers", kind: api.Unavailable, after: later,
 		form: regexp.MustCompile(`[Ww]orkers (?:are not|aren't) available in resource group|WorkersNotAllowedInResourceGroup`),
-		say:  "the resource group cannot have this kind of plan: {said}. Set --resource-group to one that holds no plan of another kind in this region, or take another --plan-sku",
+		say:  "the resource group cannot have this kind of plan: {said}. Set --resource-group to one that holds no plan of another kind in this region, or take another --service-plan-sku",
 	},
 	{
 		name: "quota", kind: api.Unavailable, after: later,
 		form: regexp.MustCompile(`additional quota|quota of \d+ instance|QuotaExceeded|OverQuota|approved .*[Qq]uota|OperationNotAllowed.*[Qq]uota|ServerFarm.*[Qq]uota|` +
 			`No available instances to satisfy|SkuNotAvailable|AllocationFailed`),
-		say: "Azure has no quota or capacity left: {said}. Remove containers that are not needed, ask Azure for more quota, or take another --plan-sku or --location",
+		say: "Azure has no quota or capacity left: {said}. Remove containers that are not needed, ask Azure for more quota, or take another --service-plan-sku or --location",
 	},
 	{
 		name: "image refused", kind: api.Forbidden,
@@ -208,7 +208,7 @@ var causes = []cause{
 	{
 		name: "pricing tier", kind: api.InvalidParameter,
 		form: regexp.MustCompile(`[Pp]ricing tier.*(?:isn't|not) allowed`),
-		say:  "Azure does not allow this plan here: {said}. Take another --plan-sku, or a resource group of its own",
+		say:  "Azure does not allow this plan here: {said}. Take another --service-plan-sku, or a resource group of its own",
 	},
 	{
 		name: "logs timed out", kind: api.Unavailable, after: soon,

@@ -74,8 +74,8 @@ type Config struct {
 	Version    string
 	// Components are the tools whose versions the answer to version names.
 	Components []api.ComponentVersion
-	// StopTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
-	StopTimeout time.Duration
+	// ShutdownTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
+	ShutdownTimeout time.Duration
 	// RemoteState tells that Terraform's states are in a remote backend. Home then names the daemon's state folder, in which no two daemons
 	// are at a time.
 	RemoteState bool
@@ -186,12 +186,12 @@ func (e *Engine) Start(ctx context.Context) error {
 }
 
 // Close stops the work and blocks until it has stopped: waiting requests end with an Unavailable error, calls to function apps are
-// left to be joined by the next daemon, Terraform runs may finish within StopTimeout and are then interrupted. Calling it again
+// left to be joined by the next daemon, Terraform runs may finish within ShutdownTimeout and are then interrupted. Calling it again
 // does nothing.
 func (e *Engine) Close() error {
 	e.stopOnce.Do(func() {
 		close(e.stopping)
-		timer := time.AfterFunc(e.cfg.StopTimeout, func() { close(e.interrupted) })
+		timer := time.AfterFunc(e.cfg.ShutdownTimeout, func() { close(e.interrupted) })
 		if err := e.river.Stop(context.Background()); err != nil {
 			e.stopErr = fmt.Errorf("stop job queue: %w", err)
 		}
@@ -246,7 +246,7 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 	}
 	api.Correlated(ctx, made.Run.CorrelationID)
 	if !runsImages(made.ServicePlanSKU) {
-		e.cfg.Log.Warn().Str("plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
+		e.cfg.Log.Warn().Str("service_plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
 	}
 	e.made = &made
 	e.logAnalyticsID.Store(&made.LogAnalyticsID)

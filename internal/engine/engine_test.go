@@ -216,7 +216,7 @@ type fixture struct {
 }
 
 func testSettings() Settings {
-	return Settings{ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", PlanSKU: "B1", Owner: "test", Timeout: time.Minute}
+	return Settings{ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", ServicePlanSKU: "B1", Owner: "test", Timeout: time.Minute}
 }
 
 // setup starts an engine on a fresh database.

@@ -13,20 +13,20 @@ import (
 
 // Limits keep Azure from refusing what a daemon does too much of. Each is at least 1.
 type Limits struct {
-	// Runs is how many Terraform runs go on at once.
-	Runs int
-	// RunsPerPlan is how many of them change Azure at once: App Service locks a plan for each change of one of its apps, and answers others
+	// TerraformRuns is how many Terraform runs go on at once.
+	TerraformRuns int
+	// TerraformRunsPerServicePlan is how many of them change Azure at once: App Service locks a plan for each change of one of its apps, and answers others
 	// with 409. All apps of a daemon are on one plan.
-	RunsPerPlan int
-	// WritesPerMinute is how many writes of Azure Resource Manager the daemon makes in the long run.
-	WritesPerMinute int
+	TerraformRunsPerServicePlan int
+	// AzureWritesPerMinute is how many writes of Azure Resource Manager the daemon makes in the long run.
+	AzureWritesPerMinute int
 	// Queue is how many creates may be under way or wait for others; more are refused.
 	Queue int
 }
 
 // DefaultLimits are those of a daemon that has its principal and its plan for itself.
 func DefaultLimits() Limits {
-	return Limits{Runs: 4, RunsPerPlan: 1, WritesPerMinute: armWritesPerMinute, Queue: 100}
+	return Limits{TerraformRuns: 4, TerraformRunsPerServicePlan: 1, AzureWritesPerMinute: armWritesPerMinute, Queue: 100}
 }
 
 const (
@@ -46,8 +46,8 @@ type Gate struct {
 
 // NewGate returns the gate of one daemon.
 func NewGate(l Limits) *Gate {
-	burst := max(min(l.WritesPerMinute, armWritesBurst), writesPerChange)
-	return &Gate{plan: make(chan struct{}, l.RunsPerPlan), writes: rate.NewLimiter(rate.Every(time.Minute/time.Duration(l.WritesPerMinute)), burst)}
+	burst := max(min(l.AzureWritesPerMinute, armWritesBurst), writesPerChange)
+	return &Gate{plan: make(chan struct{}, l.TerraformRunsPerServicePlan), writes: rate.NewLimiter(rate.Every(time.Minute/time.Duration(l.AzureWritesPerMinute)), burst)}
 }
 
 // BeforeApply blocks until a run with these changes may be applied, and returns what must be called when it has been. Its error is ctx's.

@@ -46,7 +46,7 @@ func TestOneChangeOfAPlanAtATime(t *testing.T) {
 func TestWritesPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := DefaultLimits()
-		limits.WritesPerMinute = 110 // ten apps
+		limits.AzureWritesPerMinute = 110 // ten apps
 		g, began := NewGate(limits), time.Now()
 		for range 30 {
 			applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
@@ -59,7 +59,7 @@ func TestWritesPerMinute(t *testing.T) {
 		if took := time.Since(began); took < 119*time.Second || took > 121*time.Second {
 			t.Errorf("30 apps took %s, want 2 minutes", took)
 		}
-		limits.WritesPerMinute = 1
+		limits.AzureWritesPerMinute = 1
 		if _, err := NewGate(limits).BeforeApply(t.Context(), workspace.Summary{Add: 1000}); err != nil {
 			t.Errorf("more than the whole budget: %v", err)
 		}
@@ -71,7 +71,7 @@ func TestOverloadIsRefused(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f.limits = Limits{Runs: 1, RunsPerPlan: 1, WritesPerMinute: 1, Queue: 3}
+	f.limits = Limits{TerraformRuns: 1, TerraformRunsPerServicePlan: 1, AzureWritesPerMinute: 1, Queue: 3}
 	f.start(t)
 	began, proceed := make(chan string, 3), make(chan struct{})
 	f.workspaces.set(func() {

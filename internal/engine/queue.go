@@ -62,7 +62,7 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	e.river, err = river.NewClient(driver, &river.Config{
 		ID: e.cfg.Store.Replica(),
 		Queues: map[string]river.QueueConfig{
-			terraformQueue:  {MaxWorkers: e.cfg.Limits.Runs},
+			terraformQueue:  {MaxWorkers: e.cfg.Limits.TerraformRuns},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
 			reconcileQueue:  {MaxWorkers: 1, FetchPollInterval: reconcilePoll},
 		},
@@ -75,7 +75,7 @@ func (e *Engine) openQueue(ctx context.Context) error {
 		JobTimeout:        -1, // Terraform and runs have their own limits
 		// Time says nothing of whether a job goes on: takeOver frees what nobody works on.
 		RescueStuckJobsAfter: 365 * 24 * time.Hour,
-		SoftStopTimeout:      max(e.cfg.StopTimeout, time.Nanosecond), // 0 would mean to wait for ever
+		SoftStopTimeout:      max(e.cfg.ShutdownTimeout, time.Nanosecond), // 0 would mean to wait for ever
 	})
 	if err != nil {
 		return fmt.Errorf("prepare job queue: %w", err)

@@ -25,7 +25,7 @@ type Settings struct {
 	Location              string
 	StorageAccount        string
 	AppServicePlan        string
-	PlanSKU               string // of a plan that is made; empty means Y1, the Consumption plan
+	ServicePlanSKU        string // of a plan that is made; empty means Y1, the Consumption plan
 	LogAnalyticsWorkspace string
 	ApplicationInsights   string
 	// Identity, when set, is a user-assigned identity that opens the storage account.
@@ -69,10 +69,10 @@ func (s Settings) check() error {
 
 // sku is the SKU of a plan that is made.
 func (s Settings) sku() string {
-	if s.PlanSKU == "" {
+	if s.ServicePlanSKU == "" {
 		return defaultSKU
 	}
-	return s.PlanSKU
+	return s.ServicePlanSKU
 }
 
 // existing understands a name in the resource group or a whole resource id. An empty value is nil.
@@ -94,7 +94,7 @@ func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 func (s Settings) foundationSpec() (workspace.Foundation, error) {
 	f := workspace.Foundation{
 		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		PlanSKU: s.sku(), Tags: map[string]string{ownerTag: s.Owner},
+		ServicePlanSKU: s.sku(), Tags: map[string]string{ownerTag: s.Owner},
 	}
 	var err error
 	if f.LogAnalyticsWorkspace, err = s.existing("log_analytics_workspace", s.LogAnalyticsWorkspace); err != nil {
@@ -113,7 +113,7 @@ func runsImages(sku string) bool {
 }
 
 func noImagesWarning(sku string) string {
-	return fmt.Sprintf("plan SKU %s does not run custom images: the container will never start. Set plan_sku to B1 or EP1, or app_service_plan to such a plan", sku)
+	return fmt.Sprintf("plan SKU %s does not run custom images: the container will never start. Set service_plan_sku to B1 or EP1, or app_service_plan to such a plan", sku)
 }
 
 // alwaysOn tells whether apps on a plan of this SKU are kept loaded: Dedicated plans need it, the others refuse it.

@@ -164,9 +164,9 @@ func TestCreateRefusals(t *testing.T) {
 
 func TestConsumptionWarns(t *testing.T) {
 	f := setup(t)
-	f.cfg.Settings.PlanSKU = ""
+	f.cfg.Settings.ServicePlanSKU = ""
 	res, err := f.ContainerCreate(t.Context(), "", request)
-	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "plan_sku") {
+	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "service_plan_sku") {
 		t.Errorf("got %+v, %v; want a warning that says what to set", res, err)
 	}
 }

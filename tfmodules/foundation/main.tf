@@ -57,7 +57,7 @@ resource "azurerm_service_plan" "this" {
   resource_group_name = var.resource_group_name
   location            = var.location
   os_type             = "Linux"
-  sku_name            = var.plan_sku
+  sku_name            = var.service_plan_sku
   tags                = var.tags
 }
 

@@ -46,7 +46,7 @@ variable "service_plan" {
   default = null
 }
 
-variable "plan_sku" {
+variable "service_plan_sku" {
   description = "SKU of a plan that is made here: Y1 is Consumption, B1 the cheapest that runs images, EP1 the smallest Elastic Premium."
   type        = string
   default     = "Y1"
