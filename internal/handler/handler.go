@@ -1,4 +1,11 @@
-package main
+// Package handler is the Azure Functions custom handler. The Functions host starts it in the image and passes requests on to it. It
+// runs the container's command as a child process for each run, prints and captures its output, and answers with its exit code, as
+// package invoker/protocol defines. It never ends with the child's code: the Functions host would take that for a crash.
+//
+// Two programs are made of it: cmd/azf-handler, which goes into users' images, and the hidden command azf-handler of
+// sockerless-backend-azf, so that a demo needs no other program. It must import nothing but the standard library and
+// invoker/protocol, since its size is that of every image.
+package handler
 
 import (
 	"context"
@@ -21,8 +28,9 @@ const stopLimit = 4 * time.Second
 // maxBody is far above what a StartRequest needs.
 const maxBody = 1 << 20
 
-// run serves until ctx ends, then ends the runs under way.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+// Run serves until ctx ends, then ends the runs under way. The command is the app setting AZF_COMMAND, otherwise args, which host.json
+// gives in customHandler.description.arguments.
+func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	cfg, err := readConfig(args, environ)
 	if err != nil {
 		return err

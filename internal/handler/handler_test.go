@@ -1,4 +1,4 @@
-package main
+package handler
 
 import (
 	"bytes"
@@ -343,7 +343,7 @@ func TestConfigRefusals(t *testing.T) {
 }
 
 func TestServe(t *testing.T) {
-	if err := run(t.Context(), nil, nil, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "FUNCTIONS_CUSTOMHANDLER_PORT") {
+	if err := Run(t.Context(), nil, nil, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "FUNCTIONS_CUSTOMHANDLER_PORT") {
 		t.Errorf("got %v, want a word on the port", err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -360,7 +360,7 @@ func TestServe(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"/bin/sleep", "600"}, []string{"FUNCTIONS_CUSTOMHANDLER_PORT=" + port}, io.Discard, io.Discard)
+		ended <- Run(ctx, []string{"/bin/sleep", "600"}, []string{"FUNCTIONS_CUSTOMHANDLER_PORT=" + port}, io.Discard, io.Discard)
 	}()
 	base := "http://127.0.0.1:" + port
 	for {
