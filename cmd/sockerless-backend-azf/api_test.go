@@ -21,7 +21,7 @@ import (
 
 // exchange is one request of the route test, and its answer.
 type exchange struct {
-	// route is the row of README's table that it stands for, path what is asked for when that differs.
+	// route is the route of docs/api.md that it stands for, path the requested path when that differs.
 	route, path string
 	body        string
 	status      int
@@ -52,15 +52,20 @@ func (p *playground) send(t *testing.T, method, path, body string) (int, http.He
 	return res.StatusCode, res.Header, content
 }
 
-// readmeRoutes are the routes of README's table.
-func readmeRoutes(t *testing.T) []string {
+// documentedRoutes returns the routes of docs/api.md.
+func documentedRoutes(t *testing.T) []string {
 	t.Helper()
-	content, err := os.ReadFile("../../README.md")
+	content, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, section, ok := strings.Cut(string(content), "\n## Internal API\n")
+	if !ok {
+		t.Fatal("docs/api.md has no section Internal API")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
 	var routes []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z*]+ /[^`]*)`").FindAllStringSubmatch(string(content), -1) {
+	for _, row := range regexp.MustCompile("`([A-Z*]+ /[^`]*)`").FindAllStringSubmatch(section, -1) {
 		routes = append(routes, row[1])
 	}
 	return routes
@@ -284,14 +289,14 @@ func TestEveryRoute(t *testing.T) {
 			t.Run(name, func(t *testing.T) { x.check(t, body) })
 		}
 	}
-	for _, route := range readmeRoutes(t) {
+	for _, route := range documentedRoutes(t) {
 		if !seen[route] {
-			t.Errorf("no exchange for README's route %s", route)
+			t.Errorf("no exchange for the route %s of docs/api.md", route)
 		}
 		delete(seen, route)
 	}
 	for route := range seen {
-		t.Errorf("README's table lacks %s", route)
+		t.Errorf("docs/api.md lacks %s", route)
 	}
 	if left := p.sim.Sites(); len(left) > 0 {
 		t.Errorf("function apps left: %v", left)

@@ -11,7 +11,7 @@ import (
 
 // field is a part of a create request that Azure Functions cannot honour. All fields are kept and shown by inspect.
 type field struct {
-	// names are Docker's, as README's table lists them.
+	// names are Docker's, as docs/api.md lists them.
 	names string
 	// capability, when set, is what a request that uses the field is refused for. Else the request is accepted with warning.
 	capability string

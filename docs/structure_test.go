@@ -1,12 +1,13 @@
-package main
+package docs
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
+	"maps"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 const modulePath = "github.com/sockerless/backend-azf/"
 
-// owned are the module paths behind the names in README's column "Sole owner of".
+// owned has the module path behind each name that an entry of the list owns.
 var owned = map[string]string{
 	"azidentity": "github.com/Azure/azure-sdk-for-go/sdk/azidentity", "echo": "github.com/labstack/echo/", "moby": "github.com/moby/moby/",
 	"river": "github.com/riverqueue/river", "modernc": "modernc.org/sqlite", "pgx": "github.com/jackc/pgx/", "terraform-exec": "github.com/hashicorp/terraform-exec/",
@@ -27,58 +28,60 @@ var owned = map[string]string{
 	"clockwork": "github.com/jonboulle/clockwork",
 }
 
-type row struct {
+// entry is one package of the list.
+type entry struct {
 	all     bool
 	imports []string
 	owns    []string
 }
 
-// structure reads the table from the README.
-func structure(t *testing.T) map[string]row {
+// Forms of an entry of the list: "`package`: what it does. Imports `other`. Owns library."
+var (
+	packageForm = regexp.MustCompile("^`([^`]+)`: ")
+	importsForm = regexp.MustCompile(`\. Imports ([^.]+)\.`)
+	ownsForm    = regexp.MustCompile(`\. Owns ([^.]+)\.$`)
+)
+
+// structure reads the list of packages.
+func structure(t *testing.T) map[string]entry {
 	t.Helper()
-	content, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(content), "\n## Structure\n")
-	if !ok {
-		t.Fatal("README has no section Structure")
-	}
-	rows := map[string]row{}
-	for line := range strings.Lines(section) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if len(cells) != 4 || !strings.HasPrefix(strings.TrimSpace(cells[0]), "`") {
+	entries := map[string]entry{}
+	for _, item := range items(section(t, "architecture.md", "Packages")) {
+		name := packageForm.FindStringSubmatch(item)
+		if name == nil {
+			t.Errorf("this entry names no package: %s", item)
 			continue
 		}
-		var r row
-		r.all = strings.TrimSpace(cells[2]) == "all"
-		for name := range strings.SplitSeq(cells[2], ",") {
-			r.imports = append(r.imports, strings.Trim(name, " `"))
+		var e entry
+		if imports := importsForm.FindStringSubmatch(item); imports != nil {
+			e.all = imports[1] == "all"
+			e.imports = strings.Split(strings.ReplaceAll(imports[1], "`", ""), ", ")
 		}
-		for name := range strings.SplitSeq(cells[3], ",") {
-			if name = strings.TrimSpace(name); name != "nothing" {
-				r.owns = append(r.owns, name)
-			}
+		if owns := ownsForm.FindStringSubmatch(item); owns != nil {
+			e.owns = strings.Split(owns[1], ", ")
 		}
-		rows[strings.Trim(cells[0], " `")] = r
+		if _, twice := entries[name[1]]; twice {
+			t.Errorf("%s has two entries", name[1])
+		}
+		entries[name[1]] = e
 	}
-	return rows
+	return entries
 }
 
-// violations are the imports that the table does not allow.
-func violations(rows map[string]row, imports map[string][]string) (found []string) {
+// violations returns the imports that the list does not allow.
+func violations(entries map[string]entry, imports map[string][]string) (found []string) {
 	for pkg, list := range imports {
-		r, ok := rows[pkg]
+		e, ok := entries[pkg]
 		if !ok {
-			found = append(found, pkg+" is not in the table")
+			found = append(found, pkg+" is not in the list")
 			continue
 		}
 		for _, path := range list {
-			if ours, ok := strings.CutPrefix(path, modulePath); ok && !r.all && !slices.Contains(r.imports, ours) {
+			if ours, ok := strings.CutPrefix(path, modulePath); ok && !e.all && !slices.Contains(e.imports, ours) {
 				found = append(found, pkg+" imports "+ours)
 			}
 			for name, prefix := range owned {
-				if strings.HasPrefix(path, prefix) && !slices.Contains(r.owns, name) {
+				if strings.HasPrefix(path, prefix) && !slices.Contains(e.owns, name) {
 					found = append(found, pkg+" imports "+path)
 				}
 			}
@@ -88,10 +91,10 @@ func violations(rows map[string]row, imports map[string][]string) (found []strin
 	return found
 }
 
-func TestImportsFollowTheTable(t *testing.T) {
-	rows := structure(t)
+func TestImportsFollowTheList(t *testing.T) {
+	entries := structure(t)
 	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
-	cmd.Dir = "../.."
+	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -110,33 +113,32 @@ func TestImportsFollowTheTable(t *testing.T) {
 		}
 		imports[strings.TrimPrefix(pkg.ImportPath, modulePath)] = pkg.Imports
 	}
-	for _, v := range violations(rows, imports) {
+	for _, v := range violations(entries, imports) {
 		t.Error(v)
 	}
-	for pkg := range rows {
+	unowned := maps.Clone(owned)
+	for pkg, e := range entries {
 		if _, ok := imports[pkg]; !ok {
-			t.Errorf("the table names %s, which is not there", pkg)
+			t.Errorf("the list names %s, which is not there", pkg)
+		}
+		for _, name := range e.owns {
+			if _, ok := owned[name]; !ok {
+				t.Errorf("%s owns %s, whose module path this test does not know", pkg, name)
+			}
+			delete(unowned, name)
 		}
 	}
-	for name := range owned {
-		if !slices.ContainsFunc(slices.Collect(func(yield func(row) bool) {
-			for _, r := range rows {
-				if !yield(r) {
-					return
-				}
-			}
-		}), func(r row) bool { return slices.Contains(r.owns, name) }) {
-			t.Errorf("nobody owns %s", name)
-		}
+	for name := range unowned {
+		t.Errorf("nobody owns %s", name)
 	}
 }
 
 func TestViolationsAreFound(t *testing.T) {
-	rows := map[string]row{"a": {imports: []string{"b"}, owns: []string{"echo"}}, "b": {imports: []string{"nothing"}}, "all": {all: true}}
-	got := violations(rows, map[string][]string{
+	entries := map[string]entry{"a": {imports: []string{"b"}, owns: []string{"echo"}}, "b": {}, "all": {all: true}}
+	got := violations(entries, map[string][]string{
 		"a": {"fmt", modulePath + "b", "github.com/labstack/echo/v4"}, "b": {modulePath + "a", "modernc.org/sqlite"}, "c": nil, "all": {modulePath + "a"},
 	})
-	if want := []string{"b imports a", "b imports modernc.org/sqlite", "c is not in the table"}; !slices.Equal(got, want) {
+	if want := []string{"b imports a", "b imports modernc.org/sqlite", "c is not in the list"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
