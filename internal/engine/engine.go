@@ -128,7 +128,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := cfg.Settings.check(); err != nil {
 		return nil, err
 	}
-	cfg.Logs = notingLogs{cfg.Logs}
+	cfg.Logs = correlatedLogs{cfg.Logs}
 	if cfg.TakeOverAfter == 0 {
 		cfg.TakeOverAfter = defaultTakeOverAfter
 	}

@@ -217,7 +217,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		log.Info().Str("function_app", c.FunctionApp).Msg("container removed")
 		return nil
 	case ctx.Err() != nil:
-		return e.cfg.Settings.secretsOf(c).seal(err)
+		return e.cfg.Settings.secretsOf(c).Seal(err)
 	default:
 		refused := e.refused(ctx, "remove container "+c.Name, c, err)
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
@@ -268,13 +268,13 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	hide := e.cfg.Settings.secretsOf(c)
 	if err != nil && ctx.Err() != nil {
-		return hide.seal(err)
+		return hide.Seal(err)
 	}
 	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
 	if err != nil {
 		result = e.lookUp(ctx, c, run, err)
 	}
-	result.Error = hide.hide(result.Error)
+	result.Error = hide.Hide(result.Error)
 	log.Info().Int("exit_code", result.ExitCode).Str("error", result.Error).Func(correlations(calls())).Msg("run finished")
 	return e.cfg.Store.Finish(ctx, run.ID, result, completed(job), e.enqueueDestroy)
 }

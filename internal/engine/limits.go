@@ -66,6 +66,9 @@ func (g *Gate) BeforeApply(ctx context.Context, changes workspace.Summary) (appl
 	return applied, nil
 }
 
+// queueRetryAfter is the delay after which a create that found the queue full may be sent again.
+const queueRetryAfter = 30 * time.Second
+
 // admit refuses a create while the queue is full.
 func (e *Engine) admit(ctx context.Context) error {
 	counts, err := e.cfg.Store.CountContainers(ctx)
@@ -73,6 +76,6 @@ func (e *Engine) admit(ctx context.Context) error {
 		return err
 	}
 	full := api.Errorf(api.Unavailable, "%d containers are being created already, and max_queue allows no more: try again later", counts[store.Creating])
-	full.RetryAfter = soon
+	full.RetryAfter = queueRetryAfter
 	return full
 }

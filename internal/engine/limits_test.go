@@ -107,7 +107,7 @@ func TestOverloadIsRefused(t *testing.T) {
 	}
 	_, err := f.ContainerCreate(t.Context(), "four", request)
 	refused, ok := errors.AsType[*api.Error](err)
-	if !ok || refused.Kind != api.Unavailable || refused.RetryAfter != soon {
+	if !ok || refused.Kind != api.Unavailable || refused.RetryAfter != queueRetryAfter {
 		t.Errorf("got %v, want it refused for now", err)
 	}
 	for _, want := range order { // one at a time, in the order in which they were asked for
