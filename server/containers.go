@@ -125,10 +125,10 @@ func (s *Server) containerLogs(c echo.Context) error {
 			return err
 		}
 	}
-	if opts.Since, err = moment(c, "since"); err != nil {
+	if opts.Since, err = logBound(c, "since"); err != nil {
 		return err
 	}
-	if opts.Until, err = moment(c, "until"); err != nil {
+	if opts.Until, err = logBound(c, "until"); err != nil {
 		return err
 	}
 	stream, err := s.cfg.Backend.ContainerLogs(c.Request().Context(), containerRef(c), opts)

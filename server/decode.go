@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	dockerfilters "github.com/sockerless/backend-azf/internal/filters"
 )
 
 // decode reads the request's body, one JSON value of at most maxBody bytes.
@@ -107,17 +108,25 @@ func required(c echo.Context, name string) (string, error) {
 	return value, nil
 }
 
-// moment reads a time of api.ParseTime. Zero means none.
+// moment reads a time as Docker does. The zero time means that the parameter is not given.
 func moment(c echo.Context, name string) (time.Time, error) {
 	value := c.QueryParam(name)
-	if value == "" || value == "0" {
+	if value == "" {
 		return time.Time{}, nil
 	}
-	t, err := api.ParseTime(value)
+	t, err := dockerfilters.ParseTime(value, time.Now())
 	if err != nil {
 		return time.Time{}, fmt.Errorf("query parameter %s: %w", name, err)
 	}
 	return t, nil
+}
+
+// logBound is moment, but reads 0 as no bound. Docker does that for logs only.
+func logBound(c echo.Context, name string) (time.Time, error) {
+	if c.QueryParam(name) == "0" {
+		return time.Time{}, nil
+	}
+	return moment(c, name)
 }
 
 // pathParam is a part of the path as it was meant. Bytes that are escaped wrongly stay as they are.

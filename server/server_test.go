@@ -144,7 +144,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/internal/v1/containers/x/logs?stdout=1&tail=x", "", 400, "tail"},
 		{"GET", "/internal/v1/containers/x/logs?stdout=1&since=yesterday", "", 400, "since"},
 		{"GET", "/internal/v1/containers/x/logs?stdout=1&until=-1", "", 400, "until"},
-		{"GET", "/internal/v1/containers/x/logs?stdout=1&until=1.1234567890", "", 400, "until"},
+		{"GET", "/internal/v1/containers/x/logs?stdout=1&until=1.x", "", 400, "until"},
 	} {
 		w := do(h, row.method, strings.ReplaceAll(row.target, `"`, "%22"), row.body)
 		if w.Code != row.status || !strings.Contains(w.Body.String(), row.message) || !strings.HasPrefix(w.Body.String(), `{"message":`) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -34,9 +33,6 @@ func (s *Server) events(c echo.Context) error {
 	}
 	if opts.Until, err = moment(c, "until"); err != nil {
 		return err
-	}
-	if c.QueryParam("until") == "0" {
-		opts.Until = time.Unix(0, 0) // the beginning of time, unlike in logs
 	}
 	if opts.Filters, err = filters(c); err != nil {
 		return err

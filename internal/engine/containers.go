@@ -13,6 +13,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/filters"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -118,7 +119,7 @@ func dockerTime(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
 // ContainerList implements api.Backend.
 func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api.Summary, error) {
-	match, err := e.listFilter(ctx, opts.Filters)
+	match, err := filters.Containers(opts.Filters, e.containerCreated(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api
 	}
 	limit := 0
 	if len(opts.Filters) == 0 {
-		limit = opts.Limit // else it counts what the filters leave
+		limit = opts.Limit // with filters, it counts what they leave
 	}
 	list, err := e.cfg.Store.Containers(ctx, limit, states...)
 	if err != nil {
@@ -136,7 +137,7 @@ func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api
 	}
 	out := []api.Summary{}
 	for _, c := range list {
-		if !match(c) {
+		if !match(filtered(c)) {
 			continue
 		}
 		out = append(out, e.summary(c))
@@ -145,6 +146,22 @@ func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api
 		}
 	}
 	return out, nil
+}
+
+// containerCreated returns the function with which filters find out when a container was created.
+func (e *Engine) containerCreated(ctx context.Context) filters.Created {
+	return func(ref string) (time.Time, error) {
+		c, err := e.cfg.Store.Container(ctx, ref)
+		return c.Created, err
+	}
+}
+
+// filtered returns what filters look at of a container.
+func filtered(c store.Container) filters.Container {
+	return filters.Container{
+		ID: c.ID, Name: c.Name, Image: c.Config.Image, ImageID: c.ImageID, Labels: c.Config.Labels,
+		Created: c.Created, State: dockerState(c.State), ExitCode: c.ExitCode,
+	}
 }
 
 func (e *Engine) summary(c store.Container) api.Summary {

@@ -5,11 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/internal/filters"
 )
 
 // eventBatch is how many events are read at once.
@@ -17,7 +16,7 @@ const eventBatch = 100
 
 // SystemEvents implements api.Backend. The stream ends at opts.Until, when ctx ends, and when the daemon stops.
 func (e *Engine) SystemEvents(ctx context.Context, opts api.EventsOptions) (io.ReadCloser, error) {
-	match, err := eventFilter(opts.Filters)
+	match, err := filters.Events(opts.Filters)
 	if err != nil {
 		return nil, err
 	}
@@ -102,30 +101,4 @@ func (s *eventStream) fill(ctx context.Context) error {
 	case <-s.engine.stopping:
 	}
 	return io.EOF
-}
-
-// eventFilter tells which events are shown. Values of one filter are alternatives, but all labels must be there.
-func eventFilter(filters api.Filters) (func(api.Event) bool, error) {
-	if err := checkFilters(filters, "container", "event", "image", "label", "type"); err != nil {
-		return nil, err
-	}
-	any := func(name string, is func(value string) bool) bool {
-		return len(filters[name]) == 0 || slices.ContainsFunc(filters[name], is)
-	}
-	return func(event api.Event) bool {
-		attributes := event.Actor.Attributes
-		return any("type", func(v string) bool { return string(event.Type) == v }) &&
-			any("event", func(v string) bool { return string(event.Action) == v }) &&
-			any("container", func(v string) bool {
-				return event.Type == api.ContainerEvent && (store.MatchesID(event.Actor.ID, v) || attributes["name"] == v || "/"+attributes["name"] == v)
-			}) &&
-			any("image", func(v string) bool {
-				image := attributes["image"]
-				if event.Type == api.ImageEvent {
-					image = attributes["name"]
-				}
-				return event.Actor.ID == v || normalImage(image) == normalImage(v)
-			}) &&
-			matchLabels(attributes, filters["label"])
-	}, nil
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/filters"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -150,7 +150,10 @@ func tagReference(repo, tag string) (reference.NamedTagged, error) {
 
 // ImageList implements api.Backend. All changes nothing: there are no intermediate images.
 func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]api.ImageSummary, error) {
-	filter, err := e.imageFilter(ctx, opts.Filters, "dangling", "label", "before", "since", "until", "reference")
+	filter, err := filters.Images(opts.Filters, e.cfg.Store.Now().Local(), func(ref string) (time.Time, error) {
+		img, err := e.cfg.Store.Image(ctx, ref)
+		return img.Created(), err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +164,8 @@ func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]ap
 	slices.SortStableFunc(list, func(a, b store.Image) int { return b.Created().Compare(a.Created()) })
 	out := []api.ImageSummary{}
 	for _, img := range list {
-		if !filter.match(img) {
+		tags, digests := img.RepoTags(), img.RepoDigests()
+		if !filter.Match(filteredImage(img)) {
 			continue
 		}
 		labels := img.Spec.Config.Labels
@@ -169,11 +173,18 @@ func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]ap
 			labels = map[string]string{}
 		}
 		out = append(out, api.ImageSummary{
-			ID: img.ID, RepoTags: filter.names(img.RepoTags()), RepoDigests: filter.names(img.RepoDigests()), Created: img.Created().Unix(),
+			ID: img.ID, RepoTags: filter.Names(tags), RepoDigests: filter.Names(digests), Created: img.Created().Unix(),
 			Size: img.Size, SharedSize: -1, Labels: labels, Containers: -1,
 		})
 	}
 	return out, nil
+}
+
+// filteredImage returns what filters look at of an image.
+func filteredImage(img store.Image) filters.Image {
+	return filters.Image{
+		Tags: img.RepoTags(), Digests: img.RepoDigests(), Labels: img.Spec.Config.Labels, Created: img.Created(),
+	}
 }
 
 // ImageRemove implements api.Backend. prune changes nothing: images have no parents here.
@@ -207,17 +218,12 @@ func (e *Engine) ImageHistory(ctx context.Context, name string) ([]api.ImageHist
 }
 
 // ImagePrune implements api.Backend.
-func (e *Engine) ImagePrune(ctx context.Context, filters api.Filters) (api.ImagePruneReport, error) {
-	filter, err := e.imageFilter(ctx, filters, "dangling", "label", "label!", "until")
+func (e *Engine) ImagePrune(ctx context.Context, given api.Filters) (api.ImagePruneReport, error) {
+	match, err := filters.PruneImages(given, e.cfg.Store.Now().Local())
 	if err != nil {
 		return api.ImagePruneReport{}, err
 	}
-	// Here the filter does not select: false means that tagged images go too.
-	dangling := cmp.Or(filter.dangling, new(true))
-	filter.dangling = nil
-	deleted, err := e.cfg.Store.PruneImages(ctx, func(img store.Image) bool {
-		return (!*dangling || len(img.RepoTags()) == 0) && filter.match(img)
-	})
+	deleted, err := e.cfg.Store.PruneImages(ctx, func(img store.Image) bool { return match(filteredImage(img)) })
 	return api.ImagePruneReport{ImagesDeleted: deleted}, err
 }
 

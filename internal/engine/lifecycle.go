@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/filters"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -183,9 +184,9 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 }
 
 // ContainerPrune implements api.Backend. Containers that cannot be removed stay, as dead, and are not in the report.
-func (e *Engine) ContainerPrune(ctx context.Context, filters api.Filters) (api.PruneReport, error) {
+func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.PruneReport, error) {
 	report := api.PruneReport{ContainersDeleted: []string{}}
-	match, err := pruneFilter(filters, e.cfg.Store.Now())
+	match, err := filters.PruneContainers(given, e.cfg.Store.Now().Local())
 	if err != nil {
 		return report, err
 	}
@@ -196,7 +197,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, filters api.Filters) (api.P
 	var mu sync.Mutex
 	var g errgroup.Group // removes go on when one fails; the queue bounds how many run at once
 	for _, c := range list {
-		if !match(c.Created, c.Config.Labels) {
+		if !match(filtered(c)) {
 			continue
 		}
 		g.Go(func() error {
