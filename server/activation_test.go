@@ -15,7 +15,8 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// activatedEnv makes the test binary a service that systemd has started: it listens on this address, greets one client, and ends.
+// activatedEnv turns the test binary into a service that systemd has started. The service listens on the address in the
+// variable, greets one client and ends.
 const activatedEnv = "AZF_TEST_ACTIVATED"
 
 func TestMain(m *testing.M) {
@@ -42,7 +43,7 @@ func activated(address string) error {
 	}
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS"} {
 		if value, ok := os.LookupEnv(name); ok {
-			return fmt.Errorf("%s=%s is left for children", name, value)
+			return fmt.Errorf("%s=%s is still set, so children inherit it", name, value)
 		}
 	}
 	conn, err := l.Accept()
@@ -65,7 +66,7 @@ func TestSocketActivation(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	// socket is one that this test owns, as systemd does.
+	// socket opens a socket that this test owns, as systemd does, and returns it with its file.
 	socket := func(t *testing.T, network, address string) (net.Listener, *os.File) {
 		t.Helper()
 		l, err := net.Listen(network, address)
@@ -127,7 +128,8 @@ func TestSocketActivation(t *testing.T) {
 	})
 	t.Run("TCP beyond loopback", func(t *testing.T) {
 		_, f := socket(t, "tcp", "0.0.0.0:0")
-		if out, err := service([]string{"LISTEN_PID=self", "LISTEN_FDS=1"}, f); err == nil || !strings.Contains(out, "other machines could reach fd://") {
+		out, err := service([]string{"LISTEN_PID=self", "LISTEN_FDS=1"}, f)
+		if err == nil || !strings.Contains(out, "other machines could reach fd://") {
 			t.Errorf("got %v: %s, want a refusal", err, out)
 		}
 	})
@@ -140,11 +142,14 @@ func TestSocketActivation(t *testing.T) {
 		want  string
 	}{
 		{"no socket", nil, nil, "systemd passed 0 sockets"},
-		{"a socket of another process", []string{"LISTEN_PID=1", "LISTEN_FDS=1"}, []*os.File{one}, "systemd passed 0 sockets"},
+		{"a socket of another process", []string{"LISTEN_PID=1", "LISTEN_FDS=1"}, []*os.File{one},
+			"systemd passed 0 sockets"},
 		{"two sockets", []string{"LISTEN_PID=self", "LISTEN_FDS=2"}, []*os.File{one, two}, "systemd passed 2 sockets"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if out, err := service(row.env, row.files...); err == nil || !strings.Contains(out, row.want) || !strings.Contains(out, "start the daemon through its socket unit") {
+			out, err := service(row.env, row.files...)
+			if err == nil || !strings.Contains(out, row.want) ||
+				!strings.Contains(out, "start the daemon through its socket unit") {
 				t.Errorf("got %v: %s, want %q", err, out, row.want)
 			}
 		})

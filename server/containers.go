@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 
@@ -27,10 +26,12 @@ func (s *Server) containerCreate(c echo.Context) error {
 	return c.JSON(http.StatusCreated, res)
 }
 
-// checkPlatform refuses a create for another platform than that of Azure Functions.
+// checkPlatform refuses a create for a platform that Azure Functions does not have.
 func checkPlatform(c echo.Context) error {
 	switch p := strings.ToLower(c.QueryParam("platform")); {
-	case p == "", p == "linux", strings.HasPrefix(p+"/", "linux/amd64/"), strings.HasPrefix(p+"/", "linux/x86_64/"), p == "amd64", p == "x86_64":
+	case p == "", p == "linux", p == "amd64", p == "x86_64":
+		return nil
+	case strings.HasPrefix(p+"/", "linux/amd64/"), strings.HasPrefix(p+"/", "linux/x86_64/"):
 		return nil
 	}
 	return api.NotSupported("platforms other than linux/amd64")
@@ -45,7 +46,8 @@ func (s *Server) containerList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), api.ListOptions{All: boolean(c, "all"), Limit: limit, Filters: filters})
+	opts := api.ListOptions{All: boolean(c, "all"), Limit: limit, Filters: filters}
+	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), opts)
 	return answer(c, list, err)
 }
 
@@ -91,22 +93,24 @@ func (s *Server) containerPrune(c echo.Context) error {
 	return answer(c, report, err)
 }
 
-// containerWait sends its headers as soon as the container is known, as Docker does: clients start a container when they see them.
+// containerWait sends its headers as soon as it has found the container, as Docker does: clients start a container when
+// they receive the headers.
 func (s *Server) containerWait(c echo.Context) error {
 	accepted := func() {
 		c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 		c.Response().WriteHeader(http.StatusOK)
 		c.Response().Flush()
 	}
-	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), containerRef(c), api.WaitCondition(c.QueryParam("condition")), accepted)
+	condition := api.WaitCondition(c.QueryParam("condition"))
+	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), containerRef(c), condition, accepted)
 	if err != nil {
 		if !c.Response().Committed || c.Request().Context().Err() != nil {
 			return err
 		}
-		// The status is sent: only the body can tell.
+		// The status has been sent, so the body reports the error.
 		res = api.WaitResponse{StatusCode: -1, Error: &api.WaitError{Message: err.Error()}}
 	}
-	// Docker leaves out an error that is not there, and front ends look for it.
+	// Front ends look for Error, which Docker's type omits when it is nil.
 	return json.NewEncoder(c.Response()).Encode(struct {
 		StatusCode int64
 		Error      *api.WaitError
@@ -114,11 +118,15 @@ func (s *Server) containerWait(c echo.Context) error {
 }
 
 func (s *Server) containerRemove(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), containerRef(c), boolean(c, "force")))
+	force := boolean(c, "force")
+	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), containerRef(c), force))
 }
 
 func (s *Server) containerLogs(c echo.Context) error {
-	opts := api.LogOptions{Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"), Timestamps: boolean(c, "timestamps"), Follow: boolean(c, "follow"), Tail: -1}
+	opts := api.LogOptions{
+		Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
+		Timestamps: boolean(c, "timestamps"), Follow: boolean(c, "follow"), Tail: -1,
+	}
 	var err error
 	if tail := c.QueryParam("tail"); tail != "" && tail != "all" {
 		if opts.Tail, err = number(c, "tail", -1); err != nil {
@@ -135,7 +143,7 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	// The container's terminal decides the form of the stream, and never changes.
+	// Whether the container has a terminal decides the content type. It never changes.
 	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
 	if err != nil {
 		return errors.Join(err, stream.Close())
@@ -147,24 +155,14 @@ func (s *Server) containerLogs(c echo.Context) error {
 	return sendStream(c, contentType, stream)
 }
 
-// multiplexed is the type of a stream in Docker's frames.
-const multiplexed = "application/vnd.docker.multiplexed-stream"
-
-// sendStream copies a stream to the client as it comes, and closes it.
-func sendStream(c echo.Context, contentType string, stream io.ReadCloser) (err error) {
-	defer func() { err = errors.Join(err, stream.Close()) }()
-	c.Response().Header().Set(echo.HeaderContentType, contentType)
-	c.Response().WriteHeader(http.StatusOK)
-	c.Response().Flush()
-	_, err = io.Copy(flushing{c.Response()}, stream)
-	return err
-}
-
-// flushing sends each write on at once: streams may pause between lines.
-type flushing struct{ *echo.Response }
-
-func (f flushing) Write(p []byte) (int, error) {
-	n, err := f.Response.Write(p)
-	f.Flush()
-	return n, err
+// containerAttach asks the Backend, whose refusal depends on the container's state. The server cannot carry a stream.
+func (s *Server) containerAttach(c echo.Context) error {
+	stream, err := s.cfg.Backend.ContainerAttach(c.Request().Context(), containerRef(c), api.AttachOptions{
+		Stdin: boolean(c, "stdin"), Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
+		Stream: boolean(c, "stream"), Logs: boolean(c, "logs"),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(api.NotSupported("interactive streams"), stream.Close())
 }

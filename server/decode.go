@@ -23,7 +23,7 @@ func decode(c echo.Context, into any) error {
 	return decodeJSON(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody), into)
 }
 
-// embedded takes out what is in the fields of Go's errors and not in a body.
+// embedded removes the names of Go's embedded structs, which field names in JSON do not have.
 var embedded = strings.NewReplacer(".Config.", ".", ".Resources.", ".")
 
 // decodeJSON reads one JSON value. Unknown fields are ignored, as Docker does.
@@ -48,7 +48,8 @@ func decodeJSON(body io.Reader, into any) error {
 		if wrongType.Field == "" {
 			field = "the body"
 		}
-		return api.Errorf(api.InvalidParameter, "invalid JSON: %s takes no %s, at byte %d", field, wrongType.Value, wrongType.Offset)
+		return api.Errorf(api.InvalidParameter,
+			"invalid JSON: %s takes no %s, at byte %d", field, wrongType.Value, wrongType.Offset)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, syntax.Offset)
@@ -56,7 +57,7 @@ func decodeJSON(body io.Reader, into any) error {
 	return api.Errorf(api.InvalidParameter, "invalid JSON: %w, at byte %d", err, counted.n)
 }
 
-// counter counts what is read.
+// counter counts the bytes that were read.
 type counter struct {
 	io.Reader
 	n int64
@@ -68,7 +69,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// boolean reads a query parameter as Docker does: everything but these words is true.
+// boolean reads a query parameter as Docker does: every value but these words is true.
 func boolean(c echo.Context, name string) bool {
 	switch strings.ToLower(strings.TrimSpace(c.QueryParam(name))) {
 	case "", "0", "no", "false", "none":
@@ -78,6 +79,7 @@ func boolean(c echo.Context, name string) bool {
 	}
 }
 
+// number reads a whole number from a query parameter. It returns missing when the parameter is absent.
 func number(c echo.Context, name string, missing int) (int, error) {
 	value := c.QueryParam(name)
 	if value == "" {
@@ -90,7 +92,7 @@ func number(c echo.Context, name string, missing int) (int, error) {
 	return n, nil
 }
 
-// optionalNumber is nil for a parameter that is not given.
+// optionalNumber is number, but returns nil when the parameter is absent.
 func optionalNumber(c echo.Context, name string) (*int, error) {
 	if c.QueryParam(name) == "" {
 		return nil, nil
@@ -99,7 +101,7 @@ func optionalNumber(c echo.Context, name string) (*int, error) {
 	return &n, err
 }
 
-// required is a query parameter that must be given.
+// required returns a query parameter, or an error when it is absent.
 func required(c echo.Context, name string) (string, error) {
 	value := c.QueryParam(name)
 	if value == "" {
@@ -129,10 +131,10 @@ func logBound(c echo.Context, name string) (time.Time, error) {
 	return moment(c, name)
 }
 
-// pathParam is a part of the path as it was meant. Bytes that are escaped wrongly stay as they are.
+// pathParam returns a part of the path without escapes. A part with an invalid escape is returned unchanged.
 func pathParam(c echo.Context, name string) string {
 	value := c.Param(name)
-	if c.Request().URL.RawPath != "" { // echo matches the raw path then, and leaves parameters raw
+	if c.Request().URL.RawPath != "" { // echo then matches the raw path, and its parameters keep their escapes
 		if plain, err := url.PathUnescape(value); err == nil {
 			return plain
 		}
@@ -140,7 +142,7 @@ func pathParam(c echo.Context, name string) string {
 	return value
 }
 
-// containerRef is the id or name of a container in the path.
+// containerRef returns the id or name of a container in the path.
 func containerRef(c echo.Context) string { return pathParam(c, "id") }
 
 // filters reads the query parameter of that name.
@@ -148,7 +150,7 @@ func filters(c echo.Context) (api.Filters, error) {
 	return parseFilters(c.QueryParam("filters"))
 }
 
-// parseFilters reads both of Docker's forms of filters: {"name": ["a", "b"]} and, of old clients, {"name": {"a": true}}.
+// parseFilters reads both of Docker's forms of filters: {"name": ["a", "b"]}, and {"name": {"a": true}} of old clients.
 func parseFilters(text string) (api.Filters, error) {
 	if text == "" {
 		return nil, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// statuses maps kinds of error to HTTP, after Docker. Kinds that are not here are 500.
+// statuses maps kinds of error to HTTP statuses, after Docker. Any other kind is a 500.
 var statuses = []struct {
 	kind   api.Kind
 	status int
@@ -33,12 +33,13 @@ type errorBody struct {
 	Message string `json:"message"`
 }
 
-// handleError answers with Docker's error body, and logs with its cause what is the server's fault or was refused by Azure.
+// handleError answers with Docker's error body. It logs an error, with its cause, in two cases: the status is a 5xx
+// other than 501, or Azure refused a call.
 func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	// A client that has left reads no answer, and its leaving is no fault.
+	// A client that has left reads no answer, and leaving is not an error.
 	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
 		c.Response().Status = statusClientClosedRequest
 		return
@@ -50,7 +51,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		case http.StatusNotFound:
 			message = "page not found"
 		case http.StatusRequestEntityTooLarge:
-			message = fmt.Sprintf("request body too large: at most %d bytes are taken", maxBody)
+			message = fmt.Sprintf("request body too large: the limit is %d bytes", maxBody)
 		}
 	}
 	for _, row := range statuses {
@@ -80,9 +81,11 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 }
 
-// failed puts what is known of a failed request into a log line. known is nil for an error that is not ours.
+// failed adds the error, its cause and the ids of the request and of Azure's call to a log line. known is nil when err
+// holds no *api.Error.
 func failed(line *zerolog.Event, c echo.Context, err error, known *api.Error) *zerolog.Event {
-	line = line.Err(err).AnErr("cause", errors.Unwrap(err)).Str("request_id", c.Response().Header().Get(requestIDHeader))
+	line = line.Err(err).AnErr("cause", errors.Unwrap(err))
+	line = line.Str("request_id", c.Response().Header().Get(requestIDHeader))
 	if known != nil && known.CorrelationID != "" {
 		line = line.Str("azure_correlation_id", known.CorrelationID)
 	}
@@ -92,5 +95,5 @@ func failed(line *zerolog.Event, c echo.Context, err error, known *api.Error) *z
 	return line
 }
 
-// statusClientClosedRequest stands in the request log for a client that left; it is never sent.
+// statusClientClosedRequest is the status in the request log for a client that left. It is never sent.
 const statusClientClosedRequest = 499

@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +19,7 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// line is one line of the log.
+// line holds one line of the log.
 type line struct {
 	Level, Message, Error, Cause string
 	Status                       int
@@ -88,15 +88,20 @@ func TestErrorsOfAzureAreLogged(t *testing.T) {
 			}
 			continue
 		}
-		got := lines[0]
-		if len(lines) != 2 || got.Level != row.level || got.Message != row.message || got.Error != "why" || got.Cause != "because" ||
-			got.CorrelationID != row.correlation || got.AzureRequestID != e.RequestID || got.RequestID == "" || got.RequestID != lines[1].RequestID {
-			t.Errorf("%v: logged %+v", row, lines)
+		want := line{
+			Level: row.level, Message: row.message, Error: "why", Cause: "because", Status: lines[0].Status,
+			CorrelationID: row.correlation, AzureRequestID: e.RequestID, RequestID: w.Header().Get("X-Request-Id"),
+		}
+		if len(lines) != 2 || !reflect.DeepEqual(lines[0], want) || want.RequestID == "" {
+			t.Errorf("%v: logged %+v, want first %+v", row, lines, want)
+		}
+		if last := lines[len(lines)-1]; last.RequestID != want.RequestID {
+			t.Errorf("%v: the request's line has id %q, want %q", row, last.RequestID, want.RequestID)
 		}
 	}
 }
 
-// calling is a backend that calls Azure for every start.
+// calling is a backend that reports calls of Azure for every start.
 type calling struct {
 	backend
 	ids []string
@@ -127,9 +132,12 @@ func TestAccessLog(t *testing.T) {
 		}
 		lines := readLog(t, &log)
 		got := lines[len(lines)-1]
-		if got.Message != "request" || got.Method != http.MethodPost || got.Path != "/internal/v1/containers/x/start" || got.Status != w.Code ||
-			got.Duration == nil || got.RequestID != w.Header().Get("X-Request-Id") || !slices.Equal(got.CorrelationIDs, row.want) {
-			t.Errorf("got %+v, want ids %q", got, row.want)
+		want := line{
+			Level: "info", Message: "request", Method: http.MethodPost, Path: "/internal/v1/containers/x/start",
+			Status: w.Code, RequestID: w.Header().Get("X-Request-Id"), CorrelationIDs: row.want, Duration: got.Duration,
+		}
+		if !reflect.DeepEqual(got, want) || got.Duration == nil {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
 }

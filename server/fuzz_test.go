@@ -6,7 +6,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// FuzzFilters holds any text to an InvalidParameter error or filters that have values.
+// FuzzFilters expects, for any string, an InvalidParameter error or filters that have values.
 func FuzzFilters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		filters, err := parseFilters(text)

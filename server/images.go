@@ -10,7 +10,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// pullRequest is the body of a pull. Auth is an object, or a string as in Docker's X-Registry-Auth header.
+// pullRequest is the body of a pull. Auth is an object, or a string in the form of Docker's X-Registry-Auth header.
 type pullRequest struct {
 	Reference string
 	Auth      json.RawMessage
@@ -40,7 +40,7 @@ func (s *Server) pull(c echo.Context, ref string, auth api.AuthConfig, platform 
 	return sendStream(c, echo.MIMEApplicationJSON, stream)
 }
 
-// parseAuth reads both forms of credentials. Its errors never show what they are about.
+// parseAuth reads both forms of credentials. Its errors never show the credentials.
 func parseAuth(raw json.RawMessage) (auth api.AuthConfig, err error) {
 	var header string
 	switch {
@@ -49,7 +49,8 @@ func parseAuth(raw json.RawMessage) (auth api.AuthConfig, err error) {
 	case json.Unmarshal(raw, &header) == nil:
 		return api.DecodeAuth(header)
 	case json.Unmarshal(raw, &auth) != nil:
-		return api.AuthConfig{}, api.Errorf(api.InvalidParameter, "Auth takes an object of Docker's AuthConfig, or the same as base64url")
+		return api.AuthConfig{}, api.Errorf(api.InvalidParameter,
+			"Auth takes an object of Docker's AuthConfig, or the same as base64url")
 	}
 	return auth, nil
 }
@@ -59,7 +60,8 @@ func (s *Server) imageList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.cfg.Backend.ImageList(c.Request().Context(), api.ImageListOptions{All: boolean(c, "all"), Filters: filters})
+	opts := api.ImageListOptions{All: boolean(c, "all"), Filters: filters}
+	list, err := s.cfg.Backend.ImageList(c.Request().Context(), opts)
 	return answer(c, list, err)
 }
 
@@ -72,7 +74,7 @@ func (s *Server) imagePrune(c echo.Context) error {
 	return answer(c, report, err)
 }
 
-// imageInspect answers the form with a query parameter.
+// imageInspect answers the inspect whose query parameter names the image.
 func (s *Server) imageInspect(c echo.Context) error {
 	name, err := required(c, "name")
 	if err != nil {
@@ -86,7 +88,7 @@ func (s *Server) inspectImage(c echo.Context, name string) error {
 	return answer(c, res, err)
 }
 
-// imageTag answers the form with query parameters only.
+// imageTag answers the tag whose query parameter names the image.
 func (s *Server) imageTag(c echo.Context) error {
 	name, err := required(c, "name")
 	if err != nil {
@@ -106,7 +108,7 @@ func (s *Server) tagImage(c echo.Context, name string) error {
 	return c.NoContent(http.StatusCreated)
 }
 
-// imageGet answers GET below an image's name.
+// imageGet answers GET /images/<name> and GET /images/<name>/history.
 func (s *Server) imageGet(c echo.Context) error {
 	name, err := imageName(c)
 	if err != nil {
@@ -119,7 +121,7 @@ func (s *Server) imageGet(c echo.Context) error {
 	return s.inspectImage(c, name)
 }
 
-// imagePost answers POST below an image's name.
+// imagePost answers POST /images/<name>/<action>. Names may hold slashes, so the path's suffix selects the action.
 func (s *Server) imagePost(c echo.Context) error {
 	name, err := imageName(c)
 	if err != nil {
@@ -139,11 +141,12 @@ func (s *Server) imageRemove(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.cfg.Backend.ImageRemove(c.Request().Context(), name, boolean(c, "force"), !boolean(c, "noprune"))
+	force, prune := boolean(c, "force"), !boolean(c, "noprune")
+	list, err := s.cfg.Backend.ImageRemove(c.Request().Context(), name, force, prune)
 	return answer(c, list, err)
 }
 
-// imageName is the rest of the path, with slashes as they are or escaped.
+// imageName returns the rest of the path, in which slashes may be escaped.
 func imageName(c echo.Context) (string, error) {
 	name := pathParam(c, "*")
 	if name == "" {

@@ -16,25 +16,25 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// Networks that an address can be of.
+// Networks of an address.
 const (
 	NetworkUnix = "unix"
 	NetworkTCP  = "tcp"
-	// NetworkFD is the one socket that systemd passes to a service that it starts.
+	// NetworkFD is the one socket that systemd passes to a service.
 	NetworkFD = "fd"
 )
 
 // ListenConfig configures Listen.
 type ListenConfig struct {
-	// Address is unix:///path, tcp://host:port or fd://; a path that holds a slash and host:port are understood as they are.
+	// Address is unix:///path, tcp://host:port or fd://. A path that holds a slash and host:port need no scheme.
 	Address string
-	// SocketMode, SocketOwner and SocketGroup are those of the file of a unix socket. A mode of 0 means 0660. Owner and group are
-	// each a name or a number; empty leaves what the process has. A socket from systemd keeps what its unit says.
+	// SocketMode, SocketOwner and SocketGroup apply to the file of a unix socket. A mode of 0 means 0660. Owner and group
+	// are each a name or a number; when empty, those of the process apply. A socket from systemd keeps its own.
 	SocketMode  fs.FileMode
 	SocketOwner string
 	SocketGroup string
-	// TLSCert and TLSKey are PEM files that make the server speak TLS, 1.2 or later; TLSClientCA is a PEM file of authorities, one of
-	// which must have issued the client's certificate. All are read once.
+	// TLSCert and TLSKey are PEM files that make the server speak TLS, 1.2 or later. TLSClientCA is a PEM file of
+	// authorities, one of which must have issued the client's certificate. Listen reads each file once.
 	TLSCert     string
 	TLSKey      string
 	TLSClientCA string
@@ -44,7 +44,7 @@ type ListenConfig struct {
 
 // FieldError is a problem of one field of a ListenConfig.
 type FieldError struct {
-	// Field is the field's name as configuration files have it: listen for Address, tls_cert for TLSCert.
+	// Field is the name of the setting in configuration files: listen for Address, tls_cert for TLSCert.
 	Field string
 	Err   error
 }
@@ -52,10 +52,11 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// maxSocketPath is what the kernel takes.
+// maxSocketPath is the longest path, in bytes, that Linux accepts for a socket.
 const maxSocketPath = 107
 
-// ParseAddress splits an address as ListenConfig has it into network and what net.Listen takes: a path, host:port, or nothing.
+// ParseAddress splits an address of a ListenConfig into the network and the address for net.Listen: a path, host:port,
+// or nothing.
 func ParseAddress(address string) (network, rest string, err error) {
 	scheme, rest, ok := strings.Cut(address, "://")
 	switch {
@@ -68,21 +69,31 @@ func ParseAddress(address string) (network, rest string, err error) {
 	}
 	switch {
 	case network == NetworkUnix && len(rest) > maxSocketPath:
-		return "", "", fmt.Errorf("the path of the socket is %d bytes long, and Linux takes %d: choose a shorter one", len(rest), maxSocketPath)
-	case network == NetworkUnix && rest != "" && !strings.HasPrefix(rest, "@") && !strings.HasSuffix(rest, "/") && !strings.ContainsRune(rest, 0):
+		return "", "", fmt.Errorf("the path of the socket is %d bytes long, and Linux takes %d: choose a shorter one",
+			len(rest), maxSocketPath)
+	case network == NetworkUnix && validPath(rest):
 		return network, rest, nil
 	case network == NetworkFD && rest == "":
 		return network, rest, nil
 	case network == NetworkTCP:
 		host, port, splitErr := net.SplitHostPort(rest)
-		if _, portErr := strconv.ParseUint(port, 10, 16); splitErr == nil && portErr == nil && !strings.ContainsAny(host, "/ ") {
+		_, portErr := strconv.ParseUint(port, 10, 16)
+		if splitErr == nil && portErr == nil && !strings.ContainsAny(host, "/ ") {
 			return network, rest, nil
 		}
 	}
-	return "", "", fmt.Errorf("%q is no address: use unix:///path, tcp://host:port or fd://", address)
+	return "", "", fmt.Errorf("%q is not a valid address: use unix:///path, tcp://host:port or fd://", address)
 }
 
-// Check finds what is wrong with the configuration, without listening.
+// validPath reports whether path can name a socket's file.
+func validPath(path string) bool {
+	return path != "" && !strings.HasPrefix(path, "@") && !strings.HasSuffix(path, "/") && !strings.ContainsRune(path, 0)
+}
+
+// setting is a field of a FieldError with its value.
+type setting struct{ field, value string }
+
+// Check returns the problems of the configuration, without listening.
 func (c ListenConfig) Check() (problems []*FieldError) {
 	add := func(field string, err error) {
 		if err != nil {
@@ -92,21 +103,23 @@ func (c ListenConfig) Check() (problems []*FieldError) {
 	network, rest, err := ParseAddress(c.Address)
 	add("listen", err)
 	if c.SocketMode&^fs.ModePerm != 0 {
-		add("socket_mode", fmt.Errorf("%#o is no mode of a socket: use four octal digits such as 0660", uint32(c.SocketMode)))
+		add("socket_mode", fmt.Errorf("%#o is not a valid mode of a socket: use four octal digits such as 0660",
+			uint32(c.SocketMode)))
 	}
 	_, err = userID(c.SocketOwner)
 	add("socket_owner", err)
 	_, err = groupID(c.SocketGroup)
 	add("socket_group", err)
 	if network == NetworkTCP || network == NetworkFD {
-		for _, f := range []struct{ field, value string }{{"socket_owner", c.SocketOwner}, {"socket_group", c.SocketGroup}} {
+		for _, f := range []setting{{"socket_owner", c.SocketOwner}, {"socket_group", c.SocketGroup}} {
 			if f.value != "" {
-				add(f.field, fmt.Errorf("it is for unix sockets that the daemon makes, and it listens on %s: remove it", c.Address))
+				add(f.field, fmt.Errorf("it is for unix sockets that the daemon creates, but the daemon listens on %s: remove it",
+					c.Address))
 			}
 		}
 	}
 	if network == NetworkUnix {
-		for _, f := range []struct{ field, value string }{{"tls_cert", c.TLSCert}, {"tls_key", c.TLSKey}, {"tls_client_ca", c.TLSClientCA}} {
+		for _, f := range []setting{{"tls_cert", c.TLSCert}, {"tls_key", c.TLSKey}, {"tls_client_ca", c.TLSClientCA}} {
 			if f.value != "" {
 				add(f.field, errors.New("a unix socket is not served over TLS: remove it, or listen on tcp://host:port"))
 			}
@@ -121,13 +134,14 @@ func (c ListenConfig) Check() (problems []*FieldError) {
 	return problems
 }
 
-// plainRefused is the refusal to be spoken to in clear by other machines, or nil where that is allowed.
+// plainRefused refuses to serve other machines without TLS. It returns nil when the configuration allows that.
 func (c ListenConfig) plainRefused() error {
 	if c.Insecure || c.TLSCert != "" || c.TLSKey != "" {
 		return nil
 	}
-	return fmt.Errorf("other machines could reach %s in clear and run containers at your cost: give tls_cert and tls_key, and tls_client_ca "+
-		"to admit only clients that you know; or listen on 127.0.0.1; or allow it with insecure", c.Address)
+	return fmt.Errorf("other machines could reach %s in plain text and run containers in your subscription: "+
+		"give tls_cert and tls_key, and tls_client_ca to admit only clients that you know; "+
+		"or listen on 127.0.0.1; or allow it with insecure", c.Address)
 }
 
 func loopback(host string) bool {
@@ -135,9 +149,9 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Listen listens. A unix socket that another process answers on is refused; one that nobody answers on is replaced; a file that is
-// no socket is left alone and refused. The caller closes the listener, which removes a unix socket unless it came from systemd.
-// Problems of the configuration are FieldErrors, joined.
+// Listen listens on cfg.Address. It refuses a unix socket on which another process answers, and a path whose file is
+// not a socket. It replaces a socket on which no process answers. The caller closes the listener, which removes a unix
+// socket unless it came from systemd. Problems of the configuration are FieldErrors, joined.
 func Listen(cfg ListenConfig) (net.Listener, error) {
 	var errs []error
 	for _, problem := range cfg.Check() {
@@ -153,7 +167,7 @@ func Listen(cfg ListenConfig) (net.Listener, error) {
 	var l net.Listener
 	switch network {
 	case NetworkUnix:
-		l, err = cfg.listenLasting(address)
+		l, err = cfg.listenPersistent(address)
 	case NetworkFD:
 		l, err = passedListener()
 	default:
@@ -162,7 +176,7 @@ func Listen(cfg ListenConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", cfg.Address, err)
 	}
-	// localhost may be anything, and systemd passes anything.
+	// The name localhost may stand for another address, and systemd may pass any socket.
 	if addr, ok := l.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
 		if err := cfg.plainRefused(); err != nil {
 			return nil, errors.Join(&FieldError{Field: "listen", Err: err}, l.Close())
@@ -185,17 +199,18 @@ func (c ListenConfig) listenUnix(path string) (*net.UnixListener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode()&fs.ModeSocket == 0:
-		return nil, errors.New("a file that is no socket is in the way: choose another path or remove it")
+		return nil, errors.New("the file at this path is not a socket: choose another path or remove the file")
 	default:
 		if conn, err := net.Dial("unix", path); err == nil {
-			return nil, errors.Join(errors.New("another process answers there: stop it or choose another path"), conn.Close())
+			return nil, errors.Join(errors.New("another process answers there: stop it or choose another path"),
+				conn.Close())
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err
 		}
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) (err error) {
-		// Linux gives the file the mode that the socket has, so that nobody else can connect before owner and mode are set.
+		// The file gets the mode of the socket, so that no other user can connect before owner and mode are set.
 		return errors.Join(conn.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }), err)
 	}}
 	l, err := lc.Listen(context.Background(), "unix", path)
@@ -204,7 +219,7 @@ func (c ListenConfig) listenUnix(path string) (*net.UnixListener, error) {
 	}
 	unix, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no unix socket", l), l.Close())
+		return nil, errors.Join(fmt.Errorf("%T is not a unix socket", l), l.Close())
 	}
 	if err := c.own(path); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -212,7 +227,7 @@ func (c ListenConfig) listenUnix(path string) (*net.UnixListener, error) {
 	return unix, nil
 }
 
-// own gives the socket its owner, group and mode.
+// own sets the owner, group and mode of the socket's file.
 func (c ListenConfig) own(path string) error {
 	uid, err := userID(c.SocketOwner)
 	if err != nil {
@@ -224,7 +239,8 @@ func (c ListenConfig) own(path string) error {
 	}
 	if uid >= 0 || gid >= 0 {
 		if err := os.Lchown(path, uid, gid); err != nil {
-			return fmt.Errorf("%w: only root gives a socket to another user, or to a group that it is not in", err)
+			return fmt.Errorf(
+				"%w: only root can give a socket to another user, or to a group that the daemon's user is not in", err)
 		}
 	}
 	mode := c.SocketMode
@@ -234,26 +250,26 @@ func (c ListenConfig) own(path string) error {
 	return os.Chmod(path, mode)
 }
 
-// userID is the number of a user that is given as name or number, or -1 when it is empty.
+// userID returns the number of a user, whose name or number is given. It returns -1 when name is empty.
 func userID(name string) (int, error) {
 	if id, ok := accountID(name); ok {
 		return id, nil
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
-		return 0, fmt.Errorf("no user %q on this machine: make it, or give another name or a number", name)
+		return 0, fmt.Errorf("no user %q on this machine: create it, or give another name or a number", name)
 	}
 	return strconv.Atoi(u.Uid)
 }
 
-// groupID is the same for groups.
+// groupID is userID for groups.
 func groupID(name string) (int, error) {
 	if id, ok := accountID(name); ok {
 		return id, nil
 	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
-		return 0, fmt.Errorf("no group %q on this machine: make it, or give another name or a number", name)
+		return 0, fmt.Errorf("no group %q on this machine: create it, or give another name or a number", name)
 	}
 	return strconv.Atoi(g.Gid)
 }
@@ -266,7 +282,7 @@ func accountID(name string) (int, bool) {
 	return int(id), err == nil
 }
 
-// passedListener is the socket that systemd has passed.
+// passedListener returns the one socket that systemd has passed.
 func passedListener() (net.Listener, error) {
 	listeners, err := activation.Listeners()
 	if err != nil {
@@ -280,6 +296,6 @@ func passedListener() (net.Listener, error) {
 			err = errors.Join(err, l.Close())
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("systemd passed %d sockets, and one stream socket is wanted: "+
+	return nil, errors.Join(fmt.Errorf("systemd passed %d sockets in place of one stream socket: "+
 		"start the daemon through its socket unit with one ListenStream, or give an address", len(listeners)), err)
 }

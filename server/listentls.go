@@ -8,14 +8,14 @@ import (
 	"os"
 )
 
-// tlsConfig reads the certificates. It is nil when none are configured.
+// tlsConfig reads the certificates. It returns nil when none are configured.
 func (c ListenConfig) tlsConfig() (cfg *tls.Config, problems []*FieldError) {
 	add := func(field string, err error) { problems = append(problems, &FieldError{Field: field, Err: err}) }
 	switch {
 	case c.TLSCert == "" && c.TLSKey == "" && c.TLSClientCA == "":
 		return nil, nil
 	case c.TLSCert == "" && c.TLSKey == "":
-		add("tls_client_ca", errors.New("it needs tls_cert and tls_key, with which the server shows who it is"))
+		add("tls_client_ca", errors.New("it needs tls_cert and tls_key, with which the server identifies itself"))
 		return nil, problems
 	case c.TLSCert == "":
 		add("tls_key", errors.New("it needs tls_cert, the certificate of this key"))
@@ -42,7 +42,8 @@ func (c ListenConfig) tlsConfig() (cfg *tls.Config, problems []*FieldError) {
 	if cert != nil && key != nil {
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			add("tls_cert", fmt.Errorf("%s and %s are no pair of certificate and private key in PEM form: %w", c.TLSCert, c.TLSKey, err))
+			add("tls_cert", fmt.Errorf("%s and %s are not a certificate and its private key in PEM form: %w",
+				c.TLSCert, c.TLSKey, err))
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}

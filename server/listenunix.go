@@ -11,27 +11,28 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// socketLook is how often the file of a unix socket is looked at.
-const socketLook = 5 * time.Second
+// socketCheckInterval is the time between two checks of a unix socket's file.
+const socketCheckInterval = 5 * time.Second
 
-// lasting is a unix socket that can be made anew when its file has gone: no client finds the daemon then.
-type lasting struct {
+// persistentSocket is a unix socket that is created again after its file was removed, since no client can reach the
+// daemon without the file.
+type persistentSocket struct {
 	cfg  ListenConfig
 	path string
 
-	mu    sync.Mutex
-	now   *net.UnixListener
-	file  fs.FileInfo // what now has made
-	ended bool
+	mu      sync.Mutex
+	current *net.UnixListener
+	file    fs.FileInfo // the file of current
+	closed  bool
 }
 
-func (c ListenConfig) listenLasting(path string) (*lasting, error) {
-	s := &lasting{cfg: c, path: path}
+func (c ListenConfig) listenPersistent(path string) (*persistentSocket, error) {
+	s := &persistentSocket{cfg: c, path: path}
 	return s, s.listen()
 }
 
-// listen makes the socket. mu must be held, or nobody else know s.
-func (s *lasting) listen() error {
+// listen creates the socket. The caller holds mu, unless no other goroutine has s yet.
+func (s *persistentSocket) listen() error {
 	l, err := s.cfg.listenUnix(s.path)
 	if err != nil {
 		return err
@@ -40,22 +41,22 @@ func (s *lasting) listen() error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s.now, s.file = l, file
+	s.current, s.file = l, file
 	return nil
 }
 
 // Accept implements net.Listener.
-func (s *lasting) Accept() (net.Conn, error) {
+func (s *persistentSocket) Accept() (net.Conn, error) {
 	for {
 		s.mu.Lock()
-		l := s.now
+		l := s.current
 		s.mu.Unlock()
 		conn, err := l.Accept()
 		if err == nil {
 			return conn, nil
 		}
 		s.mu.Lock()
-		replaced := l != s.now
+		replaced := l != s.current
 		s.mu.Unlock()
 		if !replaced {
 			return nil, err
@@ -64,59 +65,61 @@ func (s *lasting) Accept() (net.Conn, error) {
 }
 
 // Addr implements net.Listener.
-func (s *lasting) Addr() net.Addr {
+func (s *persistentSocket) Addr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now.Addr()
+	return s.current.Addr()
 }
 
-// Close implements net.Listener. It removes the file, but not one that others have put there.
-func (s *lasting) Close() error {
+// Close implements net.Listener. It removes the file, unless the file is another process's.
+func (s *persistentSocket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = true
-	s.now.SetUnlinkOnClose(s.own())
-	return s.now.Close()
+	s.closed = true
+	s.current.SetUnlinkOnClose(s.own())
+	return s.current.Close()
 }
 
-// own tells whether the file is there and ours. A new file may get the number of an old one, but not its time too.
-func (s *lasting) own() bool {
+// own reports whether the file at the path is the file of the current socket. A file that replaced it may have the same
+// inode number, but not also the same modification time.
+func (s *persistentSocket) own() bool {
 	file, err := os.Lstat(s.path)
 	return err == nil && os.SameFile(file, s.file) && file.ModTime().Equal(s.file.ModTime())
 }
 
-// look makes the socket anew when its file is not there any more.
-func (s *lasting) look() (again bool, err error) {
+// restore creates the socket again when its file is missing, and reports whether it did.
+func (s *persistentSocket) restore() (restored bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.own() {
+	if s.closed || s.own() {
 		return false, nil
 	}
-	old := s.now
+	old := s.current
 	if err := s.listen(); err != nil {
 		return false, err
 	}
-	old.SetUnlinkOnClose(false) // the file is the new one's
+	old.SetUnlinkOnClose(false) // the file is the new socket's
 	return true, old.Close()
 }
 
-// watch looks whenever a time comes, until done is closed.
-func (s *lasting) watch(ticks <-chan time.Time, done <-chan struct{}, log zerolog.Logger) {
-	said := ""
+// watch restores the socket at each tick, until done is closed. It logs a repeated error once.
+func (s *persistentSocket) watch(ticks <-chan time.Time, done <-chan struct{}, log zerolog.Logger) {
+	logged := ""
 	for {
 		select {
 		case <-done:
 			return
 		case <-ticks:
 		}
-		again, err := s.look()
+		restored, err := s.restore()
 		switch {
-		case err != nil && err.Error() != said:
-			said = err.Error()
-			log.Error().Err(err).Str("path", s.path).Msg("the socket's file has gone, and cannot be made anew: no client finds the daemon")
-		case again:
-			said = ""
-			log.Warn().Str("path", s.path).Msg("the socket's file had gone, and is made anew")
+		case err != nil && err.Error() != logged:
+			logged = err.Error()
+			log.Error().Err(err).Str("path", s.path).
+				Msg("the socket's file is missing and cannot be created again: clients cannot reach the daemon")
+		case restored:
+			logged = ""
+			log.Warn().Str("path", s.path).Msg("the socket's file was missing and has been created again")
 		}
 	}
 }

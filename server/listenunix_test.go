@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -16,107 +15,139 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// answers asks the server on a socket.
-func answers(path string) bool {
+// watched is a server on a persistent socket, whose file a test removes or replaces.
+type watched struct {
+	path  string
+	log   bytes.Buffer // to be read after stop
+	ticks chan time.Time
+	stop  func()
+}
+
+func newWatched(t *testing.T) *watched {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "azf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &watched{path: filepath.Join(dir, "s"), ticks: make(chan time.Time)}
+	l, err := Listen(ListenConfig{Address: w.path, SocketMode: 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	served, done, ended := make(chan error, 1), make(chan struct{}), make(chan struct{})
+	go func() { served <- srv.Serve(l) }()
+	go func() {
+		defer close(ended)
+		l.(*persistentSocket).watch(w.ticks, done, zerolog.New(&w.log))
+	}()
+	w.stop = func() {
+		t.Helper()
+		close(done)
+		<-ended
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}
+	return w
+}
+
+// check has the socket checked once: the watcher takes the second tick after the first check has ended.
+func (w *watched) check() {
+	w.ticks <- time.Time{}
+	w.ticks <- time.Time{}
+}
+
+// answers reports whether the server answers on its socket.
+func (w *watched) answers() bool {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
+		return new(net.Dialer).DialContext(ctx, "unix", w.path)
 	}}
 	defer transport.CloseIdleConnections()
 	res, err := (&http.Client{Transport: transport}).Get("http://d/")
 	return err == nil && res.Body.Close() == nil
 }
 
-// TestSocketThatIsRemoved takes the file away from under a server.
-func TestSocketThatIsRemoved(t *testing.T) {
-	dir, err := os.MkdirTemp("", "azf")
-	if err != nil {
+func (w *watched) remove(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(w.path); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	}()
-	path := filepath.Join(dir, "s")
-	l, err := Listen(ListenConfig{Address: path, SocketMode: 0o600})
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := l.(*lasting)
-	srv := &http.Server{Handler: http.NotFoundHandler()}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	var log bytes.Buffer
-	ticks, ended, watched := make(chan time.Time), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		socket.watch(ticks, ended, zerolog.New(&log))
-	}()
-	look := func() { // the second tick is taken when the first look is over
-		ticks <- time.Time{}
-		ticks <- time.Time{}
-	}
+}
 
-	look()
-	if !answers(path) {
+// logged compares how often each message is in the log.
+func (w *watched) logged(t *testing.T, want map[string]int) {
+	t.Helper()
+	for message, n := range want {
+		if got := strings.Count(w.log.String(), message); got != n {
+			t.Errorf("the log has %q %d times, want %d:\n%s", message, got, n, &w.log)
+		}
+	}
+}
+
+func TestRemovedSocketIsCreatedAgain(t *testing.T) {
+	w := newWatched(t)
+	w.check()
+	if !w.answers() {
 		t.Fatal("no answer at first")
 	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if answers(path) {
+	w.remove(t)
+	if w.answers() {
 		t.Fatal("the socket answers without its file")
 	}
-	look()
-	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o600 || !answers(path) {
-		t.Errorf("the socket is not made anew: %v, %v", info, err)
+	w.check()
+	if info, err := os.Lstat(w.path); err != nil || info.Mode().Perm() != 0o600 || !w.answers() {
+		t.Errorf("the socket is not created again: %v, %v", info, err)
 	}
+	w.stop()
+	if _, err := os.Lstat(w.path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	w.logged(t, map[string]int{"has been created again": 1})
+}
 
-	// What others have put there is left alone, also at the end.
-	if err := os.Remove(path); err != nil {
+func TestFileInPlaceOfTheSocketIsKept(t *testing.T) {
+	w := newWatched(t)
+	w.remove(t)
+	if err := os.WriteFile(w.path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
+	w.check()
+	w.check()
+	if content, err := os.ReadFile(w.path); err != nil || string(content) != "precious" {
+		t.Errorf("the file is now %q, %v", content, err)
 	}
-	look()
-	look()
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+	w.remove(t)
+	w.check()
+	if !w.answers() {
+		t.Error("no answer after the file was removed")
 	}
-	look()
-	if !answers(path) {
-		t.Error("no answer when the file was out of the way")
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	other, err := net.Listen("unix", path)
+	w.stop()
+	w.logged(t, map[string]int{"the file at this path is not a socket": 1, "has been created again": 1})
+}
+
+func TestSocketOfAnotherProcessIsKept(t *testing.T) {
+	w := newWatched(t)
+	w.remove(t)
+	other, err := net.Listen("unix", w.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	look()
-	close(ended)
-	<-watched
-	if err := srv.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		t.Error(err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("another's socket was removed: %v", err)
+	w.check()
+	w.stop()
+	if _, err := os.Lstat(w.path); err != nil {
+		t.Errorf("the other process's socket was removed: %v", err)
 	}
 	if err := other.Close(); err != nil {
 		t.Error(err)
 	}
-	content, err := io.ReadAll(&log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for text, n := range map[string]int{"is made anew": 2, "a file that is no socket is in the way": 1, "another process answers there": 1} {
-		if got := strings.Count(string(content), text); got != n {
-			t.Errorf("%q is said %d times, want %d:\n%s", text, got, n, content)
-		}
-	}
+	w.logged(t, map[string]int{"another process answers there": 1, "has been created again": 0})
 }

@@ -2,136 +2,160 @@ package server
 
 import (
 	"net/http"
-	"regexp"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// any stands for every method in a route.
-const anyMethod = "*"
-
-// route is a row of a route table.
-type route struct {
-	method, path string
-	handler      echo.HandlerFunc
-}
-
-// internalRoutes is the route table of the internal API, below Prefix.
-func (s *Server) internalRoutes() []route {
-	return []route{
-		{http.MethodGet, "/capabilities", s.capabilities},
-		{http.MethodGet, "/info", s.info},
-		{http.MethodGet, "/version", s.version},
-		{http.MethodGet, "/healthz", s.healthz},
-		{http.MethodGet, "/events", s.events},
-		{http.MethodGet, "/system/df", s.systemDf},
-		{http.MethodPost, "/auth", s.authLogin},
-
-		{http.MethodPost, "/containers", s.containerCreate},
-		{http.MethodGet, "/containers", s.containerList},
-		{http.MethodPost, "/containers/prune", s.containerPrune},
-		{http.MethodGet, "/containers/:id", s.containerInspect},
-		{http.MethodDelete, "/containers/:id", s.containerRemove},
-		{http.MethodPost, "/containers/:id/start", s.containerStart},
-		{http.MethodPost, "/containers/:id/stop", s.containerStop},
-		{http.MethodPost, "/containers/:id/kill", s.containerKill},
-		{http.MethodPost, "/containers/:id/restart", s.containerRestart},
-		{http.MethodPost, "/containers/:id/wait", s.containerWait},
-		{http.MethodPost, "/containers/:id/rename", s.containerRename},
-		{http.MethodGet, "/containers/:id/logs", s.containerLogs},
-
-		{http.MethodPost, "/containers/:id/attach", s.containerAttach},
-		{http.MethodPost, "/containers/:id/resize", refused(api.NeedsExec("attach"))},
-		{http.MethodPost, "/containers/:id/exec", s.execCreate},
-		{http.MethodPost, "/exec/:id/start", s.execStart},
-		{http.MethodPost, "/exec/:id/resize", refused(api.NeedsExec("exec"))},
-		{http.MethodGet, "/exec/:id", s.execInspect},
-		{http.MethodGet, "/containers/:id/top", s.containerTop},
-		{http.MethodGet, "/containers/:id/stats", s.containerStats},
-		{http.MethodPost, "/containers/:id/pause", s.containerPause},
-		{http.MethodPost, "/containers/:id/unpause", s.containerUnpause},
-		{http.MethodPost, "/containers/:id/update", refused(api.NotSupported("update"))},
-		{http.MethodGet, "/containers/:id/changes", refused(api.NotSupported("changes"))},
-		{http.MethodGet, "/containers/:id/export", refused(api.NotSupported("export"))},
-		{http.MethodPut, "/containers/:id/archive", refused(api.NotSupported("archive"))},
-		{http.MethodHead, "/containers/:id/archive", refused(api.NotSupported("archive"))},
-		{http.MethodGet, "/containers/:id/archive", refused(api.NotSupported("archive"))},
-		{http.MethodPost, "/commit", refused(api.NotSupported("commit"))},
-
-		{http.MethodPost, "/images/pull", s.imagePull},
-		{http.MethodGet, "/images/inspect", s.imageInspect},
-		{http.MethodGet, "/images", s.imageList},
-		{http.MethodPost, "/images/tag", s.imageTag},
-		{http.MethodPost, "/images/prune", s.imagePrune},
-		{http.MethodPost, "/images/load", s.imageLoad},
-		{http.MethodPost, "/images/build", refused(api.NotSupported("image build"))},
-		{http.MethodGet, "/images/get", refused(api.NotSupported("image get"))},
-		{http.MethodGet, "/images/search", refused(api.NotSupported("image search"))},
-		// Names hold slashes, so what follows them is told apart by the handler.
-		{http.MethodGet, "/images/*", s.imageGet},
-		{http.MethodPost, "/images/*", s.imagePost},
-		{http.MethodDelete, "/images/*", s.imageRemove},
-
-		{anyMethod, "/networks", s.networks},
-		{anyMethod, "/networks/*", s.networks},
-		{anyMethod, "/volumes", s.volumes},
-		{anyMethod, "/volumes/*", s.volumes},
-	}
-}
-
-// register adds a route table below a prefix.
-func (s *Server) register(prefix string, routes []route, middleware ...echo.MiddlewareFunc) {
-	for _, r := range routes {
-		if r.method == anyMethod {
-			s.echo.Any(prefix+r.path, r.handler, middleware...)
-			continue
-		}
-		s.echo.Add(r.method, prefix+r.path, r.handler, middleware...)
-	}
-}
-
-// refused answers with an error whatever the request is.
-func refused(err error) echo.HandlerFunc { return func(echo.Context) error { return err } }
-
-// answer sends v as JSON with status 200, unless there is an error.
-func answer(c echo.Context, v any, err error) error {
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, v)
-}
-
-// done answers 204, unless there is an error.
-func done(c echo.Context, err error) error {
-	if err != nil {
-		return err
-	}
-	return c.NoContent(http.StatusNoContent)
-}
-
-// slashedNames lets a container's name in the path begin with a slash, as the names in lists do.
-func slashedNames(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		u := c.Request().URL
-		u.Path, u.RawPath = slashedName.ReplaceAllString(u.Path, "$1"), escapedSlash.ReplaceAllString(u.RawPath, "$1")
-		return next(c)
-	}
-}
-
-var (
-	slashedName  = regexp.MustCompile(`^((/internal/v1|/v[0-9.]+)?/containers/)/+`)
-	escapedSlash = regexp.MustCompile(`^((/internal/v1|/v[0-9.]+)?/containers/)(/|%2[Ff])+`)
+const (
+	// anyMethod stands for every method in a route.
+	anyMethod = "*"
+	// same stands for the internal API's path in the Docker Engine API.
+	same = "="
+	// none stands for the path of a route in the API that lacks the route.
+	none = ""
 )
 
-// noOptions makes OPTIONS what other methods of known paths are; echo would answer it.
-func noOptions(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if allow, ok := c.Get(echo.ContextKeyHeaderAllow).(string); ok && c.Request().Method == http.MethodOptions {
-			c.Response().Header().Set(echo.HeaderAllow, allow)
-			return echo.ErrMethodNotAllowed
+// route is one row of the route list.
+type route struct {
+	method string
+	// internal is the path below Prefix. docker is the path in the Docker Engine API, below / and below /v<version>.
+	internal, docker string
+	handler          echo.HandlerFunc
+}
+
+// routes returns the routes of both APIs. Where the APIs differ in more than the path, each has a row of its own.
+func (s *Server) routes() []route {
+	const get, head, post, put, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete
+	return []route{
+		{get, "/capabilities", none, s.capabilities},
+		{get, "/healthz", none, s.healthz},
+		{get, none, "/_ping", s.ping},
+		{head, none, "/_ping", s.ping},
+		{get, "/info", same, s.info},
+		{get, "/version", same, s.version},
+		{get, "/events", same, s.events},
+		{get, "/system/df", same, s.systemDf},
+		{post, "/auth", same, s.authLogin},
+
+		{post, "/containers", none, s.containerCreate},
+		{post, none, "/containers/create", s.dockerCreate},
+		{get, "/containers", "/containers/json", s.containerList},
+		{post, "/containers/prune", same, s.containerPrune},
+		{get, "/containers/:id", "/containers/:id/json", s.containerInspect},
+		{del, "/containers/:id", same, s.containerRemove},
+		{post, "/containers/:id/start", same, s.containerStart},
+		{post, "/containers/:id/stop", same, s.containerStop},
+		{post, "/containers/:id/kill", same, s.containerKill},
+		{post, "/containers/:id/restart", same, s.containerRestart},
+		{post, "/containers/:id/wait", same, s.containerWait},
+		{post, "/containers/:id/rename", same, s.containerRename},
+		{get, "/containers/:id/logs", same, s.containerLogs},
+
+		{post, "/containers/:id/attach", none, s.containerAttach},
+		{post, none, "/containers/:id/attach", s.dockerAttach},
+		{get, none, "/containers/:id/attach/ws", s.containerAttach},
+		{post, "/containers/:id/resize", same, refused(api.NeedsExec("attach"))},
+		{post, "/containers/:id/exec", same, refused(api.NeedsExec("exec"))},
+		{post, "/exec/:id/start", same, refused(api.NeedsExec("exec"))},
+		{post, "/exec/:id/resize", same, refused(api.NeedsExec("exec"))},
+		{get, "/exec/:id", "/exec/:id/json", refused(api.NeedsExec("exec"))},
+		{get, "/containers/:id/top", same, unsupported("top")},
+		{get, "/containers/:id/stats", same, unsupported("stats")},
+		{post, "/containers/:id/pause", same, unsupported("pause")},
+		{post, "/containers/:id/unpause", same, unsupported("unpause")},
+		{post, "/containers/:id/update", same, unsupported("update")},
+		{get, "/containers/:id/changes", same, unsupported("changes")},
+		{get, "/containers/:id/export", same, unsupported("export")},
+		{put, "/containers/:id/archive", same, unsupported("archive")},
+		{head, "/containers/:id/archive", same, unsupported("archive")},
+		{get, "/containers/:id/archive", same, unsupported("archive")},
+		{post, "/commit", same, unsupported("commit")},
+
+		{post, "/images/pull", none, s.imagePull},
+		{post, none, "/images/create", s.imageCreate},
+		{get, "/images", "/images/json", s.imageList},
+		{get, "/images/inspect", none, s.imageInspect},
+		{post, "/images/tag", none, s.imageTag},
+		{post, "/images/prune", same, s.imagePrune},
+		{post, "/images/load", same, unsupported("image load")},
+		{post, "/images/build", none, unsupported("image build")},
+		{get, "/images/get", same, unsupported("image get")},
+		{get, "/images/search", same, unsupported("image search")},
+		// An image's name may hold slashes, so these handlers look for an action at the end of the path themselves.
+		{get, "/images/*", none, s.imageGet},
+		{get, none, "/images/*", s.dockerImageGet},
+		{post, "/images/*", same, s.imagePost},
+		{del, "/images/*", same, s.imageRemove},
+		{get, none, "/distribution/*", unsupported("distribution inspect")},
+		{post, none, "/build", unsupported("image build")},
+		{post, none, "/build/prune", unsupported("image build")},
+		{post, none, "/session", unsupported("image build")},
+		{post, none, "/grpc", unsupported("image build")},
+
+		{anyMethod, "/networks", same, unsupported("networks")},
+		{anyMethod, "/networks/*", none, unsupported("networks")},
+		{anyMethod, none, "/networks/*", noSuchObject(unsupported("networks"))},
+		{anyMethod, "/volumes", same, unsupported("volumes")},
+		{anyMethod, "/volumes/*", none, unsupported("volumes")},
+		{anyMethod, none, "/volumes/*", noSuchObject(unsupported("volumes"))},
+		{anyMethod, none, "/plugins", unsupported("plugins")},
+		{anyMethod, none, "/plugins/*", noSuchObject(unsupported("plugins"))},
+		{anyMethod, none, "/swarm", unsupported("swarm")},
+		{anyMethod, none, "/swarm/*", unsupported("swarm")},
+		{anyMethod, none, "/nodes", unsupported("swarm")},
+		{anyMethod, none, "/nodes/*", unsupported("swarm")},
+		{anyMethod, none, "/services", unsupported("swarm")},
+		{anyMethod, none, "/services/*", unsupported("swarm")},
+		{anyMethod, none, "/tasks", unsupported("swarm")},
+		{anyMethod, none, "/tasks/*", unsupported("swarm")},
+		{anyMethod, none, "/secrets", unsupported("swarm")},
+		{anyMethod, none, "/secrets/*", unsupported("swarm")},
+		{anyMethod, none, "/configs", unsupported("swarm")},
+		{anyMethod, none, "/configs/*", unsupported("swarm")},
+	}
+}
+
+// registerRoutes adds the internal API, and the Docker Engine API with and without a version in the path.
+func (s *Server) registerRoutes() {
+	for _, r := range s.routes() {
+		if r.internal != none {
+			s.register(r.method, Prefix+r.internal, r.handler)
 		}
-		return next(c)
+		path := r.docker
+		if path == same {
+			path = r.internal
+		}
+		if path != none {
+			s.register(r.method, path, r.handler, dockerHeaders)
+			s.register(r.method, "/v:version"+path, r.handler, dockerHeaders, checkVersion)
+		}
+	}
+}
+
+func (s *Server) register(method, path string, handler echo.HandlerFunc, middleware ...echo.MiddlewareFunc) {
+	if method == anyMethod {
+		s.echo.Any(path, handler, middleware...)
+		return
+	}
+	s.echo.Add(method, path, handler, middleware...)
+}
+
+// refused answers every request with err. It reads no body: the answer does not depend on the body.
+func refused(err error) echo.HandlerFunc { return func(echo.Context) error { return err } }
+
+// unsupported refuses a capability that Azure Functions lacks.
+func unsupported(capability string) echo.HandlerFunc { return refused(api.NotSupported(capability)) }
+
+// noSuchObject answers 404 in place of 501 to a GET: docker inspect asks for a name as each kind of object in turn,
+// and gives up at any status but 404.
+func noSuchObject(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := next(c)
+		if c.Request().Method == http.MethodGet && api.KindOf(err) == api.NotImplemented {
+			return api.Errorf(api.NotFound, "%s", err)
+		}
+		return err
 	}
 }

@@ -1,5 +1,8 @@
-// Package server speaks the internal API over HTTP and turns errors into Docker's statuses in one table. It decodes requests,
-// calls an api.Backend and encodes answers, and must not know how the backend does its work.
+// Package server serves the internal API and the Docker Engine API over HTTP. One route list serves both, and one table
+// maps kinds of error to Docker's statuses. The package decodes requests, calls an api.Backend and encodes answers. It
+// must not know how the backend does its work.
+//
+// This package makes no promise to other modules: invoker/protocol is the only Go API of this module that does.
 //
 //	l, err := server.Listen(server.ListenConfig{Address: "unix:///run/azf.sock"})
 //	err = server.New(server.Config{Backend: engine, Log: log}).Serve(ctx, l)
@@ -15,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 	"github.com/rs/zerolog"
@@ -26,18 +28,18 @@ import (
 // Prefix is the path below which the internal API answers.
 const Prefix = "/internal/v1"
 
-// maxBody is the largest request body. 64 KiB of environment and labels each leave it far away.
+// maxBody is the largest request body in bytes. The largest valid one has 64 KiB of environment and 64 KiB of labels.
 const maxBody = 4 << 20
 
 // Config configures New.
 type Config struct {
 	Backend api.Backend
-	// ShutdownTimeout is how long Serve waits for requests under way when it is told to stop; 0 means 10 seconds.
+	// ShutdownTimeout limits how long Serve waits for requests under way after its context has ended; 0 means 10 seconds.
 	ShutdownTimeout time.Duration
 	Log             zerolog.Logger
 }
 
-// Server is an http.Handler for the internal API.
+// Server is an http.Handler for both APIs.
 type Server struct {
 	cfg  Config
 	echo *echo.Echo
@@ -52,21 +54,21 @@ func New(cfg Config) *Server {
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.Pre(slashedNames)
 	s.echo.Use(s.logRequests, middleware.Recover(), noOptions)
-	s.register(Prefix, s.internalRoutes())
-	s.registerDocker()
+	s.registerRoutes()
 	return s
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
-// Serve answers requests on l until ctx ends, then waits for those under way, at most ShutdownTimeout. It closes l.
+// Serve answers requests on l until ctx ends. It then waits for the requests under way, at most ShutdownTimeout, and
+// closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	// What net/http has to tell is of clients that speak no TLS or left.
+	// net/http logs only about clients, such as those that left or do not use TLS.
 	errorLog := slog.NewLogLogger(zerolog.NewSlogHandler(s.cfg.Log), slog.LevelWarn)
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}
-	if socket, ok := l.(*lasting); ok {
-		ticker, ended := time.NewTicker(socketLook), make(chan struct{})
+	if socket, ok := l.(*persistentSocket); ok {
+		ticker, ended := time.NewTicker(socketCheckInterval), make(chan struct{})
 		var watch sync.WaitGroup
 		watch.Go(func() { socket.watch(ticker.C, ended, s.cfg.Log) })
 		defer func() {
@@ -93,30 +95,4 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = errors.Join(err, serveErr)
 	}
 	return err
-}
-
-// requestIDHeader names a request in the log.
-const requestIDHeader = "X-Request-Id"
-
-// logRequests logs each request once it has been answered, with the correlation ids of its Azure calls. The query is left out: it
-// may hold what users type.
-func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		started := time.Now()
-		id := uuid.NewString()
-		c.Response().Header().Set(requestIDHeader, id)
-		ctx, calls := api.WithCorrelations(c.Request().Context())
-		c.SetRequest(c.Request().WithContext(ctx))
-		err := next(c)
-		if err != nil {
-			c.Error(err)
-		}
-		line := s.cfg.Log.Info().Str("request_id", id).Str("method", c.Request().Method).Str("path", c.Request().URL.Path).
-			Int("status", c.Response().Status).Dur("duration", time.Since(started))
-		if ids := calls(); len(ids) > 0 {
-			line = line.Strs("azure_correlation_ids", ids)
-		}
-		line.Msg("request")
-		return nil
-	}
 }

@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,9 +19,9 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// backend answers with what a test puts in, and remembers what it was asked.
+// backend gives the answers of its fields and records the arguments of its calls.
 type backend struct {
-	api.Backend // nil: a method that no test here needs panics
+	api.Backend // nil: a method that no test here needs will panic
 	err         error
 	wait        func(ctx context.Context, accepted func()) (api.WaitResponse, error)
 	stream      string
@@ -63,7 +60,9 @@ func (b *backend) ContainerStart(_ context.Context, ref string) error {
 	return b.err
 }
 
-func (b *backend) ContainerWait(ctx context.Context, ref string, cond api.WaitCondition, accepted func()) (api.WaitResponse, error) {
+func (b *backend) ContainerWait(
+	ctx context.Context, ref string, cond api.WaitCondition, accepted func(),
+) (api.WaitResponse, error) {
 	b.ref, b.waitCond = ref, cond
 	if b.wait == nil {
 		return api.WaitResponse{}, b.err
@@ -93,7 +92,8 @@ func do(h http.Handler, method, target, body string) *httptest.ResponseRecorder 
 
 func TestErrorsBecomeStatuses(t *testing.T) {
 	for kind, want := range map[api.Kind]int{
-		api.InvalidParameter: 400, api.NotFound: 404, api.Conflict: 409, api.NotModified: 304, api.NotImplemented: 501, api.Unavailable: 503, api.Internal: 500,
+		api.InvalidParameter: 400, api.NotFound: 404, api.Conflict: 409, api.NotModified: 304,
+		api.NotImplemented: 501, api.Unavailable: 503, api.Internal: 500,
 	} {
 		var log bytes.Buffer
 		b := &backend{err: api.Errorf(kind, "why: %w", errors.New("the cause"))}
@@ -147,36 +147,62 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/internal/v1/containers/x/logs?stdout=1&until=1.x", "", 400, "until"},
 	} {
 		w := do(h, row.method, strings.ReplaceAll(row.target, `"`, "%22"), row.body)
-		if w.Code != row.status || !strings.Contains(w.Body.String(), row.message) || !strings.HasPrefix(w.Body.String(), `{"message":`) {
-			t.Errorf("%s %s %.30s: got %d %s; want %d and %q", row.method, row.target, row.body, w.Code, w.Body, row.status, row.message)
+		got := w.Body.String()
+		if w.Code != row.status || !strings.Contains(got, row.message) || !strings.HasPrefix(got, `{"message":`) {
+			t.Errorf("%s %s %.30s: got %d %s; want %d and %q",
+				row.method, row.target, row.body, w.Code, got, row.status, row.message)
 		}
 	}
 }
 
 func TestCapabilities(t *testing.T) {
 	w := do(newHandler(&backend{}, io.Discard), "GET", "/internal/v1/capabilities", "")
-	want := `{"backend":"azf","version":"v1","agent_required":false,"exec":false,"attach":false,"logs":true,"logs_follow":false,"volumes":false,"networks":false,"health_checks":false,"max_timeout_seconds":600}`
+	want := `{"backend":"azf","version":"v1","agent_required":false,"exec":false,"attach":false,"logs":true,` +
+		`"logs_follow":false,"volumes":false,"networks":false,"health_checks":false,"max_timeout_seconds":600}`
 	if strings.TrimSpace(w.Body.String()) != want {
 		t.Errorf("got %s", w.Body)
 	}
 }
 
-func TestRequestsAreDecoded(t *testing.T) {
+func TestCreateIsDecoded(t *testing.T) {
 	b := &backend{}
-	h := newHandler(b, io.Discard)
-	w := do(h, "POST", "/internal/v1/containers?name=web", `{"Image": "i", "Env": ["A=b"], "Unknown": 1, "HostConfig": {"AutoRemove": true}}`)
+	body := `{"Image": "i", "Env": ["A=b"], "Unknown": 1, "HostConfig": {"AutoRemove": true}}`
+	w := do(newHandler(b, io.Discard), "POST", "/internal/v1/containers?name=web", body)
 	if w.Code != 201 || strings.TrimSpace(w.Body.String()) != `{"Id":"id","Warnings":[]}` {
-		t.Errorf("create: got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	if b.name != "web" || b.request.Image != "i" || b.request.Env[0] != "A=b" || !b.request.HostConfig.AutoRemove {
-		t.Errorf("create asked for %q %+v", b.name, b.request)
+		t.Errorf("asked for %q %+v", b.name, b.request)
 	}
-	if w := do(h, "GET", "/internal/v1/containers?all=true&limit=3&filters={%22name%22:[%22a%22,%22b%22]}", ""); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "[]" || !reflect.DeepEqual(b.list, api.ListOptions{All: true, Limit: 3, Filters: api.Filters{"name": {"a", "b"}}}) {
-		t.Errorf("list: got %d %s, asked for %+v", w.Code, w.Body, b.list)
+}
+
+func TestListIsDecoded(t *testing.T) {
+	b := &backend{}
+	target := "/internal/v1/containers?all=true&limit=3&filters={%22name%22:[%22a%22,%22b%22]}"
+	if w := do(newHandler(b, io.Discard), "GET", target, ""); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "[]" {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	if w := do(h, "GET", "/internal/v1/containers/web", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"Id":"id"`) || !strings.Contains(w.Body.String(), `"AZF":{"FunctionApp":"skls-1"`) {
-		t.Errorf("inspect: got %d %s", w.Code, w.Body)
+	want := api.ListOptions{All: true, Limit: 3, Filters: api.Filters{"name": {"a", "b"}}}
+	if !reflect.DeepEqual(b.list, want) {
+		t.Errorf("asked for %+v, want %+v", b.list, want)
 	}
+}
+
+func TestInspectIsEncoded(t *testing.T) {
+	w := do(newHandler(&backend{}, io.Discard), "GET", "/internal/v1/containers/web", "")
+	if w.Code != 200 {
+		t.Errorf("got %d", w.Code)
+	}
+	for _, want := range []string{`"Id":"id"`, `"AZF":{"FunctionApp":"skls-1"`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("got %s, want %s", w.Body, want)
+		}
+	}
+}
+
+func TestStartAndRemoveAreDecoded(t *testing.T) {
+	b := &backend{}
+	h := newHandler(b, io.Discard)
 	if w := do(h, "POST", "/internal/v1/containers/web/start", ""); w.Code != 204 || b.ref != "web" {
 		t.Errorf("start: got %d for %q", w.Code, b.ref)
 	}
@@ -186,164 +212,21 @@ func TestRequestsAreDecoded(t *testing.T) {
 	if w := do(h, "DELETE", "/internal/v1/containers/web?force=False", ""); w.Code != 204 || b.force {
 		t.Errorf("remove: got %d, force %v", w.Code, b.force)
 	}
-	do(h, "GET", "/internal/v1/containers/web/logs?stdout=1&tail=5&since=1700000000.5&until=2026-11-23T00:00:00Z&timestamps=1", "")
-	want := api.LogOptions{Stdout: true, Timestamps: true, Tail: 5, Since: time.Unix(1700000000, 5e8).UTC(), Until: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
-	if b.logs != want {
-		t.Errorf("logs asked for %+v, want %+v", b.logs, want)
-	}
-	if do(h, "GET", "/internal/v1/containers/web/logs?stderr=1&tail=all&since=0", ""); b.logs != (api.LogOptions{Stderr: true, Tail: -1}) {
-		t.Errorf("logs asked for %+v", b.logs)
-	}
 }
 
-func TestLogStreams(t *testing.T) {
-	b := &backend{stream: "lines"}
+func TestLogsAreDecoded(t *testing.T) {
+	b := &backend{}
 	h := newHandler(b, io.Discard)
-	for tty, want := range map[bool]string{false: "application/vnd.docker.multiplexed-stream", true: "application/vnd.docker.raw-stream"} {
-		b.tty = tty
-		w := do(h, "GET", "/internal/v1/containers/x/logs?stdout=1", "")
-		if w.Body.String() != "lines" || w.Header().Get("Content-Type") != want {
-			t.Errorf("terminal %v: got %q as %s", tty, w.Body, w.Header().Get("Content-Type"))
-		}
-	}
-}
-
-// serve runs a server on a socket in a short folder.
-func serve(t *testing.T, b *backend, log io.Writer) (*http.Client, func() error) {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	path := filepath.Join(dir, "s")
-	l, err := server.Listen(server.ListenConfig{Address: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- server.New(server.Config{Backend: b, Log: zerolog.New(log), ShutdownTimeout: time.Minute}).Serve(ctx, l)
-	}()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}}}
-	return client, func() error {
-		cancel()
-		client.CloseIdleConnections()
-		err := <-done
-		if _, statErr := os.Stat(path); !errors.Is(statErr, os.ErrNotExist) {
-			t.Errorf("the socket is left: %v", statErr)
-		}
-		return err
-	}
-}
-
-func TestWaitSendsHeadersAtOnce(t *testing.T) {
-	proceed := make(chan error)
-	b := &backend{wait: func(_ context.Context, accepted func()) (api.WaitResponse, error) {
-		accepted()
-		return api.WaitResponse{StatusCode: 3}, <-proceed
-	}}
-	client, stop := serve(t, b, io.Discard)
-	for _, row := range []struct {
-		err  error
-		want string
-	}{
-		{nil, `{"StatusCode":3,"Error":null}`},
-		{errors.New("the daemon is stopping"), `{"StatusCode":-1,"Error":{"Message":"the daemon is stopping"}}`},
+	for query, want := range map[string]api.LogOptions{
+		"stdout=1&tail=5&since=1700000000.5&until=2026-11-23T00:00:00Z&timestamps=1": {
+			Stdout: true, Timestamps: true, Tail: 5,
+			Since: time.Unix(1700000000, 5e8).UTC(), Until: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
+		},
+		"stderr=1&tail=all&since=0": {Stderr: true, Tail: -1},
 	} {
-		res, err := client.Post("http://d/internal/v1/containers/x/wait?condition=next-exit", "", nil) // returns when the headers are here
-		if err != nil {
-			t.Fatal(err)
+		if do(h, "GET", "/internal/v1/containers/web/logs?"+query, ""); b.logs != want {
+			t.Errorf("%s: asked for %+v, want %+v", query, b.logs, want)
 		}
-		proceed <- row.err
-		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != http.StatusOK || strings.TrimSpace(string(body)) != row.want {
-			t.Errorf("got %d %s, %v; want %s", res.StatusCode, body, err, row.want)
-		}
-		if err := res.Body.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if b.waitCond != api.WaitNextExit {
-		t.Errorf("got condition %q", b.waitCond)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestStopWaitsForRequests(t *testing.T) {
-	entered, proceed := make(chan struct{}), make(chan struct{})
-	b := &backend{wait: func(context.Context, func()) (api.WaitResponse, error) {
-		close(entered)
-		<-proceed
-		return api.WaitResponse{}, nil
-	}}
-	client, stop := serve(t, b, io.Discard)
-	answered, stopped := make(chan error, 1), make(chan error, 1)
-	go func() {
-		res, err := client.Post("http://d/internal/v1/containers/x/wait", "", nil)
-		if err == nil {
-			err = res.Body.Close()
-		}
-		answered <- err
-	}()
-	<-entered
-	go func() { stopped <- stop() }()
-	close(proceed)
-	if err := <-answered; err != nil {
-		t.Errorf("the request was cut: %v", err)
-	}
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-}
-
-// lines is a log whose entries can be waited for.
-type lines chan string
-
-func (l lines) Write(p []byte) (int, error) {
-	l <- string(p)
-	return len(p), nil
-}
-
-func TestDepartedClientIsNoError(t *testing.T) {
-	entered := make(chan struct{})
-	b := &backend{wait: func(ctx context.Context, _ func()) (api.WaitResponse, error) {
-		close(entered)
-		<-ctx.Done()
-		return api.WaitResponse{}, context.Cause(ctx)
-	}}
-	log := make(lines, 10)
-	client, stop := serve(t, b, log)
-	ctx, leave := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://d/internal/v1/containers/x/wait", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		if res, err := client.Do(req); err == nil {
-			t.Error("got an answer", res.Body.Close())
-		}
-	}()
-	<-entered
-	leave()
-	<-gone
-	if line := <-log; !strings.Contains(line, `"status":499`) || strings.Contains(line, `"level":"error"`) {
-		t.Errorf("logged %s", line)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -351,7 +234,9 @@ func TestContainersAreNamedInThePath(t *testing.T) {
 	b := &backend{}
 	s := server.New(server.Config{Backend: b, Log: zerolog.Nop()})
 	for _, prefix := range []string{"/internal/v1/containers/", "/containers/", "/v1.44/containers/"} {
-		for ref, want := range map[string]string{"web": "web", "/web": "web", "%2Fweb": "web", "%2fweb": "web", "w%65b": "web", "a%2Fb": "a/b", "%zz": ""} {
+		for ref, want := range map[string]string{
+			"web": "web", "/web": "web", "%2Fweb": "web", "%2fweb": "web", "w%65b": "web", "a%2Fb": "a/b", "%zz": "",
+		} {
 			path := prefix + ref
 			if !strings.HasPrefix(prefix, "/internal") {
 				path += "/json"

@@ -38,7 +38,8 @@ func (s *Server) events(c echo.Context) error {
 		return err
 	}
 	if !opts.Until.IsZero() && opts.Until.Before(opts.Since) {
-		return api.Errorf(api.InvalidParameter, "`since` time (%s) cannot be after `until` time (%s)", c.QueryParam("since"), c.QueryParam("until"))
+		return api.Errorf(api.InvalidParameter,
+			"`since` time (%s) cannot be after `until` time (%s)", c.QueryParam("since"), c.QueryParam("until"))
 	}
 	stream, err := s.cfg.Backend.SystemEvents(c.Request().Context(), opts)
 	if err != nil {

@@ -99,6 +99,8 @@ const concurrentInvocations = 1000
 
 // Engine is the backend. Its methods are safe for concurrent use.
 type Engine struct {
+	api.Unsupported
+
 	cfg      Config
 	river    *river.Client[*sql.Tx]
 	stopping chan struct{}
