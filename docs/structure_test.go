@@ -60,6 +60,10 @@ func structure(t *testing.T) map[string]entry {
 		if owns := ownsForm.FindStringSubmatch(item); owns != nil {
 			e.owns = strings.Split(owns[1], ", ")
 		}
+		if imports, owns := strings.Contains(item, " Imports "), strings.Contains(item, " Owns "); imports != (e.imports != nil) ||
+			owns != (e.owns != nil) {
+			t.Errorf("the last sentences of this entry are not of the form `Imports A, B. Owns C.`: %s", item)
+		}
 		if _, twice := entries[name[1]]; twice {
 			t.Errorf("%s has two entries", name[1])
 		}
