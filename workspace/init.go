@@ -56,7 +56,7 @@ func (m *Manager) command(ctx context.Context, dir, step string, s *session, com
 			return err
 		}
 		if err := command(tf); err != nil {
-			return &RunError{Step: step, Dir: dir, CorrelationID: s.correlation, Err: err}
+			return &TerraformError{Step: step, Dir: dir, CorrelationID: s.correlation, Err: err}
 		}
 		return nil
 	})
@@ -116,7 +116,7 @@ func (m *Manager) init(ctx context.Context, dir string, s *session) error {
 		}
 	}
 	if err := tf.Init(ctx, opts...); err != nil {
-		return &RunError{Step: "init", Dir: dir, CorrelationID: s.correlation, Err: err}
+		return &TerraformError{Step: "init", Dir: dir, CorrelationID: s.correlation, Err: err}
 	}
 	if err := os.Chmod(filepath.Join(dir, ".terraform"), 0o700); err != nil {
 		return fmt.Errorf("initialise workspace: %w", err)

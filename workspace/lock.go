@@ -35,7 +35,7 @@ var lockForm = regexp.MustCompile(`Lock Info:\s+ID:\s+(\S+)(?s:.*?)\sWho:\s+(\S+
 
 // LockOf is the lock in a remote backend that a run failed for.
 func LockOf(err error) (Lock, bool) {
-	failed, ok := errors.AsType[*RunError](err)
+	failed, ok := errors.AsType[*TerraformError](err)
 	if !ok {
 		return Lock{}, false
 	}

@@ -18,11 +18,11 @@ import (
 
 // outputs decodes a workspace's outputs into a struct of output fields. A run that applied has printed them, but for sensitive ones;
 // what it does not have is in the state.
-func (m *Manager) outputs(ctx context.Context, dir string, run Run, s *session, into any) error {
+func (m *Manager) outputs(ctx context.Context, dir string, run Operation, s *session, into any) error {
 	var content []byte
-	if run.applying {
+	if run.applied {
 		var err error
-		if content, err = printedOutputs(filepath.Join(dir, string(applyRun)+".jsonl")); err != nil {
+		if content, err = printedOutputs(filepath.Join(dir, string(applying)+".jsonl")); err != nil {
 			return err
 		}
 	}
@@ -93,14 +93,14 @@ func readErrors(f io.ReadSeeker) ([]string, error) {
 			Type       string `json:"type"`
 			Diagnostic struct {
 				Severity string `json:"severity"`
-				Summary  string `json:"summary"`
+				Changes  string `json:"summary"`
 				Detail   string `json:"detail"`
 			} `json:"diagnostic"`
 		}
 		if json.Unmarshal(line, &entry) != nil || entry.Type != "diagnostic" || entry.Diagnostic.Severity != "error" {
 			return
 		}
-		text := entry.Diagnostic.Summary
+		text := entry.Diagnostic.Changes
 		// Providers often say the same in both.
 		if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
 			text += ": " + detail

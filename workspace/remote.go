@@ -64,14 +64,14 @@ func (m *Manager) Restore(id string, made bool, app func() (FunctionApp, error))
 		return fmt.Errorf("restore workspace: %w", err)
 	}
 	// As that daemon may have left it: what has succeeded has a state, and what has not may be in Azure without one.
-	last := Run{Started: m.cfg.Now().UTC()}
+	last := Operation{Started: m.cfg.Now().UTC()}
 	if made {
 		last.Finished, last.StateWritten = last.Started, true
 	}
 	if err := m.render(m.Path(id), tfmodules.FunctionApp(), spec); err != nil {
 		return err
 	}
-	return writeVerdict(m.Path(id), applyRun, last)
+	return writeVerdict(m.Path(id), applying, last)
 }
 
 // stateName is what people call the state of a workspace.
@@ -123,7 +123,7 @@ func (m *Manager) pull(ctx context.Context, dir string, s *session) (content str
 				return nil
 			}
 			if try == pullTries || !strings.Contains(err.Error(), "failed to lock state in Postgres") {
-				return &RunError{Step: "state pull", Dir: dir, CorrelationID: s.correlation, Err: err}
+				return &TerraformError{Step: "state pull", Dir: dir, CorrelationID: s.correlation, Err: err}
 			}
 			pause := time.NewTimer(rand.N(2 * pullPause))
 			select {

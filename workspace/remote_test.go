@@ -113,7 +113,7 @@ func TestStatesInPostgres(t *testing.T) {
 	if made, err := other.FoundationOutputs(t.Context()); err != nil || made.ServicePlanID != spec.ServicePlanID {
 		t.Errorf("the other daemon sees %+v, %v", made, err)
 	}
-	if again, err := other.Foundation(t.Context(), f); err != nil || again.Run.Plan != (Summary{}) {
+	if again, err := other.Foundation(t.Context(), f); err != nil || again.Operation.Plan != (Changes{}) {
 		t.Errorf("the other daemon makes it again: %+v, %v", again, err)
 	}
 	ids := []string{testID, strings.Repeat("ab", 32), strings.Repeat("cd", 32), strings.Repeat("ef", 32)}
@@ -127,10 +127,10 @@ func TestStatesInPostgres(t *testing.T) {
 	for _, id := range ids {
 		done.Go(func() {
 			made, err := m.Provision(t.Context(), id, specOf(id))
-			if err != nil || made.Run.Plan != (Summary{Add: 1}) || made.HostName == "" {
+			if err != nil || made.Operation.Plan != (Changes{Add: 1}) || made.HostName == "" {
 				t.Errorf("got %+v, %v", made, err)
 			}
-			if again, err := m.Provision(t.Context(), id, specOf(id)); err != nil || again.Run.Plan != (Summary{}) || again.HostName != made.HostName {
+			if again, err := m.Provision(t.Context(), id, specOf(id)); err != nil || again.Operation.Plan != (Changes{}) || again.HostName != made.HostName {
 				t.Errorf("second time: got %+v, %v; want no change", again, err)
 			}
 		})
@@ -150,7 +150,7 @@ func TestStatesInPostgres(t *testing.T) {
 			if err := other.Restore(id, true, func() (FunctionApp, error) { return specOf(id), nil }); err != nil {
 				t.Error(err)
 			}
-			if run, err := other.Destroy(t.Context(), id); err != nil || run.Plan != (Summary{Destroy: 1}) {
+			if run, err := other.Destroy(t.Context(), id); err != nil || run.Plan != (Changes{Destroy: 1}) {
 				t.Errorf("got %+v, %v", run, err)
 			}
 		})
@@ -210,7 +210,7 @@ func TestRestoredWorkspaces(t *testing.T) {
 			t.Fatalf("got %v with %v: the test tests nothing", err, sim.Sites())
 		}
 		sim.SetFaults(azuresim.Faults{})
-		if run, err := restored(t, false).Destroy(t.Context(), testID); err != nil || run.Plan != (Summary{Destroy: 1}) || len(sim.Sites()) != 0 {
+		if run, err := restored(t, false).Destroy(t.Context(), testID); err != nil || run.Plan != (Changes{Destroy: 1}) || len(sim.Sites()) != 0 {
 			t.Errorf("got %+v, %v with %v left", run.Plan, err, sim.Sites())
 		}
 	})
@@ -227,7 +227,7 @@ func TestRestoredWorkspaces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if made, err := other.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan.Add != 0 || made.HostName == "" {
+		if made, err := other.Provision(t.Context(), testID, spec); err != nil || made.Operation.Plan.Add != 0 || made.HostName == "" {
 			t.Errorf("got %+v, %v; want it imported", made, err)
 		}
 		if _, err := other.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
@@ -267,7 +267,7 @@ func TestErroredStateIsPushed(t *testing.T) {
 		t.Fatalf("no %s (%v), or no app (%v): the test tests nothing", erroredFile, err, sim.Sites())
 	}
 	do("ALTER TABLE sockerless_azf_terraform.states DROP CONSTRAINT full_disk")
-	if made, err := m.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan != (Summary{}) || made.HostName == "" {
+	if made, err := m.Provision(t.Context(), testID, spec); err != nil || made.Operation.Plan != (Changes{}) || made.HostName == "" {
 		t.Errorf("got %+v, %v; want nothing left to do", made, err)
 	}
 	if _, err := m.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
@@ -313,7 +313,7 @@ func TestStatesInAzureStorage(t *testing.T) {
 	}
 	spec, _ := foundation(t, m)
 	spec.Tags = map[string]string{IDTag: testID}
-	if made, err := m.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan != (Summary{Add: 1}) || made.HostName == "" {
+	if made, err := m.Provision(t.Context(), testID, spec); err != nil || made.Operation.Plan != (Changes{Add: 1}) || made.HostName == "" {
 		t.Fatalf("got %+v, %v", made, err)
 	}
 	var names []string
@@ -332,7 +332,7 @@ func TestStatesInAzureStorage(t *testing.T) {
 	if err := other.Restore(testID, true, func() (FunctionApp, error) { return spec, nil }); err != nil {
 		t.Fatal(err)
 	}
-	if run, err := other.Destroy(t.Context(), testID); err != nil || run.Plan != (Summary{Destroy: 1}) || len(sim.Sites()) != 0 {
+	if run, err := other.Destroy(t.Context(), testID); err != nil || run.Plan != (Changes{Destroy: 1}) || len(sim.Sites()) != 0 {
 		t.Errorf("got %+v, %v with %v left", run, err, sim.Sites())
 	}
 	for _, dir := range []string{m.cfg.Dir, other.cfg.Dir} {
@@ -370,7 +370,7 @@ func TestLockOfAKilledRun(t *testing.T) {
 	if err := other.Unlock(t.Context(), testID, lock); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := other.Provision(t.Context(), testID, spec); err != nil || made.Run.Plan.Add != 0 || made.HostName == "" {
+	if made, err := other.Provision(t.Context(), testID, spec); err != nil || made.Operation.Plan.Add != 0 || made.HostName == "" {
 		t.Errorf("got %+v, %v; want the app imported", made, err)
 	}
 	if _, err := other.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {

@@ -106,7 +106,7 @@ func misfit(err error) bool {
 
 // says tells whether a command failed with one of these texts.
 func says(err error, texts ...string) bool {
-	failed, ok := errors.AsType[*RunError](err)
+	failed, ok := errors.AsType[*TerraformError](err)
 	if !ok {
 		return false
 	}

@@ -177,16 +177,16 @@ func TestRunRecordsTheIDThatAzureSees(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := correlations(sim, before); len(got) != 1 || got[0] != made.Run.CorrelationID {
-				t.Errorf("Azure saw %v, the run has %s", got, made.Run.CorrelationID)
+			if got := correlations(sim, before); len(got) != 1 || got[0] != made.Operation.CorrelationID {
+				t.Errorf("Azure saw %v, the run has %s", got, made.Operation.CorrelationID)
 			}
 			before = len(sim.Calls())
 			run, err := m.Destroy(t.Context(), testID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := correlations(sim, before); len(got) != 1 || got[0] != run.CorrelationID || (run.CorrelationID == made.Run.CorrelationID) != (reuse == 2) {
-				t.Errorf("Azure saw %v, the run has %s after %s", got, run.CorrelationID, made.Run.CorrelationID)
+			if got := correlations(sim, before); len(got) != 1 || got[0] != run.CorrelationID || (run.CorrelationID == made.Operation.CorrelationID) != (reuse == 2) {
+				t.Errorf("Azure saw %v, the run has %s after %s", got, run.CorrelationID, made.Operation.CorrelationID)
 			}
 		})
 	}
@@ -292,7 +292,7 @@ func TestUnusableProvidersAreReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := m.attempt(t.Context(), m.foundation(), func(s *session) error {
-			_, err := m.run(t.Context(), m.foundation(), applyRun, s)
+			_, err := m.run(t.Context(), m.foundation(), applying, s)
 			return err
 		})
 		if err != nil || m.fallbacks.Load() != 1 {
@@ -377,7 +377,7 @@ func TestCancelledRunIsAlone(t *testing.T) {
 func TestInitWhereItIsNeeded(t *testing.T) {
 	plan := func(m *Manager) error {
 		return m.attempt(t.Context(), m.foundation(), func(s *session) error {
-			_, err := m.run(t.Context(), m.foundation(), applyRun, s)
+			_, err := m.run(t.Context(), m.foundation(), applying, s)
 			return err
 		})
 	}
@@ -431,7 +431,7 @@ func TestInitWhereItIsNeeded(t *testing.T) {
 }
 
 func TestEagerRunsAreBounded(t *testing.T) {
-	m, _ := cloudWith(t, func(cfg *Config, _ *provider.Config) { cfg.EagerRuns = 1 })
+	m, _ := cloudWith(t, func(cfg *Config, _ *provider.Config) { cfg.EagerOperations = 1 })
 	polls := func(s *session) string {
 		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.lease.PID()))
 		if err != nil {

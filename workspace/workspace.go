@@ -50,10 +50,10 @@ type Config struct {
 	// Package is the provider that the workspaces use; with it, terraform init runs only where it is needed.
 	Package Package
 	// Providers are started providers that runs use in place of terraform's own. Nil: there are none. The caller closes the pool, after
-	// all runs have ended. Its environment is that of Environment, and with EagerRuns that of EagerEnvironment.
+	// all runs have ended. Its environment is that of Environment, and with EagerOperations that of EagerEnvironment.
 	Providers *provider.Pool
-	// EagerRuns is how many runs at once may look after operations in Azure without azurerm's delay of 10 s, and without any.
-	EagerRuns int
+	// EagerOperations is how many runs at once may look after operations in Azure without azurerm's delay of 10 s, and without any.
+	EagerOperations int
 	// Backend says where states are kept. LockTimeout is how long a run waits for a lock in a remote one; 0 means 20 seconds.
 	Backend     Backend
 	LockTimeout time.Duration
@@ -67,7 +67,7 @@ type Config struct {
 	// Find asks Azure for a resource by its id, without changing anything; found is false only when Azure says that there is none.
 	Find func(ctx context.Context, id string) (r Found, found bool, err error)
 	// BeforeApply, when set, is called before a plan with these changes is applied, and may block; what it returns is called afterwards.
-	BeforeApply func(ctx context.Context, changes Summary) (applied func(), err error)
+	BeforeApply func(ctx context.Context, changes Changes) (applied func(), err error)
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
 	Log zerolog.Logger
@@ -127,8 +127,8 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("configure workspaces: %w", err)
 	}
 	m := &Manager{cfg: cfg, env: Environment(cfg.Environ, cfg.Env)}
-	if cfg.EagerRuns > 0 {
-		m.eager = make(chan struct{}, cfg.EagerRuns)
+	if cfg.EagerOperations > 0 {
+		m.eager = make(chan struct{}, cfg.EagerOperations)
 	}
 	m.env[cliConfigEnv] = rc
 	maps.Copy(m.env, cfg.Backend.Env())
@@ -143,28 +143,28 @@ func (m *Manager) Path(id string) string { return filepath.Join(m.cfg.Dir, "cont
 // ArchivePath is the folder where a container's workspace is kept after Destroy.
 func (m *Manager) ArchivePath(id string) string { return filepath.Join(m.cfg.Dir, "archive", id) }
 
-// Made is the outcome of Provision.
-type Made struct {
-	Run        Run
+// FunctionAppOutputs is the outcome of Provision.
+type FunctionAppOutputs struct {
+	Operation  Operation
 	ResourceID string
 	HostName   string
 }
 
 // Provision makes or completes the function app of the container with the given id (64 hex digits), and blocks until
 // Terraform is done. It can be called again after any failure. When ctx ends, terraform is interrupted and given time to
-// write its state. A failed run is a *RunError.
-func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Made, error) {
+// write its state. A failed run is a *TerraformError.
+func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (FunctionAppOutputs, error) {
 	if !idPattern.MatchString(id) {
-		return Made{}, fmt.Errorf("provision: %q is not a container id", id)
+		return FunctionAppOutputs{}, fmt.Errorf("provision: %q is not a container id", id)
 	}
 	dir := m.Path(id)
 	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
-		return Made{}, err
+		return FunctionAppOutputs{}, err
 	}
 	if err := m.mend(dir); err != nil {
-		return Made{}, err
+		return FunctionAppOutputs{}, err
 	}
-	var run Run
+	var run Operation
 	var out struct {
 		ID       output[string] `json:"id"`
 		HostName output[string] `json:"default_hostname"`
@@ -176,21 +176,21 @@ func (m *Manager) Provision(ctx context.Context, id string, app FunctionApp) (Ma
 		return m.outputs(ctx, dir, run, s, &out)
 	})
 	if err != nil {
-		return Made{}, err
+		return FunctionAppOutputs{}, err
 	}
-	return Made{Run: run, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
+	return FunctionAppOutputs{Operation: run, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
 }
 
 // apply makes what the workspace's files say. What is ours and exists in Azure without being in the state is imported, before the
 // run and, as an answer of Azure may be lost, after one that failed, which is then repeated once.
-func (m *Manager) apply(ctx context.Context, dir string, list []own, s *session) (Run, error) {
+func (m *Manager) apply(ctx context.Context, dir string, list []own, s *session) (Operation, error) {
 	if err := m.pushErrored(ctx, dir, s); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if _, err := m.adopt(ctx, dir, list, s); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
-	run, err := m.run(ctx, dir, applyRun, s)
+	run, err := m.run(ctx, dir, applying, s)
 	if err == nil || ctx.Err() != nil {
 		return run, err
 	}
@@ -198,12 +198,12 @@ func (m *Manager) apply(ctx context.Context, dir string, list []own, s *session)
 	if !adopted || adoptErr != nil {
 		return run, err
 	}
-	return m.run(ctx, dir, applyRun, s)
+	return m.run(ctx, dir, applying, s)
 }
 
-// FoundationMade is the outcome of Foundation.
-type FoundationMade struct {
-	Run                Run
+// FoundationOutputs is the outcome of Foundation.
+type FoundationOutputs struct {
+	Operation          Operation
 	ServicePlanID      string
 	ServicePlanSKU     string
 	LogAnalyticsID     string // the workspace's customer id, a UUID
@@ -213,15 +213,15 @@ type FoundationMade struct {
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
 
 // Foundation makes or updates what all containers share and blocks until Terraform is done.
-func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade, error) {
+func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationOutputs, error) {
 	dir := m.foundation()
 	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
-		return FoundationMade{}, err
+		return FoundationOutputs{}, err
 	}
 	if err := m.mend(dir); err != nil {
-		return FoundationMade{}, err
+		return FoundationOutputs{}, err
 	}
-	var made FoundationMade
+	var made FoundationOutputs
 	err := m.attempt(ctx, dir, func(s *session) error {
 		run, err := m.apply(ctx, dir, m.ownFoundation(f), s)
 		if err != nil {
@@ -233,28 +233,28 @@ func (m *Manager) Foundation(ctx context.Context, f Foundation) (FoundationMade,
 	return made, err
 }
 
-// FoundationOutputs reads from the state what Foundation has made, and changes nothing; Run is zero. It wraps ErrNoWorkspace when
+// FoundationOutputs reads from the state what Foundation has made, and changes nothing; Operation is zero. It wraps ErrNoWorkspace when
 // Foundation was never called; fields are empty where it did not get so far.
-func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationMade, error) {
+func (m *Manager) FoundationOutputs(ctx context.Context) (FoundationOutputs, error) {
 	dir := m.foundation()
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if !m.cfg.Backend.Remote() {
-			return FoundationMade{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
+			return FoundationOutputs{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
 		}
 		// Another daemon may have made it. Outputs need no variables.
 		if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
-			return FoundationMade{}, err
+			return FoundationOutputs{}, err
 		}
 	}
-	var made FoundationMade
+	var made FoundationOutputs
 	err := m.attempt(ctx, dir, func(s *session) (err error) {
-		made, err = m.foundationOutputs(ctx, Run{}, s)
+		made, err = m.foundationOutputs(ctx, Operation{}, s)
 		return err
 	})
 	return made, err
 }
 
-func (m *Manager) foundationOutputs(ctx context.Context, run Run, s *session) (FoundationMade, error) {
+func (m *Manager) foundationOutputs(ctx context.Context, run Operation, s *session) (FoundationOutputs, error) {
 	var out struct {
 		PlanID         output[string] `json:"service_plan_id"`
 		ServicePlanSKU output[string] `json:"service_plan_sku"`
@@ -262,10 +262,10 @@ func (m *Manager) foundationOutputs(ctx context.Context, run Run, s *session) (F
 		Insights       output[string] `json:"application_insights_connection_string"`
 	}
 	if err := m.outputs(ctx, m.foundation(), run, s, &out); err != nil {
-		return FoundationMade{}, err
+		return FoundationOutputs{}, err
 	}
-	return FoundationMade{
-		Run: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.ServicePlanSKU.Value,
+	return FoundationOutputs{
+		Operation: run, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.ServicePlanSKU.Value,
 		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
 	}, nil
 }
@@ -282,73 +282,73 @@ var ErrNoState = errors.New("terraform state is missing")
 // An app that a killed or failed apply left behind without state is imported first. It works from the files in the workspace, not
 // from today's module. A workspace that is in the archive already is no error;
 // one that is missing is ErrNoWorkspace, and one whose state was lost is ErrNoState.
-func (m *Manager) Destroy(ctx context.Context, id string) (Run, error) {
+func (m *Manager) Destroy(ctx context.Context, id string) (Operation, error) {
 	dir := m.Path(id)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(m.ArchivePath(id)); err == nil {
-			return Run{}, nil
+			return Operation{}, nil
 		}
-		return Run{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
+		return Operation{}, fmt.Errorf("workspace %s: %w: restore the folder, or delete the function app by hand", dir, ErrNoWorkspace)
 	}
 	if err := m.mend(dir); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
-	var run Run
+	var run Operation
 	err := m.attempt(ctx, dir, func(s *session) (err error) {
 		run, err = m.destroy(ctx, id, s)
 		return err
 	})
 	if err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	return run, m.Archive(id)
 }
 
 // destroy empties the workspace's state.
-func (m *Manager) destroy(ctx context.Context, id string, s *session) (Run, error) {
+func (m *Manager) destroy(ctx context.Context, id string, s *session) (Operation, error) {
 	dir := m.Path(id)
 	spec, rendered, err := readSpec(dir)
 	if err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if err := m.pushErrored(ctx, dir, s); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if rendered {
 		if _, err := m.adopt(ctx, dir, m.ownApp(id, spec), s); err != nil && !errors.Is(err, ErrForeign) {
-			return Run{}, err
+			return Operation{}, err
 		}
 	}
 	known, err := m.readState(ctx, dir, s)
 	if errors.Is(err, fs.ErrNotExist) {
-		last, err := lastRun(dir, applyRun)
+		last, err := lastOperation(dir, applying)
 		if err != nil {
-			return Run{}, err
+			return Operation{}, err
 		}
 		if last.leftState() {
-			return Run{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, m.stateName(dir))
+			return Operation{}, fmt.Errorf("workspace %s: %w: restore %s, or delete the function app by hand", dir, ErrNoState, m.stateName(dir))
 		}
-		return Run{}, nil
+		return Operation{}, nil
 	}
 	if err != nil || len(known.managed()) == 0 {
-		return Run{}, err
+		return Operation{}, err
 	}
 	// azurerm reads the plan that the variables name even when it plans a destroy, and an app that was imported may have another.
 	if plan := known.plan(); rendered && plan != "" && plan != spec.ServicePlanID {
 		spec.ServicePlanID = plan
 		if err := writeVars(dir, spec); err != nil {
-			return Run{}, fmt.Errorf("render workspace %s: %w", dir, err)
+			return Operation{}, fmt.Errorf("render workspace %s: %w", dir, err)
 		}
 	}
-	run, err := m.run(ctx, dir, destroyRun, s)
+	run, err := m.run(ctx, dir, destroying, s)
 	if err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if known, err = m.readState(ctx, dir, s); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if left := known.managed(); len(left) > 0 {
-		return Run{}, fmt.Errorf("workspace %s: %s is still in the state after destroy", dir, strings.Join(left, ", "))
+		return Operation{}, fmt.Errorf("workspace %s: %s is still in the state after destroy", dir, strings.Join(left, ", "))
 	}
 	if known.content != nil {
 		// The archive holds the last state whatever the backend is.

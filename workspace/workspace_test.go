@@ -164,13 +164,13 @@ func TestReadErrors(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
-	ended := Run{Finished: Run{}.Started.AddDate(1, 0, 0)}
+	ended := Operation{Finished: Operation{}.Started.AddDate(1, 0, 0)}
 	failed, succeeded, wrote := ended, ended, ended
 	failed.Error, wrote.Error, wrote.StateWritten = "x", "x", true
 	for name, row := range map[string]struct {
-		run         *Run
+		run         *Operation
 		state, left bool
-	}{"never applied": {nil, false, false}, "killed": {&Run{}, false, true}, "succeeded": {&succeeded, true, false}, "failed with nothing": {&failed, false, true}, "failed with a state": {&wrote, true, true}} {
+	}{"never applied": {nil, false, false}, "killed": {&Operation{}, false, true}, "succeeded": {&succeeded, true, false}, "failed with nothing": {&failed, false, true}, "failed with a state": {&wrote, true, true}} {
 		if row.run.leftState() != row.state || row.run.mayHaveLeft() != row.left {
 			t.Errorf("%s: got %v and %v", name, row.run.leftState(), row.run.mayHaveLeft())
 		}
@@ -202,7 +202,7 @@ func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, 
 		}
 	})
 	cfg := Config{
-		Dir: t.TempDir(), Terraform: tools.Terraform, CLIConfig: tools.CLIConfig(), InitKey: tools.ProviderSHA256, EagerRuns: 4,
+		Dir: t.TempDir(), Terraform: tools.Terraform, CLIConfig: tools.CLIConfig(), InitKey: tools.ProviderSHA256, EagerOperations: 4,
 		Package: Package{Dir: filepath.Dir(tools.ProviderPath), Path: tools.PackagePath(), LockFile: tools.LockFile()},
 		// Either would break every run if it arrived.
 		Environ: append(os.Environ(), "TF_CLI_ARGS=-bogus", "ARM_CLIENT_CERTIFICATE_PATH=/nowhere"),
@@ -254,7 +254,7 @@ func foundation(t *testing.T, m *Manager) (FunctionApp, Foundation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Run.Plan != (Summary{Add: 3}) || made.ServicePlanSKU != "B1" || made.LogAnalyticsID == "" || made.InsightsConnection == "" {
+	if made.Operation.Plan != (Changes{Add: 3}) || made.ServicePlanSKU != "B1" || made.LogAnalyticsID == "" || made.InsightsConnection == "" {
 		t.Errorf("got %+v", made)
 	}
 	spec := testSpec()
@@ -269,11 +269,11 @@ func TestExistingFoundation(t *testing.T) {
 	}
 	_, f := foundation(t, m)
 	again, err := m.Foundation(t.Context(), f)
-	if err != nil || again.Run.Plan != (Summary{}) {
-		t.Errorf("second time: got %+v, %v; want no change", again.Run.Plan, err)
+	if err != nil || again.Operation.Plan != (Changes{}) {
+		t.Errorf("second time: got %+v, %v; want no change", again.Operation.Plan, err)
 	}
 	read, err := m.FoundationOutputs(t.Context())
-	if again.Run = (Run{}); err != nil || read != again {
+	if again.Operation = (Operation{}); err != nil || read != again {
 		t.Errorf("got %+v, %v; want %+v", read, err, again)
 	}
 	// Another daemon names what the first one made.
@@ -289,7 +289,7 @@ func TestExistingFoundation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if named.Run.Plan != (Summary{}) || !strings.EqualFold(named.ServicePlanID, again.ServicePlanID) || named.LogAnalyticsID != again.LogAnalyticsID || named.InsightsConnection != again.InsightsConnection {
+	if named.Operation.Plan != (Changes{}) || !strings.EqualFold(named.ServicePlanID, again.ServicePlanID) || named.LogAnalyticsID != again.LogAnalyticsID || named.InsightsConnection != again.InsightsConnection {
 		t.Errorf("got %+v, want %+v", named, again)
 	}
 }
@@ -309,8 +309,8 @@ func TestIdentityKeepsTheKeyOutOfState(t *testing.T) {
 	if err != nil || strings.Contains(string(state), "AccountKey") || strings.Contains(string(state), "primary_access_key") {
 		t.Errorf("the state holds the storage account's key, %v", err)
 	}
-	if again, err := m.Provision(t.Context(), testID, spec); err != nil || again.Run.Plan != (Summary{}) {
-		t.Errorf("second time: got %+v, %v; want no change", again.Run.Plan, err)
+	if again, err := m.Provision(t.Context(), testID, spec); err != nil || again.Operation.Plan != (Changes{}) {
+		t.Errorf("second time: got %+v, %v; want no change", again.Operation.Plan, err)
 	}
 	if _, err := m.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
 		t.Errorf("got %v with %v left", err, sim.Sites())
@@ -350,7 +350,7 @@ func TestInterruptedApplyLeavesNothing(t *testing.T) {
 	t.Run("the next run completes it", func(t *testing.T) {
 		interrupted(t)
 		made, err := m.Provision(t.Context(), testID, spec)
-		if err != nil || made.Run.Plan.Add != 0 || made.Run.Plan.Destroy != 0 || made.HostName == "" {
+		if err != nil || made.Operation.Plan.Add != 0 || made.Operation.Plan.Destroy != 0 || made.HostName == "" {
 			t.Errorf("got %+v, %v; want it imported", made, err)
 		}
 		if _, err := m.Destroy(t.Context(), testID); err != nil || len(sim.Sites()) != 0 {
@@ -373,7 +373,7 @@ func TestFailedApply(t *testing.T) {
 	spec, _ := foundation(t, m)
 	spec.FunctionTimeout = "soon"
 	_, err := m.Provision(t.Context(), testID, spec)
-	var failed *RunError
+	var failed *TerraformError
 	if !errors.As(err, &failed) || failed.Step != "plan" || !strings.Contains(failed.Error(), "hh:mm:ss") || failed.CorrelationID == "" {
 		t.Fatalf("got %v, want the module's own words", err)
 	}

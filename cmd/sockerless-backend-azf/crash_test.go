@@ -174,7 +174,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 // applied tells whether the verdict of the one container's apply is written.
 func (p *playground) applied(t *testing.T) bool {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/apply.run.json"))
+	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/apply.operation.json"))
 	if err != nil || len(paths) > 1 {
 		t.Fatalf("%v, %v", paths, err)
 	}

@@ -123,7 +123,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
 		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package:   workspace.Package{Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile()},
-		Providers: d.pool, EagerRuns: cfg.Providers.eagerRuns(),
+		Providers: d.pool, EagerOperations: cfg.Providers.eagerRuns(),
 		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find,
 		BeforeApply: engine.NewGate(cfg.Limits).BeforeApply, Log: cfg.Log,
 	})
@@ -131,7 +131,7 @@ func newDaemon(ctx context.Context, cfg daemonConfig) (d *daemon, err error) {
 		return d, err
 	}
 	// The lock is ours, so whatever still runs in the workspaces belongs to a daemon that is dead.
-	if err := workspaces.EndStrays(); err != nil {
+	if err := workspaces.EndLeftoverProcesses(); err != nil {
 		return d, err
 	}
 	reader, err := logs.New(logs.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport})

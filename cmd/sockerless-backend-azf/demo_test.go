@@ -264,7 +264,7 @@ func TestOnlyTerraformChangesAzure(t *testing.T) {
 		t.Errorf("saw correlation ids %v, want 3", runs)
 	}
 	for _, kind := range []string{"apply", "destroy"} {
-		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*", kind+".run.json"))
+		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*", kind+".operation.json"))
 		if err != nil || len(paths) != 1 {
 			t.Fatalf("found %v, %v", paths, err)
 		}
@@ -404,7 +404,7 @@ func TestContainersTheWholeWay(t *testing.T) {
 
 	t.Run("the archive keeps files and no secret in readable plans", func(t *testing.T) {
 		dir := filepath.Join(p.stateDir(), "workspaces/archive", id)
-		for _, name := range []string{"main.tf", "terraform.tfvars.json", "apply.tfplan", "apply.jsonl", "apply.run.json", "destroy.tfplan", "destroy.jsonl", "destroy.run.json"} {
+		for _, name := range []string{"main.tf", "terraform.tfvars.json", "apply.tfplan", "apply.jsonl", "apply.operation.json", "destroy.tfplan", "destroy.jsonl", "destroy.operation.json"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 				t.Error(err)
 			}

@@ -56,8 +56,8 @@ func TestWhatHasNoContainer(t *testing.T) {
 	}
 	eventually(t, "archive", func() bool {
 		p.must(t, http.MethodGet, "/info", nil, &info)
-		_, lostErr := os.Stat(filepath.Join(workspaces, "archive", lost, "destroy.run.json"))
-		_, leftErr := os.Stat(filepath.Join(workspaces, "archive", left, "destroy.run.json"))
+		_, lostErr := os.Stat(filepath.Join(workspaces, "archive", lost, "destroy.operation.json"))
+		_, leftErr := os.Stat(filepath.Join(workspaces, "archive", left, "destroy.operation.json"))
 		return lostErr == nil && leftErr == nil && len(info.Warnings) == 0
 	})
 	p.stop()

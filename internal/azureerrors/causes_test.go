@@ -33,7 +33,7 @@ const (
 
 // terraformFailed returns the error of a Terraform run that failed with these diagnostics.
 func terraformFailed(diagnostics ...string) error {
-	return &workspace.RunError{Step: "apply", Dir: "/state/w", CorrelationID: correlation, Diagnostics: diagnostics,
+	return &workspace.TerraformError{Step: "apply", Dir: "/state/w", CorrelationID: correlation, Diagnostics: diagnostics,
 		Err: errors.New("exit status 1")}
 }
 
@@ -81,11 +81,11 @@ var samples = []struct {
 		"\"terraform.tfstate\": write .terraform.tfstate.lock.info: no space left on device"), api.Internal, 0,
 		[]string{"Free space"}},
 	{"terraform not startable",
-		&workspace.RunError{Step: "init", Dir: "/state/w",
+		&workspace.TerraformError{Step: "init", Dir: "/state/w",
 			Err: &os.PathError{Op: "fork/exec", Path: "/usr/bin/terraform", Err: syscall.ENOENT}}, api.Internal, 0,
 		[]string{"/usr/bin/terraform", "--terraform"}},
 	{"terraform not startable",
-		&workspace.RunError{Step: "init", Dir: "/state/w",
+		&workspace.TerraformError{Step: "init", Dir: "/state/w",
 			Err: errors.New("exit status 1\n╷\n│ Error: Failed to query available provider packages\n│ \n│ Could not " +
 				"retrieve the list of available versions for provider\n│ hashicorp/azurerm: provider " +
 				"registry.terraform.io/hashicorp/azurerm was not\n│ found in any of the search locations\n╵")},
@@ -283,7 +283,7 @@ func TestEachCause(t *testing.T) {
 			if strings.ContainsAny(got.Message, "\n│{") && !strings.Contains(row.cause, "policy") {
 				t.Errorf("got %q, want one line of prose", got.Message)
 			}
-			if run, ok := errors.AsType[*workspace.RunError](row.err); ok && got.CorrelationID != run.CorrelationID {
+			if run, ok := errors.AsType[*workspace.TerraformError](row.err); ok && got.CorrelationID != run.CorrelationID {
 				t.Errorf("got correlation id %q, want %q", got.CorrelationID, run.CorrelationID)
 			}
 			if !errors.Is(got, row.err) {

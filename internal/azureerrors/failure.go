@@ -31,7 +31,7 @@ type failure struct {
 
 func failureOf(s Secrets, err error) failure {
 	f := failure{whole: s.clean(err.Error())}
-	if run, ok := errors.AsType[*workspace.RunError](err); ok {
+	if run, ok := errors.AsType[*workspace.TerraformError](err); ok {
 		f.dir, f.correlation = run.Dir, run.CorrelationID
 		for _, text := range run.Diagnostics {
 			f.parts = append(f.parts, s.clean(text))

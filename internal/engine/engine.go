@@ -31,17 +31,17 @@ import (
 
 // Workspaces runs Terraform. *workspace.Manager is one.
 type Workspaces interface {
-	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationMade, error)
-	FoundationOutputs(ctx context.Context) (workspace.FoundationMade, error)
-	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error)
+	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationOutputs, error)
+	FoundationOutputs(ctx context.Context) (workspace.FoundationOutputs, error)
+	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.FunctionAppOutputs, error)
 	Restore(id string, made bool, app func() (workspace.FunctionApp, error)) error
-	Destroy(ctx context.Context, id string) (workspace.Run, error)
+	Destroy(ctx context.Context, id string) (workspace.Operation, error)
 	Unlock(ctx context.Context, id string, lock workspace.Lock) error
 	Path(id string) string
 	IDs() ([]string, error)
 	Holds(ctx context.Context, id string) (bool, error)
 	Archive(id string) error
-	Reclaim(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Run, error)
+	DestroyOrphan(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Operation, error)
 }
 
 // Invoker calls function apps. *invoker.Invoker is one.
@@ -115,7 +115,7 @@ type Engine struct {
 	endBackground context.CancelFunc
 
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
-	made         *workspace.FoundationMade
+	made         *workspace.FoundationOutputs
 
 	logAnalyticsID atomic.Pointer[string] // nil until it is known
 
@@ -221,11 +221,11 @@ func (e *Engine) Capabilities() api.Capabilities {
 }
 
 // foundation makes what all containers share, once per daemon, and remembers it.
-func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, error) {
+func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, error) {
 	select {
 	case <-e.foundationMu:
 	case <-ctx.Done():
-		return workspace.FoundationMade{}, context.Cause(ctx)
+		return workspace.FoundationOutputs{}, context.Cause(ctx)
 	}
 	defer func() { e.foundationMu <- struct{}{} }()
 	if e.made != nil {
@@ -233,9 +233,9 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 	}
 	spec, err := e.cfg.Settings.foundationSpec()
 	if err != nil {
-		return workspace.FoundationMade{}, err
+		return workspace.FoundationOutputs{}, err
 	}
-	var made workspace.FoundationMade
+	var made workspace.FoundationOutputs
 	// Daemons with the same owner share it.
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
 		return e.terraform(ctx, workspace.FoundationID, func() error {
@@ -244,9 +244,9 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationMade, erro
 		})
 	})
 	if err != nil {
-		return workspace.FoundationMade{}, fmt.Errorf("make foundation: %w", err)
+		return workspace.FoundationOutputs{}, fmt.Errorf("make foundation: %w", err)
 	}
-	api.Correlated(ctx, made.Run.CorrelationID)
+	api.Correlated(ctx, made.Operation.CorrelationID)
 	if !runsImages(made.ServicePlanSKU) {
 		e.cfg.Log.Warn().Str("service_plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
 	}

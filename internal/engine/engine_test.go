@@ -46,7 +46,7 @@ type fakeWorkspaces struct {
 	reclaimed []workspace.FunctionApp
 }
 
-func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationMade, error) {
+func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationOutputs, error) {
 	f.mu.Lock()
 	f.founding++
 	f.most = max(f.most, f.founding)
@@ -56,37 +56,37 @@ func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (work
 	defer f.mu.Unlock()
 	f.founding--
 	f.founded++
-	return workspace.FoundationMade{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"}, f.foundation
+	return workspace.FoundationOutputs{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"}, f.foundation
 }
 
-func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationMade, error) {
+func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationOutputs, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return workspace.FoundationMade{LogAnalyticsID: f.outputs}, f.unread
+	return workspace.FoundationOutputs{LogAnalyticsID: f.outputs}, f.unread
 }
 
-func (f *fakeWorkspaces) Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Made, error) {
+func (f *fakeWorkspaces) Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.FunctionAppOutputs, error) {
 	f.mu.Lock()
 	provision := f.provision
 	f.app = app
 	f.mu.Unlock()
 	if provision != nil {
 		if err := provision(ctx); err != nil {
-			return workspace.Made{}, err
+			return workspace.FunctionAppOutputs{}, err
 		}
 	}
-	return workspace.Made{ResourceID: "/sites/" + app.Name, HostName: app.Name + ".azurewebsites.net", Run: workspace.Run{Plan: workspace.Summary{Add: 1}}}, nil
+	return workspace.FunctionAppOutputs{ResourceID: "/sites/" + app.Name, HostName: app.Name + ".azurewebsites.net", Operation: workspace.Operation{Plan: workspace.Changes{Add: 1}}}, nil
 }
 
-func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Run, error) {
+func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Operation, error) {
 	f.mu.Lock()
 	destroy := f.destroy
 	f.destroyed++
 	f.mu.Unlock()
 	if destroy != nil {
-		return workspace.Run{}, destroy(ctx)
+		return workspace.Operation{}, destroy(ctx)
 	}
-	return workspace.Run{}, nil
+	return workspace.Operation{}, nil
 }
 
 func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.FunctionApp, error)) error {
@@ -123,11 +123,11 @@ func (f *fakeWorkspaces) Archive(id string) error {
 	return nil
 }
 
-func (f *fakeWorkspaces) Reclaim(_ context.Context, _ string, app workspace.FunctionApp) (workspace.Run, error) {
+func (f *fakeWorkspaces) DestroyOrphan(_ context.Context, _ string, app workspace.FunctionApp) (workspace.Operation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reclaimed = append(f.reclaimed, app)
-	return workspace.Run{}, nil
+	return workspace.Operation{}, nil
 }
 
 func (f *fakeWorkspaces) set(change func()) {

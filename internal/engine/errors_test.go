@@ -25,7 +25,7 @@ const correlation = "7a3c1d2e-0b4f-4c5d-9e6f-1a2b3c4d5e6f"
 
 // terraformFailed returns the error of a Terraform run that failed with these diagnostics.
 func terraformFailed(diagnostics ...string) error {
-	return &workspace.RunError{
+	return &workspace.TerraformError{
 		Step: "apply", Dir: "/state/w", CorrelationID: correlation, Diagnostics: diagnostics,
 		Err: errors.New("exit status 1"),
 	}
@@ -46,7 +46,7 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 	f.workspaces.provision = func(context.Context) error {
 		return terraformFailed("unexpected status 409 (409 Conflict) with error: Conflict: hunter2-hunter2 is in use.")
 	}
-	other := &workspace.RunError{Step: "apply", Dir: "/w", CorrelationID: "other",
+	other := &workspace.TerraformError{Step: "apply", Dir: "/w", CorrelationID: "other",
 		Diagnostics: []string{"unexpected status 500 (500 X) with error: E: e"}, Err: errors.New("exit status 1")}
 	f.workspaces.destroy = func(context.Context) error { return other }
 	req := request

@@ -35,7 +35,7 @@ func FuzzCreate(f *testing.F) {
 			}
 			return
 		}
-		spec, _, err := settings.functionAppSpec(c, workspace.FoundationMade{ServicePlanSKU: "B1"})
+		spec, _, err := settings.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
 		if err != nil {
 			t.Fatalf("validated, but %v", err)
 		}

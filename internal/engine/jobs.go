@@ -134,7 +134,7 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
-	var made workspace.Made
+	var made workspace.FunctionAppOutputs
 	err = e.terraform(ctx, c.ID, func() error {
 		made, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
 		return err
@@ -142,8 +142,8 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
-	api.Correlated(ctx, made.Run.CorrelationID)
-	return store.App{ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Run.Plan.String()}, nil
+	api.Correlated(ctx, made.Operation.CorrelationID)
+	return store.App{ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Operation.Plan.String()}, nil
 }
 
 // undo destroys what a failed create has made and forgets the container, or keeps it as dead. The client gets the outcome of the error.

@@ -51,7 +51,7 @@ func NewGate(l Limits) *Gate {
 }
 
 // BeforeApply blocks until a run with these changes may be applied, and returns what must be called when it has been. Its error is ctx's.
-func (g *Gate) BeforeApply(ctx context.Context, changes workspace.Summary) (applied func(), err error) {
+func (g *Gate) BeforeApply(ctx context.Context, changes workspace.Changes) (applied func(), err error) {
 	select {
 	case g.plan <- struct{}{}:
 	case <-ctx.Done():

@@ -15,13 +15,13 @@ import (
 func TestOneChangeOfAPlanAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate(DefaultLimits())
-		applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+		applied, err := g.BeforeApply(t.Context(), workspace.Changes{Add: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		second := make(chan func())
 		go func() {
-			applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+			applied, err := g.BeforeApply(t.Context(), workspace.Changes{Add: 1})
 			if err != nil {
 				t.Error(err)
 			}
@@ -30,7 +30,7 @@ func TestOneChangeOfAPlanAtATime(t *testing.T) {
 		synctest.Wait()
 		ctx, leave := context.WithCancel(t.Context())
 		leave()
-		if _, err := g.BeforeApply(ctx, workspace.Summary{}); !errors.Is(err, context.Canceled) {
+		if _, err := g.BeforeApply(ctx, workspace.Changes{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the end of the wait", err)
 		}
 		select {
@@ -49,7 +49,7 @@ func TestWritesPerMinute(t *testing.T) {
 		limits.AzureWritesPerMinute = 110 // ten apps
 		g, began := NewGate(limits), time.Now()
 		for range 30 {
-			applied, err := g.BeforeApply(t.Context(), workspace.Summary{Add: 1})
+			applied, err := g.BeforeApply(t.Context(), workspace.Changes{Add: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func TestWritesPerMinute(t *testing.T) {
 			t.Errorf("30 apps took %s, want 2 minutes", took)
 		}
 		limits.AzureWritesPerMinute = 1
-		if _, err := NewGate(limits).BeforeApply(t.Context(), workspace.Summary{Add: 1000}); err != nil {
+		if _, err := NewGate(limits).BeforeApply(t.Context(), workspace.Changes{Add: 1000}); err != nil {
 			t.Errorf("more than the whole budget: %v", err)
 		}
 	})

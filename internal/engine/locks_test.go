@@ -16,7 +16,7 @@ import (
 
 // lockedBy is Terraform's error for a lock.
 func lockedBy(who string, created time.Time) error {
-	return &workspace.RunError{Step: "plan", Dir: "/w", Err: errors.New("exit status 1"), Diagnostics: []string{
+	return &workspace.TerraformError{Step: "plan", Dir: "/w", Err: errors.New("exit status 1"), Diagnostics: []string{
 		"Error acquiring the state lock: Error message: state blob is already locked\nLock Info:\n  ID:        4b1d\n  Path:      states/v1\n  Operation: OperationTypeApply\n" +
 			"  Who:       " + who + "\n  Version:   1.11.4\n  Created:   " + created.UTC().String() + "\n  Info:      \n\n\nTerraform acquires a state lock",
 	}}

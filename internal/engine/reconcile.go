@@ -215,7 +215,7 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
 			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
 		default:
-			var run workspace.Run
+			var run workspace.Operation
 			err := e.terraform(ctx, id, func() error {
 				run, err = e.cfg.Workspaces.Destroy(ctx, id)
 				return err
@@ -306,18 +306,18 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 }
 
 // reclaim has Terraform destroy an app of which nothing but its tags is known.
-func (e *Engine) reclaim(ctx context.Context, id string, app workspace.Found) (workspace.Run, error) {
+func (e *Engine) reclaim(ctx context.Context, id string, app workspace.Found) (workspace.Operation, error) {
 	c := store.Container{ID: id, Name: app.Tags[nameTag], FunctionApp: path.Base(app.ID)}
 	// What azurerm wants to see, and never uses.
 	c.Config.Image = "registry.invalid/unknown:latest"
-	shared := workspace.FoundationMade{ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown"}
+	shared := workspace.FoundationOutputs{ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown"}
 	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
 	if err != nil {
-		return workspace.Run{}, err
+		return workspace.Operation{}, err
 	}
-	var run workspace.Run
+	var run workspace.Operation
 	err = e.terraform(ctx, id, func() error {
-		run, err = e.cfg.Workspaces.Reclaim(ctx, id, spec)
+		run, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec)
 		return err
 	})
 	return run, err

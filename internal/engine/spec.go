@@ -147,12 +147,12 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 		return nil, err
 	}
 	warnings = append(warnings, unhonoured...)
-	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationMade{})
+	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationOutputs{})
 	return append(warnings, more...), err
 }
 
 // functionAppSpec is the workspace's spec of a container, and what in it Azure cannot honour.
-func (s Settings) functionAppSpec(c store.Container, shared workspace.FoundationMade) (workspace.FunctionApp, []string, error) {
+func (s Settings) functionAppSpec(c store.Container, shared workspace.FoundationOutputs) (workspace.FunctionApp, []string, error) {
 	storage, err := s.existing("storage_account", s.StorageAccount)
 	if err != nil {
 		return workspace.FunctionApp{}, nil, err

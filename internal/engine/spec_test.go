@@ -105,7 +105,7 @@ func TestFunctionAppSpec(t *testing.T) {
 	s := testSettings()
 	c := store.Container{ID: strings.Repeat("a", 64), Name: "web", FunctionApp: "skls-" + strings.Repeat("a", 20)}
 	c.Config = api.Config{Image: "r.io/app:1", Entrypoint: []string{"sh", "-c"}, Cmd: []string{"exit 3"}, WorkingDir: "/w", Labels: map[string]string{"team": "ci"}}
-	spec, warnings, err := s.functionAppSpec(c, workspace.FoundationMade{ServicePlanID: "p", ServicePlanSKU: "B1", InsightsConnection: "i"})
+	spec, warnings, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanID: "p", ServicePlanSKU: "B1", InsightsConnection: "i"})
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
@@ -121,7 +121,7 @@ func TestFunctionAppSpec(t *testing.T) {
 		timeout string
 	}{"EP1": {false, "01:01:00"}, "Y1": {false, "00:10:00"}, "P1v3": {true, "01:01:00"}, "WS1": {false, "01:01:00"}, "FC1": {false, "01:01:00"}} {
 		s.Timeout = time.Hour
-		spec, _, err := s.functionAppSpec(c, workspace.FoundationMade{ServicePlanSKU: sku})
+		spec, _, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: sku})
 		if err != nil || spec.AlwaysOn != want.on || spec.FunctionTimeout != want.timeout {
 			t.Errorf("%s: got %v %s, %v", sku, spec.AlwaysOn, spec.FunctionTimeout, err)
 		}

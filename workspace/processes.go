@@ -15,10 +15,10 @@ import (
 // cliConfigEnv is in the environment of every terraform of ours, and of its providers; its value is unique to the folder of the workspaces.
 const cliConfigEnv = "TF_CLI_CONFIG_FILE"
 
-// EndStrays kills the Terraform processes that runs of a killed daemon left behind and blocks until they are gone: the kernel ends
+// EndLeftoverProcesses kills the Terraform processes that runs of a killed daemon left behind and blocks until they are gone: the kernel ends
 // terraform with its daemon, but not the provider, which would go on changing Azure while nobody knows of it. It must be called
 // before the first run, and only by the owner of Config.Dir.
-func (m *Manager) EndStrays() error {
+func (m *Manager) EndLeftoverProcesses() error {
 	marker := []byte(cliConfigEnv + "=" + m.env[cliConfigEnv] + "\x00")
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {

@@ -21,46 +21,46 @@ import (
 type kind string
 
 const (
-	applyRun   kind = "apply"
-	destroyRun kind = "destroy"
+	applying   kind = "apply"
+	destroying kind = "destroy"
 )
 
-// Run is the verdict of one Terraform run. It is kept in the workspace as apply.run.json or destroy.run.json.
-type Run struct {
+// Operation is the verdict of one Terraform run. It is kept in the workspace as apply.operation.json or destroy.operation.json.
+type Operation struct {
 	// CorrelationID is sent with each of the run's Azure calls and names the run in Azure's Activity Log.
 	CorrelationID string    `json:"correlation_id"`
 	Started       time.Time `json:"started"`
 	Finished      time.Time `json:"finished,omitzero"`
-	Plan          Summary   `json:"plan"`
+	Plan          Changes   `json:"plan"`
 	// Error is empty when the run succeeded.
 	Error string `json:"error,omitempty"`
 	// StateWritten tells that there was a state when the run had finished.
 	StateWritten bool `json:"state_written"`
-	applying     bool
+	applied      bool
 }
 
 // leftState tells whether this run ended with a state, so that there must be one.
-func (r *Run) leftState() bool {
+func (r *Operation) leftState() bool {
 	return r != nil && !r.Finished.IsZero() && (r.Error == "" || r.StateWritten)
 }
 
 // mayHaveLeft tells whether Azure may hold something of this run that no state knows: it was killed, interrupted, or failed.
-func (r *Run) mayHaveLeft() bool { return r != nil && (r.Finished.IsZero() || r.Error != "") }
+func (r *Operation) mayHaveLeft() bool { return r != nil && (r.Finished.IsZero() || r.Error != "") }
 
-// Summary counts the changes of a plan.
-type Summary struct {
+// Changes counts the changes of a plan.
+type Changes struct {
 	Add     int `json:"add"`
 	Change  int `json:"change"`
 	Destroy int `json:"destroy"`
 }
 
 // String is the summary in Terraform's words.
-func (s Summary) String() string {
+func (s Changes) String() string {
 	return fmt.Sprintf("%d to add, %d to change, %d to destroy", s.Add, s.Change, s.Destroy)
 }
 
-// RunError is a Terraform command that failed.
-type RunError struct {
+// TerraformError is a Terraform command that failed.
+type TerraformError struct {
 	Step          string // init, plan, show, apply, output
 	Dir           string
 	CorrelationID string
@@ -70,7 +70,7 @@ type RunError struct {
 }
 
 // Error is the diagnostics, or the command's own error when there are none.
-func (e *RunError) Error() string {
+func (e *TerraformError) Error() string {
 	what := strings.Join(e.Diagnostics, "; ")
 	if what == "" {
 		what = e.Err.Error()
@@ -79,14 +79,14 @@ func (e *RunError) Error() string {
 }
 
 // said is all that a command has said of its failure, in its JSON lines and on stderr.
-func (e *RunError) said() string { return e.Error() + "\n" + e.Err.Error() }
+func (e *TerraformError) said() string { return e.Error() + "\n" + e.Err.Error() }
 
 // Unwrap returns the command's error; it is the context's when the run was interrupted.
-func (e *RunError) Unwrap() error { return e.Err }
+func (e *TerraformError) Unwrap() error { return e.Err }
 
 // run initialises the workspace if needed, plans, keeps the plan and its redacted JSON, and applies exactly that plan.
-func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run Run, err error) {
-	run = Run{CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
+func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run Operation, err error) {
+	run = Operation{CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
 	log := m.cfg.Log.With().Str("workspace", dir).Str("run", string(k)).Str("correlation_id", run.CorrelationID).Logger()
 	defer func() {
 		run.Finished = m.cfg.Now().UTC()
@@ -97,7 +97,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 		run.StateWritten = written || m.cfg.Backend.Remote() && err == nil
 		err = errors.Join(err, secureErr)
 		// A run that ended before its apply has made nothing: the verdict of an earlier apply stays.
-		if run.applying {
+		if run.applied {
 			err = errors.Join(err, writeVerdict(dir, k, run))
 		}
 	}()
@@ -116,7 +116,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 	}
 	log.Info().Stringer("plan", run.Plan).Msg("planned")
 	// A destroy that has nothing left to do in Azure still has to take it out of the state.
-	if !changes && k != destroyRun {
+	if !changes && k != destroying {
 		return run, nil
 	}
 	if m.cfg.BeforeApply != nil {
@@ -130,7 +130,7 @@ func (m *Manager) run(ctx context.Context, dir string, k kind, s *session) (run 
 	if err := writeVerdict(dir, k, run); err != nil {
 		return run, err
 	}
-	run.applying = true
+	run.applied = true
 	err = m.logged(ctx, dir, "apply", string(k)+".jsonl", s, func(tf *tfexec.Terraform, w io.Writer) error {
 		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile), s.attach(), m.lockTimeout())
 	})
@@ -154,7 +154,7 @@ func secureState(dir string) (written bool, err error) {
 }
 
 func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile string, s *session) (changes bool, err error) {
-	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroyRun), s.attach(), m.lockTimeout()}
+	opts := []tfexec.PlanOption{tfexec.Out(planFile), tfexec.Destroy(k == destroying), s.attach(), m.lockTimeout()}
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
 	}
@@ -170,26 +170,26 @@ func (m *Manager) plan(ctx context.Context, dir string, k kind, planFile string,
 }
 
 // show keeps the plan as redacted JSON and sums it up.
-func (m *Manager) show(ctx context.Context, dir string, k kind, planFile string, s *session) (Summary, error) {
+func (m *Manager) show(ctx context.Context, dir string, k kind, planFile string, s *session) (Changes, error) {
 	tf, err := m.terraform(dir, s)
 	if err != nil {
-		return Summary{}, err
+		return Changes{}, err
 	}
 	plan, err := tf.ShowPlanFile(ctx, planFile, s.attach())
 	if err != nil {
-		return Summary{}, &RunError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
+		return Changes{}, &TerraformError{Step: "show", Dir: dir, CorrelationID: s.correlation, Err: err}
 	}
 	content, err := json.MarshalIndent(redact(plan), "", "  ")
 	if err != nil {
-		return Summary{}, fmt.Errorf("encode plan: %w", err)
+		return Changes{}, fmt.Errorf("encode plan: %w", err)
 	}
 	if err := writeFile(filepath.Join(dir, string(k)+".plan.json"), content); err != nil {
-		return Summary{}, fmt.Errorf("keep plan: %w", err)
+		return Changes{}, fmt.Errorf("keep plan: %w", err)
 	}
 	return summarize(plan), nil
 }
 
-func summarize(plan *tfjson.Plan) (s Summary) {
+func summarize(plan *tfjson.Plan) (s Changes) {
 	for _, rc := range plan.ResourceChanges {
 		if rc.Change == nil {
 			continue
@@ -221,7 +221,7 @@ func (m *Manager) logged(ctx context.Context, dir, step, file string, s *session
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := command(tf, f); err != nil {
 		diagnostics, readErr := readErrors(f)
-		return errors.Join(&RunError{Step: step, Dir: dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err}, readErr)
+		return errors.Join(&TerraformError{Step: step, Dir: dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err}, readErr)
 	}
 	return nil
 }
@@ -255,27 +255,27 @@ func (m *Manager) terraform(dir string, s *session) (*tfexec.Terraform, error) {
 	return tf, nil
 }
 
-func writeVerdict(dir string, k kind, run Run) error {
+func writeVerdict(dir string, k kind, run Operation) error {
 	content, err := json.MarshalIndent(run, "", "  ")
 	if err != nil {
 		return fmt.Errorf("keep verdict: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, string(k)+".run.json"), content); err != nil {
+	if err := writeFile(filepath.Join(dir, string(k)+".operation.json"), content); err != nil {
 		return fmt.Errorf("keep verdict: %w", err)
 	}
 	return nil
 }
 
-// lastRun is the verdict that the last apply or destroy left, nil when none was begun.
-func lastRun(dir string, k kind) (*Run, error) {
-	content, err := os.ReadFile(filepath.Join(dir, string(k)+".run.json"))
+// lastOperation is the verdict that the last apply or destroy left, nil when none was begun.
+func lastOperation(dir string, k kind) (*Operation, error) {
+	content, err := os.ReadFile(filepath.Join(dir, string(k)+".operation.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read verdict: %w", err)
 	}
-	var run Run
+	var run Operation
 	if err := json.Unmarshal(content, &run); err != nil {
 		return nil, fmt.Errorf("read verdict in %s: %w", dir, err)
 	}

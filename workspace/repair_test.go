@@ -135,7 +135,7 @@ func TestStraysAreEnded(t *testing.T) {
 		return cmd
 	}
 	stray, other := start(ours), start(others)
-	if err := ours.EndStrays(); err != nil {
+	if err := ours.EndLeftoverProcesses(); err != nil {
 		t.Fatal(err)
 	}
 	if err := stray.Wait(); err == nil || stray.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -158,7 +158,7 @@ func TestMendedWorkspaces(t *testing.T) {
 	state := filepath.Join(dir, stateFile)
 	killed := func(t *testing.T) {
 		t.Helper()
-		if err := writeVerdict(dir, applyRun, Run{}); err != nil {
+		if err := writeVerdict(dir, applying, Operation{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,8 +177,8 @@ func TestMendedWorkspaces(t *testing.T) {
 		}
 		killed(t)
 		made, err := m.Provision(t.Context(), testID, spec)
-		if err != nil || made.Run.Plan.Add != 0 || made.Run.Plan.Destroy != 0 || len(sim.Sites()) != 1 {
-			t.Errorf("got %+v, %v with %v; want the app imported", made.Run.Plan, err, sim.Sites())
+		if err != nil || made.Operation.Plan.Add != 0 || made.Operation.Plan.Destroy != 0 || len(sim.Sites()) != 1 {
+			t.Errorf("got %+v, %v with %v; want the app imported", made.Operation.Plan, err, sim.Sites())
 		}
 	})
 	t.Run("a state that could not be written", func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestMendedWorkspaces(t *testing.T) {
 		}
 		killed(t)
 		run, err := m.Destroy(t.Context(), testID)
-		if err != nil || run.Plan != (Summary{Destroy: 1}) || len(sim.Sites()) != 0 {
+		if err != nil || run.Plan != (Changes{Destroy: 1}) || len(sim.Sites()) != 0 {
 			t.Errorf("got %+v, %v with %v", run.Plan, err, sim.Sites())
 		}
 		if _, err := os.Stat(filepath.Join(m.ArchivePath(testID), erroredFile)); !errors.Is(err, os.ErrNotExist) {
@@ -203,8 +203,8 @@ func TestMendedWorkspaces(t *testing.T) {
 		before := len(sim.Resources())
 		lost()
 		made, err := m.Foundation(t.Context(), shared)
-		if err != nil || made.Run.Plan.Add != 0 || made.Run.Plan.Destroy != 0 || made.ServicePlanID == "" || len(sim.Resources()) != before {
-			t.Errorf("got %+v, %v; want it imported", made.Run.Plan, err)
+		if err != nil || made.Operation.Plan.Add != 0 || made.Operation.Plan.Destroy != 0 || made.ServicePlanID == "" || len(sim.Resources()) != before {
+			t.Errorf("got %+v, %v; want it imported", made.Operation.Plan, err)
 		}
 		lost()
 		shared.Tags = map[string]string{OwnerTag: "another"}

@@ -37,7 +37,7 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	if known, err := readState(dir); err == nil && len(known.managed()) > 0 {
 		return true, nil
 	}
-	last, err := lastRun(dir, applyRun)
+	last, err := lastOperation(dir, applying)
 	if err != nil {
 		return false, err
 	}
@@ -54,20 +54,20 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	return false, nil
 }
 
-// Reclaim destroys a function app that carries the tag of the container with the given id and has no workspace: it is imported into a
+// DestroyOrphan destroys a function app that carries the tag of the container with the given id and has no workspace: it is imported into a
 // new one, which Destroy then empties. Of app, only what names the function app counts; the rest must be valid and is never applied.
 // It can be called again after any failure, and the app of another container is ErrForeign.
-func (m *Manager) Reclaim(ctx context.Context, id string, app FunctionApp) (Run, error) {
+func (m *Manager) DestroyOrphan(ctx context.Context, id string, app FunctionApp) (Operation, error) {
 	if !idPattern.MatchString(id) {
-		return Run{}, fmt.Errorf("reclaim: %q is not a container id", id)
+		return Operation{}, fmt.Errorf("reclaim: %q is not a container id", id)
 	}
 	dir := m.Path(id)
 	app.ServicePlanID = m.resourceID(app.ResourceGroupName, "Microsoft.Web/serverFarms", "unknown") // good enough for an import
 	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	if err := m.mend(dir); err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	err := m.attempt(ctx, dir, func(s *session) error {
 		list := m.ownApp(id, app)
@@ -76,7 +76,7 @@ func (m *Manager) Reclaim(ctx context.Context, id string, app FunctionApp) (Run,
 		return err
 	})
 	if err != nil {
-		return Run{}, err
+		return Operation{}, err
 	}
 	return m.Destroy(ctx, id)
 }

@@ -61,9 +61,9 @@ func (m *Manager) ownFoundation(f Foundation) []own {
 // provider knows a resource only once its creation is complete, so an apply that is killed or interrupted before may leave one.
 // Something of that name that is not ours is ErrForeign, and stays as it is.
 func (m *Manager) adopt(ctx context.Context, dir string, list []own, s *session) (adopted bool, err error) {
-	last, err := lastRun(dir, applyRun)
+	last, err := lastOperation(dir, applying)
 	if err == nil && last == nil && m.cfg.Backend.Remote() {
-		last = &Run{} // another daemon may have died in its first run
+		last = &Operation{} // another daemon may have died in its first run
 	}
 	if err != nil || last != nil && !last.mayHaveLeft() {
 		return false, err
