@@ -23,7 +23,8 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 		defer close(stopped)
 		p.stop() // fails the test when the daemon ends with an error
 	}()
-	if err := <-answer; err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "the daemon is stopping; what was asked for is done when it is started again") {
+	const stopping = "the daemon is stopping: it will finish the request when it has restarted"
+	if err := <-answer; err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), stopping) {
 		t.Errorf("got %v", err)
 	}
 	close(release)

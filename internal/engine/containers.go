@@ -21,7 +21,8 @@ var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
 func checkName(name string) error {
 	if !namePattern.MatchString(name) {
-		return api.Errorf(api.InvalidParameter, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+		return api.Errorf(api.InvalidParameter,
+			"Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	return nil
 }
@@ -50,10 +51,10 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 		c.Networking = *req.NetworkingConfig
 	}
 	if slices.Equal(c.Config.Entrypoint, []string{""}) {
-		c.Config.Entrypoint = nil // Docker's way to ask for none
+		c.Config.Entrypoint = nil // clients send [""] for no entrypoint
 	}
 	if c.Config.Image != "" {
-		// An id, or a name that was given here, tells Azure nothing.
+		// Azure does not know an image's id, nor a name that only this daemon has given it.
 		if c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image); err != nil {
 			return api.CreateResponse{}, err
 		}
@@ -106,7 +107,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	return out, nil
 }
 
-// dockerState is the state in Docker's words, which has none for a container that is being created.
+// dockerState returns Docker's word for a state. Docker has none for a container that is being created.
 func dockerState(s store.State) api.ContainerState {
 	if s == store.Creating {
 		return api.ContainerState(store.Created)
@@ -114,7 +115,7 @@ func dockerState(s store.State) api.ContainerState {
 	return api.ContainerState(s)
 }
 
-// dockerTime is Docker's form of a time; one that has not come is its zero time.
+// dockerTime returns Docker's form of a time. The zero time stands for what has not happened.
 func dockerTime(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
 // ContainerList implements api.Backend.
@@ -175,7 +176,7 @@ func (e *Engine) summary(c store.Container) api.Summary {
 	return s
 }
 
-// status is the state as people read it.
+// status returns the state for people.
 func (e *Engine) status(c store.Container) string {
 	ago := func(t time.Time) string { return units.HumanDuration(e.cfg.Store.Now().Sub(t)) }
 	switch c.State {
@@ -189,7 +190,7 @@ func (e *Engine) status(c store.Container) string {
 		return "Removal In Progress"
 	case store.Dead:
 		if left := c.RetryAt.Sub(e.cfg.Store.Now()); left > 0 {
-			return "Dead, removal is tried again in " + units.HumanDuration(left)
+			return "Dead, removal will be retried in " + units.HumanDuration(left)
 		}
 		return "Dead"
 	default:
@@ -197,10 +198,11 @@ func (e *Engine) status(c store.Container) string {
 	}
 }
 
-func randomHex(bytes int) (string, error) {
-	b := make([]byte, bytes)
+// randomHex returns n random bytes as hexadecimal digits.
+func randomHex(n int) (string, error) {
+	b := make([]byte, n)
 	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("make random id: %w", err)
+		return "", fmt.Errorf("create random id: %w", err)
 	}
 	return hex.EncodeToString(b), nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/filters"
 )
 
-// eventBatch is how many events are read at once.
+// eventBatch is the number of events that are read at once.
 const eventBatch = 100
 
 // SystemEvents implements api.Backend. The stream ends at opts.Until, when ctx ends, and when the daemon stops.
@@ -30,18 +30,18 @@ func (e *Engine) SystemEvents(ctx context.Context, opts api.EventsOptions) (io.R
 	return s, nil
 }
 
-// eventStream turns events into JSON lines as they are read. It holds nothing that must be freed.
+// eventStream turns events into JSON lines as they are read. It holds no resources.
 type eventStream struct {
 	engine *Engine
 	opts   api.EventsOptions
 	match  func(api.Event) bool
-	seq    int64 // the place of the last event that was looked at
+	seq    int64 // the sequence number of the last event that was read
 	lines  bytes.Buffer
-	ended  bool // an event after opts.Until was seen
+	ended  bool // the last event is after opts.Until
 	next   func() error
 }
 
-// Read blocks until there is an event or the stream ends.
+// Read blocks until there is an event, or the stream ends.
 func (s *eventStream) Read(p []byte) (int, error) {
 	for s.lines.Len() == 0 {
 		if err := s.next(); err != nil {
@@ -54,7 +54,7 @@ func (s *eventStream) Read(p []byte) (int, error) {
 // Close does nothing: a blocked Read ends with its context.
 func (s *eventStream) Close() error { return nil }
 
-// fill puts further events into lines, or waits until there may be some. Its error is io.EOF at the end of the stream.
+// fill appends further events to lines, or waits until there may be some. It returns io.EOF at the end of the stream.
 func (s *eventStream) fill(ctx context.Context) error {
 	if s.ended {
 		return io.EOF
@@ -70,7 +70,7 @@ func (s *eventStream) fill(ctx context.Context) error {
 	for _, event := range list {
 		s.seq = event.Seq
 		if !s.opts.Until.IsZero() && event.TimeNano > s.opts.Until.UnixNano() {
-			s.ended = true // what came before it in this batch is still to be read
+			s.ended = true // Read still returns the events of this batch before it
 			return nil
 		}
 		if s.match(event.Event) {
@@ -96,7 +96,7 @@ func (s *eventStream) fill(ctx context.Context) error {
 	case <-changed:
 		return nil
 	case <-ended:
-		return nil // what came until now is still to be read
+		return nil // read the events until now once more
 	case <-ctx.Done():
 	case <-s.engine.stopping:
 	}

@@ -34,13 +34,17 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 	used := map[string]bool{}
 	for _, row := range []struct{ body, refusal, warning string }{
 		{`{}`, "", ""},
-		// What the docker CLI always sends.
-		{`{"Hostname":"","Domainname":"","User":"","AttachStdout":true,"Tty":false,"Env":null,"Image":"a","Volumes":{},"WorkingDir":"","OnBuild":null,"Labels":{},
-			"HostConfig":{"Binds":null,"LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"VolumesFrom":null,"ConsoleSize":[0,0],
-			"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":null,"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Links":null,"OomScoreAdj":0,"PidMode":"","ReadonlyRootfs":false,
-			"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Memory":0,"MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],"MaskedPaths":null,"Devices":[]},
+		// The docker CLI always sends this.
+		{`{"Hostname":"","Domainname":"","User":"","AttachStdout":true,"Tty":false,"Env":null,"Image":"a",
+			"Volumes":{},"WorkingDir":"","OnBuild":null,"Labels":{},"HostConfig":{"Binds":null,"LogConfig":{"Type":"",
+			"Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
+			"VolumesFrom":null,"ConsoleSize":[0,0],"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":null,
+			"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Links":null,"OomScoreAdj":0,
+			"PidMode":"","ReadonlyRootfs":false,"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Memory":0,
+			"MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],"MaskedPaths":null,"Devices":[]},
 			"NetworkingConfig":{"EndpointsConfig":{"default":{}}}}`, "", ""},
-		{`{"Healthcheck":{"Test":["NONE"]},"HostConfig":{"NetworkMode":"bridge","AutoRemove":true,"LogConfig":{"Type":"json-file"}}}`, "", ""},
+		{`{"Healthcheck":{"Test":["NONE"]},"HostConfig":{"NetworkMode":"bridge","AutoRemove":true,` +
+			`"LogConfig":{"Type":"json-file"}}}`, "", ""},
 		{`{"HostConfig":{"Binds":["/a:/b"]}}`, "volumes", ""},
 		{`{"HostConfig":{"Mounts":[{"Type":"volume","Target":"/a"}]}}`, "volumes", ""},
 		{`{"HostConfig":{"VolumesFrom":["a"]}}`, "volumes", ""},
@@ -52,7 +56,8 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 		{`{"HostConfig":{"Links":["a:b"]}}`, "networks", ""},
 		{`{"NetworkingConfig":{"EndpointsConfig":{"mine":{}}}}`, "networks", ""},
 		{`{"NetworkDisabled":true}`, "networks", ""},
-		{`{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"IPv4Address":"172.17.0.5"}}}}}`, "", "network addresses"},
+		{`{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{"IPv4Address":"172.17.0.5"}}}}}`, "",
+			"network addresses"},
 		{`{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"Aliases":["a"]}}}}`, "", "network addresses"},
 		{`{"NetworkingConfig":{"EndpointsConfig":{"default":{"MacAddress":"02:42:ac:11:00:02"}}}}`, "", "network addresses"},
 		{`{"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{}}}}}`, "", ""},
@@ -90,15 +95,18 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 		{`{"HostConfig":{"ReadonlyRootfs":true}}`, "", "security options"},
 		{`{"HostConfig":{"Init":true}}`, "", "kernel and runtime"},
 		{`{"HostConfig":{"LogConfig":{"Type":"syslog"}}}`, "", "log driver"},
-		{`{"StopSignal":"SIGINT"}`, "", "stop leaves a run alone"},
+		{`{"StopSignal":"SIGINT"}`, "", "stop does not end a run"},
 	} {
 		c := decodeRequest(t, row.body)
 		warnings, err := checkFields(c)
+		all := strings.Join(warnings, "")
 		if row.refusal != "" {
-			if want := "This backend (azf) does not support " + row.refusal + "."; api.KindOf(err) != api.NotImplemented || err.Error() != want {
+			want := "This backend (azf) does not support " + row.refusal + "."
+			if api.KindOf(err) != api.NotImplemented || err.Error() != want {
 				t.Errorf("%s: got %v, want %q", row.body, err, want)
 			}
-		} else if err != nil || (row.warning == "") != (len(warnings) == 0) || len(warnings) > 1 || !strings.Contains(strings.Join(warnings, ""), row.warning) {
+		} else if err != nil || len(warnings) > 1 || (row.warning == "") != (all == "") ||
+			!strings.Contains(all, row.warning) {
 			t.Errorf("%.80s: got %q, %v; want %q", row.body, warnings, err, row.warning)
 		}
 		for _, f := range fields {

@@ -11,26 +11,27 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// part is what a run's answer has of the lines that are selected.
+// part holds the selected lines that the answer to a run has.
 type part struct {
 	run   string
 	lines []api.LogLine
-	gap   *gap // where lines are missing among them, nil when none are
+	gap   *gap // the omitted lines among them; nil if there are none
 }
 
-// gap is a place where lines were left out of an answer.
+// gap is a place in an answer where azf-handler omitted lines.
 type gap struct {
-	at          int // the place in part.lines
+	at          int // the index in part.lines
 	mark        api.LogLine
-	first, last int // the numbers of the lines, over both streams
-	lines       int // how many of them are of the selected streams
-	// Bounds of time begin or end within it, so that not all of the lines are selected.
+	first, last int // the numbers of the omitted lines, over both streams
+	lines       int // the number of omitted lines of the selected streams
+	// A bound of time lies within the gap, so that it does not select all of the lines.
 	lateSince, earlyUntil bool
 }
 
+// selectLines returns the lines that opts selects from the answer to a run.
 func selectLines(run store.Run, opts api.LogOptions) part {
 	p := part{run: run.ID}
-	var before time.Time // of the line before
+	var before time.Time // the time of the line before
 	for _, l := range run.Output {
 		if l.Omitted != nil {
 			p.gap = gapOf(l, len(p.lines), before, opts)
@@ -42,6 +43,7 @@ func selectLines(run store.Run, opts api.LogOptions) part {
 	return p
 }
 
+// selected reports whether opts selects a line.
 func selected(l api.LogLine, opts api.LogOptions) bool {
 	switch {
 	case l.Stream == api.Stdout && !opts.Stdout, l.Stream == api.Stderr && !opts.Stderr:
@@ -50,8 +52,8 @@ func selected(l api.LogLine, opts api.LogOptions) bool {
 	return (opts.Since.IsZero() || !l.Time.Before(opts.Since)) && (opts.Until.IsZero() || !l.Time.After(opts.Until))
 }
 
-// gapOf is the gap that a mark stands for, or nil when none of its lines can be selected. The times of the lines lie between that of
-// the line before and that of the mark.
+// gapOf returns the gap that a mark stands for, or nil if opts cannot select any of its lines. The omitted lines are
+// later than the line before the mark and earlier than the mark.
 func gapOf(mark api.LogLine, at int, before time.Time, opts api.LogOptions) *gap {
 	g := &gap{
 		at: at, mark: mark, first: mark.Seq - mark.Omitted.Stdout - mark.Omitted.Stderr + 1, last: mark.Seq,
@@ -70,7 +72,7 @@ func gapOf(mark api.LogLine, at int, before time.Time, opts api.LogOptions) *gap
 	return g
 }
 
-// behind is how many lines it has behind what it lacks.
+// behind returns the number of lines behind the gap.
 func (p part) behind() int {
 	if p.gap == nil {
 		return 0
@@ -78,14 +80,14 @@ func (p part) behind() int {
 	return len(p.lines) - p.gap.at
 }
 
-// lacks tells what Log Analytics may have of a run besides; ok is false when that is nothing.
+// lacks returns what to ask Log Analytics for. ok reports whether Log Analytics can have more of the run.
 func (p part) lacks(run store.Run, opts api.LogOptions) (asked logs.Run, ok bool) {
 	asked.ID = run.ID
 	switch {
 	case p.gap != nil:
 		asked.First, asked.Last = p.gap.first, p.gap.last
 		return asked, true
-	case run.Output != nil || run.Sent.IsZero(), // a call that was not made printed nothing
+	case run.Output != nil || run.Sent.IsZero(), // a run that was not sent printed nothing
 		!opts.Until.IsZero() && opts.Until.Add(logMargin).Before(run.Started),
 		!opts.Since.IsZero() && !run.Finished.IsZero() && run.Finished.Add(logMargin).Before(opts.Since):
 		return asked, false
@@ -93,11 +95,11 @@ func (p part) lacks(run store.Run, opts api.LogOptions) (asked logs.Run, ok bool
 	return asked, true
 }
 
-// merged is p with the lines that were found for it. A mark stays for those of a gap that are still missing. cut tells that more lines
-// may be there, before the first.
+// merged returns the lines of p together with those that Log Analytics has. A mark remains for the lines of a gap
+// that are still missing. cut means that there may be more lines before the first of found.
 func (p part) merged(found []api.LogLine, opts api.LogOptions, cut bool) []api.LogLine {
 	if p.gap == nil {
-		return append(p.lines, found...) // of a run without an answer all lines are found
+		return append(p.lines, found...) // a run without an answer has no lines but those of Log Analytics
 	}
 	found = slices.DeleteFunc(found, func(l api.LogLine) bool { return l.Seq < p.gap.first || l.Seq > p.gap.last })
 	out := append(slices.Clone(p.lines[:p.gap.at]), found...)
@@ -109,14 +111,14 @@ func (p part) merged(found []api.LogLine, opts api.LogOptions, cut bool) []api.L
 	return append(out, p.lines[p.gap.at:]...)
 }
 
-// missing is how many lines are missing beside those that were found, as far as that is known.
+// missing returns the number of omitted lines that are not in found, or 0 if it is not known.
 func (g gap) missing(found []api.LogLine, opts api.LogOptions, cut bool) int {
 	cut = cut || g.lateSince
 	if len(found) == 0 || !cut && !g.earlyUntil {
 		return g.lines - len(found)
 	}
 	if !opts.Stdout || !opts.Stderr {
-		return 0 // how many of the lines on this side of a bound are of one stream is not known
+		return 0 // a line's number counts both streams, so it does not show how many are of one stream
 	}
 	first, last := g.first, g.last
 	if cut {

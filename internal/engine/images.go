@@ -18,8 +18,10 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// ImagePull implements api.Backend. When ctx ends while the registry is asked, nothing is recorded.
-func (e *Engine) ImagePull(ctx context.Context, ref string, auth api.AuthConfig, platform string) (io.ReadCloser, error) {
+// ImagePull implements api.Backend. It records nothing if ctx ends before the registry answers.
+func (e *Engine) ImagePull(
+	ctx context.Context, ref string, auth api.AuthConfig, platform string,
+) (io.ReadCloser, error) {
 	named, err := api.ParseReference(ref)
 	if err != nil {
 		return nil, err
@@ -32,11 +34,11 @@ func (e *Engine) ImagePull(ctx context.Context, ref string, auth api.AuthConfig,
 	found, err := e.cfg.Registry.Resolve(ctx, named, auth, platform)
 	switch {
 	case api.KindOf(err) == api.Unavailable:
-		// Azure pulls by itself, so an image that the daemon cannot see may run all the same.
+		// Azure pulls the image itself, so an image that the daemon cannot look up may still run.
 		if recordErr := e.cfg.Store.RecordUnresolved(ctx, named, err.Error()); recordErr != nil {
 			return nil, recordErr
 		}
-		lines.add("", "Status: Recorded %s as it is, not looked up (%s)", reference.FamiliarString(named), err)
+		lines.add("", "Status: Recorded %s without looking it up (%s)", reference.FamiliarString(named), err)
 	case err != nil:
 		return nil, err
 	default:
@@ -52,7 +54,7 @@ func (e *Engine) ImagePull(ctx context.Context, ref string, auth api.AuthConfig,
 	return lines.stream()
 }
 
-// pullingFrom is what a pull's first line is about: the tag or the digest.
+// pullingFrom returns the tag or digest in a pull's first line.
 func pullingFrom(ref reference.Named) string {
 	if digested, ok := ref.(reference.Digested); ok {
 		return digested.Digest().String()
@@ -63,14 +65,15 @@ func pullingFrom(ref reference.Named) string {
 	return ""
 }
 
-// progress is the stream of a pull: it is whole before it begins, as no layer is fetched.
+// progress is the stream of a pull. It is complete before it begins, because the daemon fetches no layer.
 type progress []api.ProgressMessage
 
+// add appends a line.
 func (p *progress) add(id, format string, args ...any) {
 	*p = append(*p, api.ProgressMessage{ID: id, Status: fmt.Sprintf(format, args...)})
 }
 
-// resolved says of each layer what happens to it: nothing here. Scripts read the line that begins with "Digest: ".
+// resolved adds the lines of an image that was looked up. Scripts read the line that begins with "Digest: ".
 func (p *progress) resolved(ref reference.Named, found registry.Image) {
 	for _, layer := range found.Layers {
 		_, hex, _ := strings.Cut(layer.Digest, ":")
@@ -83,6 +86,7 @@ func (p *progress) resolved(ref reference.Named, found registry.Image) {
 	p.add("", "Status: Looked up %s; Azure pulls it for each container", reference.FamiliarString(ref))
 }
 
+// stream returns the lines as JSON.
 func (p progress) stream() (io.ReadCloser, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -106,7 +110,8 @@ func (e *Engine) ImageInspect(ctx context.Context, name string) (api.ImageInspec
 		out.Created = img.Spec.Created.Format(time.RFC3339Nano)
 	}
 	out.Author, out.Config = img.Spec.Author, &img.Spec.Config
-	out.Os, out.OsVersion, out.Architecture, out.Variant = img.Spec.OS, img.Spec.OSVersion, img.Spec.Architecture, img.Spec.Variant
+	out.Os, out.OsVersion = img.Spec.OS, img.Spec.OSVersion
+	out.Architecture, out.Variant = img.Spec.Architecture, img.Spec.Variant
 	out.Size, out.RootFS.Type = img.Size, img.Spec.RootFS.Type
 	for _, layer := range img.Spec.RootFS.DiffIDs {
 		out.RootFS.Layers = append(out.RootFS.Layers, layer.String())
@@ -124,7 +129,7 @@ func (e *Engine) ImageTag(ctx context.Context, source, repo, tag string) error {
 	return e.cfg.Store.TagImage(ctx, source, target)
 }
 
-// tagReference is repo with tag, which may be in repo as well; without one it is latest.
+// tagReference returns repo with tag. A tag in repo counts if tag is empty; without any tag it is latest.
 func tagReference(repo, tag string) (reference.NamedTagged, error) {
 	named, err := reference.ParseNormalizedNamed(repo)
 	if err == nil {
@@ -139,7 +144,8 @@ func tagReference(repo, tag string) (reference.NamedTagged, error) {
 		}
 	}
 	if err != nil {
-		return nil, api.Errorf(api.InvalidParameter, "invalid reference format: %q with tag %q is no target for a tag: %w", repo, tag, err)
+		return nil, api.Errorf(api.InvalidParameter,
+			"invalid reference format: %q with tag %q cannot be the target of a tag: %w", repo, tag, err)
 	}
 	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
 	if !ok {
@@ -148,7 +154,7 @@ func tagReference(repo, tag string) (reference.NamedTagged, error) {
 	return tagged, nil
 }
 
-// ImageList implements api.Backend. All changes nothing: there are no intermediate images.
+// ImageList implements api.Backend. opts.All has no effect, because there are no intermediate images.
 func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]api.ImageSummary, error) {
 	filter, err := filters.Images(opts.Filters, e.cfg.Store.Now().Local(), func(ref string) (time.Time, error) {
 		img, err := e.cfg.Store.Image(ctx, ref)
@@ -187,7 +193,7 @@ func filteredImage(img store.Image) filters.Image {
 	}
 }
 
-// ImageRemove implements api.Backend. prune changes nothing: images have no parents here.
+// ImageRemove implements api.Backend. prune has no effect, because images have no parents here.
 func (e *Engine) ImageRemove(ctx context.Context, name string, force, _ bool) ([]api.ImageDeleted, error) {
 	return e.cfg.Store.RemoveImage(ctx, name, force)
 }

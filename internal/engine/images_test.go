@@ -177,7 +177,7 @@ func TestPullWithoutItsRegistry(t *testing.T) {
 	if diff := cmp.Diff([]api.ProgressMessage{
 		{Status: "Using default tag: latest"},
 		{Status: "Pulling from app", ID: "latest"},
-		{Status: "Status: Recorded example.com/app:latest as it is, not looked up (registry example.com gives no answer: no route)"},
+		{Status: "Status: Recorded example.com/app:latest without looking it up (registry example.com gives no answer: no route)"},
 	}, f.pull(t, "example.com/app")); diff != "" {
 		t.Error(diff)
 	}

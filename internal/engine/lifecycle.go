@@ -33,18 +33,21 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	return e.cfg.Store.Start(ctx, run, e.enqueue(invokeArgs{RunID: run.ID}, new(int64)))
 }
 
-// traceparent is the run's W3C trace context: version 00, sampled.
+// traceparent returns the run's W3C trace context: version 00, sampled.
 func traceparent(run store.Run) string { return "00-" + run.TraceID + "-" + run.SpanID + "-01" }
 
-// ContainerWait implements api.Backend. What is waited for is the end of a run and not a state, so that a container which is
+// ContainerWait implements api.Backend. It waits for the end of a run and not for a state, so that a container that is
 // started again at once still wakes everyone who waited for its exit.
-func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCondition, accepted func()) (api.WaitResponse, error) {
+func (e *Engine) ContainerWait(
+	ctx context.Context, ref string, cond api.WaitCondition, accepted func(),
+) (api.WaitResponse, error) {
 	switch cond {
 	case "":
 		cond = api.WaitNotRunning
 	case api.WaitNotRunning, api.WaitNextExit, api.WaitRemoved:
 	default:
-		return api.WaitResponse{}, api.Errorf(api.InvalidParameter, "invalid condition: %q: use not-running, next-exit or removed", cond)
+		return api.WaitResponse{}, api.Errorf(api.InvalidParameter,
+			"invalid condition: %q: use not-running, next-exit or removed", cond)
 	}
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
@@ -54,7 +57,7 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 	if err != nil {
 		return api.WaitResponse{}, err
 	}
-	// Looked at after the count: a run that is seen running here ends as one that the count does not have.
+	// Read the container after the count: a run that still goes on here is not among the runs that were counted.
 	if c, err = e.cfg.Store.Container(ctx, c.ID); err != nil {
 		return api.WaitResponse{}, err
 	}
@@ -75,16 +78,19 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string, cond api.WaitCon
 		case <-ctx.Done():
 			return api.WaitResponse{}, context.Cause(ctx)
 		case <-e.stopping:
-			return api.WaitResponse{}, stopError("the daemon is stopping; wait again when it is started again")
+			return api.WaitResponse{}, stopError("the daemon is stopping: send the wait again when the daemon has restarted")
 		}
 	}
 }
 
-// exited tells whether a wait that began when ended runs had ended is over, and with what answer.
-func (e *Engine) exited(ctx context.Context, c store.Container, cond api.WaitCondition, ended int) (res api.WaitResponse, done bool, err error) {
+// exited reports whether a wait is over, and returns its response. ended is the number of runs that had ended when the
+// wait began.
+func (e *Engine) exited(
+	ctx context.Context, c store.Container, cond api.WaitCondition, ended int,
+) (res api.WaitResponse, done bool, err error) {
 	now, err := e.cfg.Store.Container(ctx, c.ID)
 	if api.KindOf(err) == api.NotFound {
-		// Its runs are gone with it; the event of the last one's end is kept.
+		// The container's runs are gone with it. The event of the last exit is kept.
 		code, _, err := e.cfg.Store.LastExit(ctx, c.ID)
 		return waitResponse(code, ""), true, err
 	}
@@ -92,7 +98,7 @@ func (e *Engine) exited(ctx context.Context, c store.Container, cond api.WaitCon
 		return res, false, err
 	}
 	if now.State == store.Dead {
-		return waitResponse(now.ExitCode, now.Error), true, nil // it will not run again, and removing it has failed
+		return waitResponse(now.ExitCode, now.Error), true, nil // its removal failed, and it will not run again
 	}
 	run, ok, err := e.cfg.Store.FinishedRun(ctx, c.ID, ended)
 	return waitResponse(run.ExitCode, run.Error), ok, err
@@ -119,7 +125,8 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, force bool) er
 	return e.await(ctx, c.ID, store.Removing, job)
 }
 
-// ContainerStop implements api.Backend. Azure Functions has no way to end one run: it ends by itself or at its time limit.
+// ContainerStop implements api.Backend. Azure Functions cannot end one run: the run ends by itself or at its time
+// limit.
 func (e *Engine) ContainerStop(ctx context.Context, ref string, _ *int) error {
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
@@ -128,7 +135,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, _ *int) error {
 	if c.State != store.Running {
 		return api.Errorf(api.NotModified, "container %s is not running", c.Name)
 	}
-	e.cfg.Log.Warn().Str("container_id", c.ID).Msg("stop leaves the run alone: it ends by itself, at its time limit, or when the container is removed by force")
+	e.warnOfRun(c, "stop")
 	return nil
 }
 
@@ -146,8 +153,14 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if c.State != store.Running {
 		return api.Errorf(api.Conflict, "cannot kill container: %s: container %s is not running", ref, c.ID)
 	}
-	e.cfg.Log.Warn().Str("container_id", c.ID).Msg("kill leaves the run alone: it ends by itself, at its time limit, or when the container is removed by force")
+	e.warnOfRun(c, "kill")
 	return nil
+}
+
+// warnOfRun logs that stop and kill do not end a run.
+func (e *Engine) warnOfRun(c store.Container, verb string) {
+	e.cfg.Log.Warn().Str("container_id", c.ID).Str("verb", verb).
+		Msg("the run goes on: it ends by itself, at its time limit, or when the container is removed by force")
 }
 
 // ContainerRestart implements api.Backend.
@@ -167,7 +180,8 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, _ *int) error
 	}
 }
 
-// ContainerRename implements api.Backend. The function app keeps its tag with the name at create: changing it would restart the app.
+// ContainerRename implements api.Backend. The function app keeps its tag with the name at create, because a change of
+// tags would restart the app.
 func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
@@ -183,7 +197,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	return e.cfg.Store.Rename(ctx, c.ID, name)
 }
 
-// ContainerPrune implements api.Backend. Containers that cannot be removed stay, as dead, and are not in the report.
+// ContainerPrune implements api.Backend. A container whose removal fails stays as dead. The report does not list it.
 func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.PruneReport, error) {
 	report := api.PruneReport{ContainersDeleted: []string{}}
 	match, err := filters.PruneContainers(given, e.cfg.Store.Now().Local())
@@ -195,7 +209,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 		return report, err
 	}
 	var mu sync.Mutex
-	var g errgroup.Group // removes go on when one fails; the queue bounds how many run at once
+	var g errgroup.Group // one failure does not end the others; the queue bounds how many run at once
 	for _, c := range list {
 		if !match(filtered(c)) {
 			continue
@@ -203,7 +217,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 		g.Go(func() error {
 			err := e.ContainerRemove(ctx, c.ID, false)
 			if kind := api.KindOf(err); kind == api.NotFound || kind == api.Conflict {
-				return nil // removed, or started, meanwhile
+				return nil // another request removed or started it
 			}
 			if err == nil {
 				mu.Lock()
@@ -216,7 +230,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 	err = g.Wait()
 	slices.Sort(report.ContainersDeleted)
 	if len(report.ContainersDeleted) > 0 && ctx.Err() == nil {
-		return report, nil // the daemon's log tells of the others
+		return report, nil // the daemon's log has the failures
 	}
 	return report, err
 }

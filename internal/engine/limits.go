@@ -11,53 +11,58 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// Limits keep Azure from refusing what a daemon does too much of. Each is at least 1.
+// Limits bound what a daemon does at once, so that Azure does not refuse it. Each is at least 1.
 type Limits struct {
-	// TerraformRuns is how many Terraform runs go on at once.
+	// TerraformRuns is the number of Terraform runs at a time.
 	TerraformRuns int
-	// TerraformRunsPerServicePlan is how many of them change Azure at once: App Service locks a plan for each change of one of its apps, and answers others
-	// with 409. All apps of a daemon are on one plan.
+	// TerraformRunsPerServicePlan is the number of them that change Azure at a time: App Service locks a service plan
+	// for each change of one of its apps, and answers others with 409. All apps of a daemon are on one service plan.
 	TerraformRunsPerServicePlan int
-	// AzureWritesPerMinute is how many writes of Azure Resource Manager the daemon makes in the long run.
+	// AzureWritesPerMinute is the number of writes to Azure Resource Manager in the long run.
 	AzureWritesPerMinute int
-	// Queue is how many creates may be under way or wait for others; more are refused.
+	// Queue is the number of creates that may be under way or wait for others. More are refused.
 	Queue int
 }
 
-// DefaultLimits are those of a daemon that has its principal and its plan for itself.
+// DefaultLimits returns the limits of a daemon that shares neither its principal nor its service plan.
 func DefaultLimits() Limits {
 	return Limits{TerraformRuns: 4, TerraformRunsPerServicePlan: 1, AzureWritesPerMinute: armWritesPerMinute, Queue: 100}
 }
 
 const (
-	// armWritesPerMinute is what Azure Resource Manager refills for each principal, subscription and region, armWritesBurst what it lets
-	// through at once.
+	// armWritesPerMinute is the number of writes that Azure Resource Manager adds to the budget of a principal in a
+	// subscription and region each minute. armWritesBurst is the number of writes that the budget holds.
 	armWritesPerMinute = 600
 	armWritesBurst     = 200
-	// writesPerChange is what azurerm takes to make or destroy one function app: 4 PUT and 7 POST.
+	// writesPerChange is the number of writes with which azurerm creates or destroys a function app: 4 PUT and 7 POST.
 	writesPerChange = 11
 )
 
-// Gate lets applies through as Limits say. Its methods are safe for concurrent use.
+// Gate delays applies until Limits allow them. Its methods are safe for concurrent use.
 type Gate struct {
-	plan   chan struct{}
-	writes *rate.Limiter
+	servicePlan chan struct{}
+	writes      *rate.Limiter
 }
 
 // NewGate returns the gate of one daemon.
 func NewGate(l Limits) *Gate {
 	burst := max(min(l.AzureWritesPerMinute, armWritesBurst), writesPerChange)
-	return &Gate{plan: make(chan struct{}, l.TerraformRunsPerServicePlan), writes: rate.NewLimiter(rate.Every(time.Minute/time.Duration(l.AzureWritesPerMinute)), burst)}
+	interval := time.Minute / time.Duration(l.AzureWritesPerMinute)
+	return &Gate{
+		servicePlan: make(chan struct{}, l.TerraformRunsPerServicePlan),
+		writes:      rate.NewLimiter(rate.Every(interval), burst),
+	}
 }
 
-// BeforeApply blocks until a run with these changes may be applied, and returns what must be called when it has been. Its error is ctx's.
+// BeforeApply blocks until a plan with these changes may be applied. The caller must call applied after the apply. The
+// error is the cause of ctx's end.
 func (g *Gate) BeforeApply(ctx context.Context, changes workspace.Changes) (applied func(), err error) {
 	select {
-	case g.plan <- struct{}{}:
+	case g.servicePlan <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	applied = func() { <-g.plan }
+	applied = func() { <-g.servicePlan }
 	n := min(writesPerChange*max(changes.Add+changes.Change+changes.Destroy, 1), g.writes.Burst())
 	if err := g.writes.WaitN(ctx, n); err != nil {
 		applied()
@@ -75,7 +80,8 @@ func (e *Engine) admit(ctx context.Context) error {
 	if err != nil || counts[store.Creating] < e.cfg.Limits.Queue {
 		return err
 	}
-	full := api.Errorf(api.Unavailable, "%d containers are being created already, and max_queue allows no more: try again later", counts[store.Creating])
+	full := api.Errorf(api.Unavailable,
+		"%d containers are being created already, and max_queue allows no more: try again later", counts[store.Creating])
 	full.RetryAfter = queueRetryAfter
 	return full
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// logMargin widens the window in which Log Analytics is asked: its times are the host's, and lines are stamped as they are flushed.
+// logMargin widens the window of a query of Log Analytics: the host's clock stamps a line when it flushes the line.
 const logMargin = 5 * time.Minute
 
-// ContainerLogs implements api.Backend. The runs' own answers are the first source; Log Analytics is asked for what they lack.
+// ContainerLogs implements api.Backend. The first source is the output in the answers to the runs. Log Analytics has
+// the lines that the answers lack.
 func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts api.LogOptions) (io.ReadCloser, error) {
 	if !opts.Stdout && !opts.Stderr {
 		return nil, api.Errorf(api.InvalidParameter, "Bad parameters: you must choose at least one stream")
@@ -39,7 +40,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts api.LogOpti
 	return io.NopCloser(&out), nil
 }
 
-// lines are the lines of all of a container's runs that opts selects.
+// lines returns the lines that opts selects of all runs of a container.
 func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptions) ([]api.LogLine, error) {
 	parts, q, err := e.captured(ctx, c, opts)
 	if err != nil {
@@ -49,15 +50,17 @@ func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptio
 	if len(q.Runs) > 0 {
 		if found, err = e.archived(ctx, q); err != nil {
 			refused := e.refused(ctx, "read the logs of container "+c.Name, c, err)
-			if ctx.Err() != nil || !slices.ContainsFunc(parts, func(p part) bool { return len(p.lines) > 0 }) {
+			captured := slices.ContainsFunc(parts, func(p part) bool { return len(p.lines) > 0 })
+			if ctx.Err() != nil || !captured {
 				return nil, refused
 			}
-			e.cfg.Log.Warn().Str("container_id", c.ID).Err(refused).AnErr("cause", refused.Err).Msg("Log Analytics cannot be read, and only captured output is answered")
+			e.cfg.Log.Warn().Str("container_id", c.ID).Err(refused).AnErr("cause", refused.Err).
+				Msg("cannot read Log Analytics: the answer has captured output only")
 		}
 	}
 	var out []api.LogLine
 	for _, p := range slices.Backward(parts) {
-		// Of the run that is the first in an answer as long as was asked for, there may be more.
+		// If Log Analytics returned as many lines as the tail allows, the first run among them may have more.
 		cut := q.Tail > 0 && len(found) >= q.Tail && found[0].RunID == p.run
 		out = append(out, p.merged(linesOf(found, p.run), opts, cut)...)
 	}
@@ -67,15 +70,17 @@ func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptio
 	return out, nil
 }
 
-// captured are the lines that runs have brought back, the newest run first, and what to ask Log Analytics for besides; no run in the
-// query is nothing. It goes back as far as opts.Tail needs, and has Log Analytics asked only where captured lines do not do.
-func (e *Engine) captured(ctx context.Context, c store.Container, opts api.LogOptions) (parts []part, q logs.Query, err error) {
+// captured returns the captured lines of each run, the newest run first, and the query for the lines that they lack. It
+// goes back as far as opts.Tail needs. A query without runs means that nothing is lacking.
+func (e *Engine) captured(
+	ctx context.Context, c store.Container, opts api.LogOptions,
+) (parts []part, q logs.Query, err error) {
 	ids, err := e.cfg.Store.RunIDs(ctx, c.ID)
 	if err != nil {
 		return nil, q, err
 	}
 	q = logs.Query{App: c.FunctionApp, Stdout: opts.Stdout, Stderr: opts.Stderr, Since: opts.Since, Until: opts.Until}
-	var next time.Time // when the run after began
+	var next time.Time // the start of the run after this one
 	have := 0
 	for i := len(ids) - 1; i >= 0 && (opts.Tail < 0 || have < opts.Tail); i-- {
 		run, err := e.cfg.Store.Run(ctx, ids[i])
@@ -90,7 +95,7 @@ func (e *Engine) captured(ctx context.Context, c store.Container, opts api.LogOp
 				asked.From = asked.From.Add(-logMargin)
 			}
 			if len(q.Runs) == 0 && opts.Tail > 0 {
-				q.Tail = wanted // older runs need no more
+				q.Tail = wanted // older runs add at most as much
 			}
 			q.Runs = append(q.Runs, asked)
 		}
@@ -101,7 +106,8 @@ func (e *Engine) captured(ctx context.Context, c store.Container, opts api.LogOp
 	return parts, q, nil
 }
 
-// window is the time in which a run's lines were logged; next is when the run after began, zero for none.
+// window returns the time in which a run's lines were logged. next is the start of the run after it, zero if there is
+// none.
 func (e *Engine) window(run store.Run, next time.Time) (from, to time.Time) {
 	to = e.cfg.Store.Now()
 	if !run.Finished.IsZero() {
@@ -117,7 +123,7 @@ func (e *Engine) window(run store.Run, next time.Time) (from, to time.Time) {
 	return run.Started, to
 }
 
-// archived asks Log Analytics; there is nothing in it while it does not exist.
+// archived returns the lines that Log Analytics has. Without a Log Analytics workspace there are none.
 func (e *Engine) archived(ctx context.Context, q logs.Query) ([]logs.Line, error) {
 	id, err := e.logAnalytics(ctx)
 	if err != nil || id == "" {
@@ -127,22 +133,24 @@ func (e *Engine) archived(ctx context.Context, q logs.Query) ([]logs.Line, error
 	return e.cfg.Logs.Lines(ctx, q)
 }
 
-// logAnalytics is the customer id of the Log Analytics workspace, empty while there is none. It changes nothing in Azure.
+// logAnalytics returns the customer id of the Log Analytics workspace, or "" while there is none. It changes nothing in
+// Azure.
 func (e *Engine) logAnalytics(ctx context.Context) (string, error) {
 	if id := e.logAnalyticsID.Load(); id != nil {
 		return *id, nil
 	}
-	made, err := e.cfg.Workspaces.FoundationOutputs(ctx)
-	if errors.Is(err, workspace.ErrNoWorkspace) || err == nil && made.LogAnalyticsID == "" {
+	shared, err := e.cfg.Workspaces.FoundationOutputs(ctx)
+	if errors.Is(err, workspace.ErrNoWorkspace) || err == nil && shared.LogAnalyticsID == "" {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("find the log analytics workspace: %w", err)
+		return "", fmt.Errorf("find the Log Analytics workspace: %w", err)
 	}
-	e.logAnalyticsID.Store(&made.LogAnalyticsID)
-	return made.LogAnalyticsID, nil
+	e.logAnalyticsID.Store(&shared.LogAnalyticsID)
+	return shared.LogAnalyticsID, nil
 }
 
+// linesOf returns the lines of one run.
 func linesOf(found []logs.Line, run string) []api.LogLine {
 	var out []api.LogLine
 	for _, l := range found {
@@ -159,10 +167,11 @@ const (
 	frameStderr = 2
 )
 
-// timestamp is Docker's form: RFC 3339 with all nine digits, so that lines sort and align.
+// timestamp is Docker's form of a time: RFC 3339 with all nine digits, so that lines sort and align.
 const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 
-// writeLine writes a line as one frame: stream, three zero bytes, length as 32 bits big-endian, content. With a terminal there are no frames.
+// writeLine writes a line as one frame: stream, three zero bytes, length as 32 bits big-endian, content. For a terminal
+// it writes the content alone.
 func writeLine(w *bytes.Buffer, line api.LogLine, timestamps, tty bool) {
 	text := line.Text + "\n"
 	if timestamps {

@@ -353,7 +353,7 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 		if got, err := s.shown(t, all); err != nil || got != "1:1 1:2" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if got := s.log.String(); strings.Count(got, `"level":"warn"`) != 1 || !strings.Contains(got, "only captured output is answered") || !strings.Contains(got, "throttled") {
+		if got := s.log.String(); strings.Count(got, `"level":"warn"`) != 1 || !strings.Contains(got, "captured output only") || !strings.Contains(got, "throttled") {
 			t.Errorf("logged %s", got)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -183,7 +183,7 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 	}
 	f.until(t, "web", store.Dead)
 	list, err := f.ContainerList(t.Context(), api.ListOptions{All: true})
-	if err != nil || !strings.HasPrefix(list[0].Status, "Dead, removal is tried again in ") {
+	if err != nil || !strings.HasPrefix(list[0].Status, "Dead, removal will be retried in ") {
 		t.Errorf("got %+v, %v", list, err)
 	}
 	if err := f.reconcile(t.Context()); err != nil {

@@ -300,7 +300,7 @@ func TestLostJobsDoNotKeepClientsWaiting(t *testing.T) {
 		"created": {store.Creating, func(id string) error {
 			return f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, store.Outcome{})
 		}, ""},
-		"not created": {store.Creating, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, "the container could not be created, and is gone: the daemon's log tells why"},
+		"not created": {store.Creating, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, "the container could not be created, and is gone: the daemon's log has the reason"},
 	} {
 		id, err := randomHex(32)
 		if err != nil {

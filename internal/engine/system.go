@@ -49,7 +49,8 @@ func (e *Engine) Version(context.Context) api.Version {
 	return v
 }
 
-// Info implements api.Backend. Processors and memory are those of the daemon's machine: what a container has, the plan's SKU decides.
+// Info implements api.Backend. Processors and memory are those of the daemon's machine. The SKU of the service plan
+// decides what a container has.
 func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	s := e.cfg.Settings
 	host, err := os.Hostname()
@@ -61,12 +62,15 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 		return api.Info{}, fmt.Errorf("read memory size: %w", err)
 	}
 	info := api.Info{
-		// One daemon is one owner in one resource group.
+		// An owner in a resource group identifies the daemon.
 		ID:   uuid.NewSHA1(uuid.NameSpaceURL, []byte("azf:"+s.ResourceGroup+"/"+s.Owner)).String(),
 		Name: host, ServerVersion: e.cfg.Version, Driver: "azf",
-		DriverStatus: [][2]string{{"Resource Group", s.ResourceGroup}, {"Location", s.Location}, {"Storage Account", s.StorageAccount}, {"Owner", s.Owner}},
-		OSType:       "linux", OperatingSystem: "Azure Functions (" + s.Location + ")", Architecture: "x86_64", KernelVersion: kernelVersion(),
-		NCPU: runtime.NumCPU(), MemTotal: int64(memory.Totalram) * int64(memory.Unit),
+		DriverStatus: [][2]string{
+			{"Resource Group", s.ResourceGroup}, {"Location", s.Location}, {"Storage Account", s.StorageAccount},
+			{"Owner", s.Owner},
+		},
+		OSType: "linux", OperatingSystem: "Azure Functions (" + s.Location + ")", Architecture: "x86_64",
+		KernelVersion: kernelVersion(), NCPU: runtime.NumCPU(), MemTotal: int64(memory.Totalram) * int64(memory.Unit),
 		SystemTime: e.cfg.Store.Now().UTC().Format(time.RFC3339Nano), LoggingDriver: "log-analytics",
 		IndexServerAddress: "https://index.docker.io/v1/",
 		Labels:             []string{}, SecurityOptions: []string{}, Warnings: []string{},
@@ -93,7 +97,7 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	return info, err
 }
 
-// kernelVersion is the release of the kernel that the daemon runs on, empty when it cannot be told.
+// kernelVersion returns the release of the daemon's kernel, or "" if the kernel does not answer.
 func kernelVersion() string {
 	var name unix.Utsname
 	if unix.Uname(&name) != nil {
@@ -102,7 +106,8 @@ func kernelVersion() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-// SystemDf implements api.Backend. Nothing takes space here, so containers have no sizes and images those that their registry tells.
+// SystemDf implements api.Backend. Containers have no sizes, because nothing takes space here. An image's size is the
+// one in its registry.
 func (e *Engine) SystemDf(ctx context.Context) (api.DiskUsage, error) {
 	images, err := e.ImageList(ctx, api.ImageListOptions{All: true})
 	if err != nil {

@@ -8,12 +8,13 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// await waits for a job of a container in state doing to end, wherever it runs, for the client's departure or the daemon's stop.
+// await blocks until a job of a container in state doing has ended in any daemon, ctx ends, or this daemon has stopped.
+// It returns the job's error.
 func (e *Engine) await(ctx context.Context, containerID string, doing store.State, job int64) error {
 	for stopped := false; ; {
 		changed := e.cfg.Store.Watch(containerID)
 		c, goneErr := e.cfg.Store.Container(ctx, containerID)
-		// After the container: when its state tells of the end, the outcome is there.
+		// Read the outcome after the container: when the container has left the state, the outcome exists.
 		outcome, ok, err := e.cfg.Store.Outcome(ctx, job)
 		again := lookAgain(err)
 		switch {
@@ -28,7 +29,7 @@ func (e *Engine) await(ctx context.Context, containerID string, doing store.Stat
 		case err == nil && (api.KindOf(goneErr) == api.NotFound || goneErr == nil && c.State != doing):
 			return endedElsewhere(c, goneErr != nil, doing)
 		case stopped:
-			return stopError("the daemon is stopping; what was asked for is done when it is started again")
+			return stopError("the daemon is stopping: it will finish the request when it has restarted")
 		}
 		select {
 		case <-changed:
@@ -36,28 +37,29 @@ func (e *Engine) await(ctx context.Context, containerID string, doing store.Stat
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-e.interrupted:
-			stopped = true // the job may have ended as its last act
+			stopped = true // look once more: the job may have ended just before
 		}
 	}
 }
 
-// endedElsewhere is how something ended that another job did than the one which was waited for: that one was lost, and is replaced.
+// endedElsewhere returns the error of a request whose job was lost and replaced. It derives the result from the
+// container that the other job left.
 func endedElsewhere(c store.Container, gone bool, doing store.State) error {
 	switch {
 	case doing == store.Removing && gone, doing == store.Creating && !gone && c.State != store.Dead:
 		return nil
 	case gone:
-		return api.Errorf(api.Unavailable, "the container could not be created, and is gone: the daemon's log tells why")
+		return api.Errorf(api.Unavailable, "the container could not be created, and is gone: the daemon's log has the reason")
 	default:
 		return api.Errorf(api.Unavailable, "%s", c.Error)
 	}
 }
 
-// downPause is how long a request that waits leaves alone a database that is down.
+// downPause is the delay before a waiting request asks a database again that was down.
 const downPause = time.Second
 
-// lookAgain gives a channel that tells when to look again after a failed look: a request that waits outlasts a database that is down. It is
-// nil when err is none of that.
+// lookAgain returns a channel that fires when a waiting request should read the database again, because err reports
+// that the database is down. For any other err it returns nil.
 func lookAgain(err error) <-chan time.Time {
 	if err == nil || api.KindOf(err) != api.Unavailable {
 		return nil
@@ -65,8 +67,8 @@ func lookAgain(err error) <-chan time.Time {
 	return time.After(downPause)
 }
 
-// untilEnded derives the context of the call that is made for a run: it ends when the daemon stops, and when the run is ended by the removal
-// of its container, in whichever daemon. end must be called when the call is over.
+// untilEnded derives the context of the call for a run. The context ends when this daemon stops, and when any daemon
+// removes the run's container. The caller must call end when the call is over.
 func (e *Engine) untilEnded(ctx context.Context, run store.Run) (call context.Context, end func()) {
 	call, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
