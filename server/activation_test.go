@@ -15,8 +15,8 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// activatedEnv turns the test binary into a service that systemd has started. The service listens on the address in the
-// variable, greets one client and ends.
+// activatedEnv turns the test binary into a service that systemd has started. The service listens on the address in
+// the variable, greets one client and ends.
 const activatedEnv = "AZF_TEST_ACTIVATED"
 
 func TestMain(m *testing.M) {

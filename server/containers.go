@@ -93,8 +93,8 @@ func (s *Server) containerPrune(c echo.Context) error {
 	return answer(c, report, err)
 }
 
-// containerWait sends its headers as soon as it has found the container, as Docker does: clients start a container when
-// they receive the headers.
+// containerWait sends its headers as soon as it has found the container, as Docker does: clients start a container
+// when they receive the headers.
 func (s *Server) containerWait(c echo.Context) error {
 	accepted := func() {
 		c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)

@@ -150,7 +150,8 @@ func filters(c echo.Context) (api.Filters, error) {
 	return parseFilters(c.QueryParam("filters"))
 }
 
-// parseFilters reads both of Docker's forms of filters: {"name": ["a", "b"]}, and {"name": {"a": true}} of old clients.
+// parseFilters reads both of Docker's forms of filters: {"name": ["a", "b"]}, and {"name": {"a": true}} of old
+// clients.
 func parseFilters(text string) (api.Filters, error) {
 	if text == "" {
 		return nil, nil

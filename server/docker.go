@@ -78,8 +78,8 @@ func (s *Server) ping(c echo.Context) error {
 }
 
 // dockerCreate answers 404 for an unknown image, as Docker does: Docker's clients then pull the image and show the
-// pull's messages. A client that wants to attach gets the refusal as a warning: Docker's clients show warnings, but not
-// the reason for a refused attach.
+// pull's messages. A client that wants to attach gets the refusal as a warning: Docker's clients show warnings, but
+// not the reason for a refused attach.
 func (s *Server) dockerCreate(c echo.Context) error {
 	var req api.CreateRequest
 	if err := decode(c, &req); err != nil {
@@ -108,8 +108,9 @@ func (s *Server) dockerCreate(c echo.Context) error {
 	return c.JSON(http.StatusCreated, res)
 }
 
-// dockerAttach refuses within the stream when the container runs: Docker's clients show the stream, but not the body of
-// a 501. When the container does not run, the answer is a 501, which keeps a foreground docker run from starting it.
+// dockerAttach refuses within the stream when the container runs: Docker's clients show the stream, but not the
+// body of a 501. When the container does not run, the answer is a 501, which keeps a foreground docker run from
+// starting it.
 func (s *Server) dockerAttach(c echo.Context) error {
 	refusal := s.containerAttach(c)
 	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
@@ -135,7 +136,8 @@ func (s *Server) dockerAttach(c echo.Context) error {
 // frameSystemError is the stream number in Docker's frames for the daemon's own errors.
 const frameSystemError = 3
 
-// imageCreate pulls an image. Docker's clients name the image in two query parameters and send credentials in a header.
+// imageCreate pulls an image. Docker's clients name the image in two query parameters and send credentials in a
+// header.
 func (s *Server) imageCreate(c echo.Context) error {
 	if c.QueryParam("fromSrc") != "" {
 		return api.NotSupported("image import")
@@ -156,7 +158,8 @@ func (s *Server) imageCreate(c echo.Context) error {
 	return s.pull(c, ref, auth, c.QueryParam("platform"))
 }
 
-// dockerImageGet answers GET /images/<name>/<action>. Names may hold slashes, so the path's suffix selects the action.
+// dockerImageGet answers GET /images/<name>/<action>. Names may hold slashes, so the path's suffix selects the
+// action.
 func (s *Server) dockerImageGet(c echo.Context) error {
 	name, err := imageName(c)
 	if err != nil {

@@ -81,8 +81,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 }
 
-// failed adds the error, its cause and the ids of the request and of Azure's call to a log line. known is nil when err
-// holds no *api.Error.
+// failed adds the error, its cause and the ids of the request and of Azure's call to a log line. known is nil when
+// err holds no *api.Error.
 func failed(line *zerolog.Event, c echo.Context, err error, known *api.Error) *zerolog.Event {
 	line = line.Err(err).AnErr("cause", errors.Unwrap(err))
 	line = line.Str("request_id", c.Response().Header().Get(requestIDHeader))

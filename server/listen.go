@@ -28,8 +28,8 @@ const (
 type ListenConfig struct {
 	// Address is unix:///path, tcp://host:port or fd://. A path that holds a slash and host:port need no scheme.
 	Address string
-	// SocketMode, SocketOwner and SocketGroup apply to the file of a unix socket. A mode of 0 means 0660. Owner and group
-	// are each a name or a number; when empty, those of the process apply. A socket from systemd keeps its own.
+	// SocketMode, SocketOwner and SocketGroup apply to the file of a unix socket. A mode of 0 means 0660. Owner and
+	// group are each a name or a number; when empty, those of the process apply. A socket from systemd keeps its own.
 	SocketMode  fs.FileMode
 	SocketOwner string
 	SocketGroup string
@@ -55,8 +55,8 @@ func (e *FieldError) Unwrap() error { return e.Err }
 // maxSocketPath is the longest path, in bytes, that Linux accepts for a socket.
 const maxSocketPath = 107
 
-// ParseAddress splits an address of a ListenConfig into the network and the address for net.Listen: a path, host:port,
-// or nothing.
+// ParseAddress splits an address of a ListenConfig into the network and the address for net.Listen: a path,
+// host:port, or nothing.
 func ParseAddress(address string) (network, rest string, err error) {
 	scheme, rest, ok := strings.Cut(address, "://")
 	switch {
@@ -149,9 +149,9 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Listen listens on cfg.Address. It refuses a unix socket on which another process answers, and a path whose file is
-// not a socket. It replaces a socket on which no process answers. The caller closes the listener, which removes a unix
-// socket unless it came from systemd. Problems of the configuration are FieldErrors, joined.
+// Listen listens on cfg.Address. It refuses a unix socket on which another process answers, and a path whose file
+// is not a socket. It replaces a socket on which no process answers. The caller closes the listener, which removes
+// a unix socket unless it came from systemd. Problems of the configuration are FieldErrors, joined.
 func Listen(cfg ListenConfig) (net.Listener, error) {
 	var errs []error
 	for _, problem := range cfg.Check() {

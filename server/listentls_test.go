@@ -145,4 +145,3 @@ func TestListenTLS(t *testing.T) {
 		})
 	}
 }
-

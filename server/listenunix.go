@@ -80,8 +80,8 @@ func (s *persistentSocket) Close() error {
 	return s.current.Close()
 }
 
-// own reports whether the file at the path is the file of the current socket. A file that replaced it may have the same
-// inode number, but not also the same modification time.
+// own reports whether the file at the path is the file of the current socket. A file that replaced it may have the
+// same inode number, but not also the same modification time.
 func (s *persistentSocket) own() bool {
 	file, err := os.Lstat(s.path)
 	return err == nil && os.SameFile(file, s.file) && file.ModTime().Equal(s.file.ModTime())

@@ -14,8 +14,8 @@ import (
 // requestIDHeader names a request in the log.
 const requestIDHeader = "X-Request-Id"
 
-// logRequests logs each request after its answer, with the correlation ids of its Azure calls. The line leaves out the
-// query, which may hold what users type.
+// logRequests logs each request after its answer, with the correlation ids of its Azure calls. The line leaves out
+// the query, which may hold what users type.
 func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		started := time.Now()

@@ -171,4 +171,3 @@ func TestDepartedClientIsNoError(t *testing.T) {
 		t.Error(err)
 	}
 }
-

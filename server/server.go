@@ -1,6 +1,6 @@
-// Package server serves the internal API and the Docker Engine API over HTTP. One route list serves both, and one table
-// maps kinds of error to Docker's statuses. The package decodes requests, calls an api.Backend and encodes answers. It
-// must not know how the backend does its work.
+// Package server serves the internal API and the Docker Engine API over HTTP. One route list serves both, and one
+// table maps kinds of error to Docker's statuses. The package decodes requests, calls an api.Backend and encodes
+// answers. It must not know how the backend does its work.
 //
 // This package makes no promise to other modules: invoker/protocol is the only Go API of this module that does.
 //
@@ -34,7 +34,8 @@ const maxBody = 4 << 20
 // Config configures New.
 type Config struct {
 	Backend api.Backend
-	// ShutdownTimeout limits how long Serve waits for requests under way after its context has ended; 0 means 10 seconds.
+	// ShutdownTimeout limits how long Serve waits for requests under way after its context has ended; 0 means 10
+	// seconds.
 	ShutdownTimeout time.Duration
 	Log             zerolog.Logger
 }

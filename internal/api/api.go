@@ -1,6 +1,6 @@
-// Package api is the vocabulary that the other packages share: Docker's wire types, the Backend interface that the server
-// calls and the engine implements, the kinds of error, and the capabilities. It is the only package that imports moby's types.
-// It must not know of HTTP, Terraform, Azure or a database.
+// Package api is the vocabulary that the other packages share: Docker's wire types, the Backend interface that the
+// server calls and the engine implements, the kinds of error, and the capabilities. It is the only package that
+// imports moby's types. It must not know of HTTP, Terraform, Azure or a database.
 //
 //	var b api.Backend = engine
 //	_, err := b.ContainerInspect(ctx, "web")
@@ -32,11 +32,11 @@ type (
 	Config = container.Config
 	// HostConfig is the part of a container's configuration that depends on its host.
 	HostConfig = container.HostConfig
-	// NetworkingConfig is the networks asked for at create.
+	// NetworkingConfig holds the networks that a create asks for.
 	NetworkingConfig = network.NetworkingConfig
-	// NetworkSettings is the networks shown at inspect.
+	// NetworkSettings holds the networks that an inspect shows.
 	NetworkSettings = container.NetworkSettings
-	// NetworkSettingsSummary is the networks shown in a list.
+	// NetworkSettingsSummary holds the networks that a list shows.
 	NetworkSettingsSummary = container.NetworkSettingsSummary
 	// Summary is an entry of a list.
 	Summary = container.Summary
@@ -48,14 +48,14 @@ type (
 	WaitResponse = container.WaitResponse
 	// WaitError is the error within a WaitResponse.
 	WaitError = container.WaitExitError
-	// WaitCondition says what a wait waits for.
+	// WaitCondition selects the event that ends a wait.
 	WaitCondition = container.WaitCondition
-	// TopResponse is a container's processes.
+	// TopResponse lists a container's processes.
 	TopResponse = container.TopResponse
-	// ContainerDiskUsage is what containers take, in the answer to system/df.
+	// ContainerDiskUsage is the disk usage of containers in the answer to system/df.
 	ContainerDiskUsage = container.DiskUsage
 
-	// ExecCreateRequest, ExecCreateResponse, ExecStartRequest and ExecInspectResponse are of commands in a container.
+	// ExecCreateRequest, ExecCreateResponse, ExecStartRequest and ExecInspectResponse belong to exec.
 	ExecCreateRequest   = container.ExecCreateRequest
 	ExecCreateResponse  = common.IDResponse
 	ExecStartRequest    = container.ExecStartRequest
@@ -63,23 +63,23 @@ type (
 
 	// ImageSummary is an entry of a list of images.
 	ImageSummary = image.Summary
-	// ImageDeleted is one thing that removing an image did.
+	// ImageDeleted is one effect of removing an image: a tag or an image that is gone.
 	ImageDeleted = image.DeleteResponse
 	// ImageHistoryItem is one layer of an image's history.
 	ImageHistoryItem = image.HistoryResponseItem
-	// ImageDiskUsage is what images take, in the answer to system/df.
+	// ImageDiskUsage is the disk usage of images in the answer to system/df.
 	ImageDiskUsage = image.DiskUsage
 	// ProgressMessage is a line of a pull's stream.
 	ProgressMessage = jsonstream.Message
 	// ProgressError is the error within a ProgressMessage.
 	ProgressError = jsonstream.Error
 
-	// AuthConfig is a registry's credentials.
+	// AuthConfig holds the credentials for a registry.
 	AuthConfig = registry.AuthConfig
 	// AuthResponse is the answer to a login.
 	AuthResponse = registry.AuthResponse
 
-	// Network, NetworkCreateRequest, NetworkCreateResponse, NetworkConnectRequest and NetworkDisconnectRequest are of networks.
+	// Network and the types whose names begin with it belong to networks.
 	Network                  = network.Inspect
 	NetworkSummary           = network.Summary
 	NetworkCreateRequest     = network.CreateRequest
@@ -87,14 +87,14 @@ type (
 	NetworkConnectRequest    = network.ConnectRequest
 	NetworkDisconnectRequest = network.DisconnectRequest
 
-	// Volume, VolumeCreateRequest and VolumeListResponse are of volumes.
+	// Volume, VolumeCreateRequest and VolumeListResponse belong to volumes.
 	Volume              = volume.Volume
 	VolumeCreateRequest = volume.CreateRequest
 	VolumeListResponse  = volume.ListResponse
 
 	// Event is a line of the stream of events.
 	Event = events.Message
-	// EventType is the kind of thing that an event is about, EventAction what happened to it.
+	// EventType is the kind of object that an event is about. EventAction is the change of the object.
 	EventType   = events.Type
 	EventAction = events.Action
 
@@ -102,13 +102,13 @@ type (
 	Info = system.Info
 )
 
-// Kinds of things that events are about.
+// Kinds of objects that events are about.
 const (
 	ContainerEvent = events.ContainerEventType
 	ImageEvent     = events.ImageEventType
 )
 
-// What happens to containers and images.
+// Changes of containers and images that events report.
 const (
 	EventCreate  = events.ActionCreate
 	EventStart   = events.ActionStart
@@ -128,29 +128,29 @@ const (
 	WaitRemoved    = container.WaitConditionRemoved
 )
 
-// InspectResponse is Docker's inspect answer with what Terraform and Azure know of the container beside it.
+// InspectResponse is Docker's answer to inspect, extended by the container's details in Terraform and Azure.
 type InspectResponse struct {
 	container.InspectResponse
 	AZF AzureDetails
 }
 
-// AzureDetails tells where a container lives in Azure and on disk. Fields are empty until they are known.
+// AzureDetails locates a container in Azure and on disk. Fields are empty until they are known.
 type AzureDetails struct {
 	// FunctionApp is the name of the container's function app, ResourceID its Azure resource id.
 	FunctionApp string
 	ResourceID  string
-	// HostName answers the app's HTTPS requests.
+	// HostName is the host name of the app, for HTTPS requests.
 	HostName string
 	// Workspace is the folder of the container's Terraform workspace on the daemon's machine.
 	Workspace string
-	// Plan sums up the Terraform plan that made the container, such as "1 to add, 0 to change, 0 to destroy".
+	// Plan summarizes the Terraform plan that created the container, such as "1 to add, 0 to change, 0 to destroy".
 	Plan string
-	// RunID and TraceID name the last run: TraceID is the operation id in Application Insights.
+	// RunID and TraceID identify the last run. TraceID is the operation id in Application Insights.
 	RunID   string
 	TraceID string
 }
 
-// Capabilities is what a front end asks before it uses a backend. Its JSON is flat.
+// Capabilities tells a front end which features a backend has. Its JSON is flat.
 type Capabilities struct {
 	Backend           string `json:"backend"`
 	Version           string `json:"version"`
@@ -165,19 +165,21 @@ type Capabilities struct {
 	MaxTimeoutSeconds int    `json:"max_timeout_seconds"`
 }
 
-// Versions of Docker's API whose shapes are answered: from the oldest that its clients still speak to the newest that moby's types describe.
+// Versions of Docker's API that the daemon answers: MinAPIVersion is the oldest that Docker's clients still use,
+// APIVersion the newest that moby's types describe.
 const (
 	APIVersion    = "1.56"
 	MinAPIVersion = "1.24"
 )
 
-// Version is the answer to version, ComponentVersion one part of it.
+// Version is the answer to version. ComponentVersion is one part of it.
 type (
 	Version          = system.VersionResponse
 	ComponentVersion = system.ComponentVersion
 )
 
-// DiskUsage is the answer to system/df in both of Docker's shapes: the lists of API versions up to 1.51, and the usage records since.
+// DiskUsage is the answer to system/df in both of Docker's forms: the lists of API versions up to 1.51, and the usage
+// records since 1.52.
 type DiskUsage struct {
 	LayersSize int64
 	Images     []ImageSummary
@@ -191,36 +193,39 @@ type DiskUsage struct {
 	BuildCacheUsage build.DiskUsage
 }
 
-// ImageInspectResponse is Docker's inspect answer with what this backend knows of the image beside it.
+// ImageInspectResponse is Docker's answer to inspect, extended by this backend's details of the image.
 type ImageInspectResponse struct {
 	image.InspectResponse
 	AZF ImageDetails
 }
 
-// ImageDetails tells how much is known of an image. Azure pulls the image itself, so one that the daemon could not resolve may run all the same.
+// ImageDetails reports whether the registry knows an image. Azure pulls the image itself, so an image that the daemon
+// could not resolve may still run.
 type ImageDetails struct {
-	// Resolved tells that the registry was asked and answered; else ID is made from the reference, and size and configuration are empty.
+	// Resolved reports whether the registry answered. Otherwise ID is derived from the reference, and size and
+	// configuration are empty.
 	Resolved bool
-	// Error says why it is not resolved, empty when it was never tried.
+	// Error is the reason why the image is not resolved. It is empty when the registry was never asked.
 	Error string `json:",omitempty"`
 }
 
-// Filters are the values of each filter's name.
+// Filters holds the values of each filter by the filter's name.
 type Filters map[string][]string
 
-// PruneReport names what a prune has deleted. Nothing is reclaimed: images and containers take no space here.
+// PruneReport lists the containers that a prune has deleted. SpaceReclaimed is 0, as containers take no local space.
 type PruneReport struct {
 	ContainersDeleted []string
 	SpaceReclaimed    uint64
 }
 
-// ImagePruneReport names what an image prune has deleted.
+// ImagePruneReport lists the images that an image prune has deleted.
 type ImagePruneReport struct {
 	ImagesDeleted  []ImageDeleted
 	SpaceReclaimed uint64
 }
 
-// EventsOptions selects events. Zero times are no bounds; with Until, the stream ends there, else it goes on until it is closed.
+// EventsOptions selects events. A zero time is no bound. With Until the stream ends there; otherwise it goes on
+// until it is closed.
 type EventsOptions struct {
 	Since, Until time.Time
 	Filters      Filters
@@ -235,15 +240,15 @@ type AttachOptions struct {
 type LogOptions struct {
 	Stdout, Stderr bool
 	Timestamps     bool
-	// Follow is taken and has no effect: the stream ends after the lines that are there.
+	// Follow is accepted and has no effect: the stream ends after the lines that exist.
 	Follow bool
-	// Tail is how many lines from the end of what the other fields select; negative means all.
+	// Tail limits the stream to the last lines among those that the other fields select; negative means all.
 	Tail int
-	// Since and Until bound the lines' times, inclusive; zero means unbounded.
+	// Since and Until bound the times of the lines, both inclusive. A zero time is no bound.
 	Since, Until time.Time
 }
 
-// Log streams as LogLine names them.
+// The streams of a LogLine.
 const (
 	Stdout = "stdout"
 	Stderr = "stderr"
@@ -254,11 +259,12 @@ type LogLine struct {
 	Time   time.Time
 	Stream string
 	Text   string
-	// Seq counts the lines of a run from 1 over both streams; 0 is not known.
+	// Seq numbers the lines of a run from 1 over both streams; 0 means unknown.
 	Seq int `json:",omitempty"`
-	// Omitted is set on a line that stands for lines that are left out: those up to its own Seq. Its Time is that of the line behind them.
+	// Omitted is set on a line that stands for the omitted lines up to its own Seq. The Time of such a line is that of
+	// the line that follows the omitted ones.
 	Omitted *OmittedLines `json:",omitempty"`
 }
 
-// OmittedLines is how many lines of each stream are left out at one place.
+// OmittedLines counts the lines of each stream that are omitted at one place.
 type OmittedLines struct{ Stdout, Stderr int }

@@ -19,41 +19,45 @@ type ImageListOptions struct {
 	Filters Filters
 }
 
-// Backend is what the server asks of the engine: the interface of the public Sockerless specification, with a context first.
-// Containers are named by their id, an unambiguous prefix of it, or their name; images by reference, id, or a prefix of it.
-// Methods return *Error for everything a client can do something about; what Azure Functions cannot do is a NotImplemented error.
-// They block until their effect is complete unless they say otherwise; when ctx ends first they return its error and the
-// effect still completes. The caller closes the streams.
+// Backend is the interface of the public Sockerless specification, with a context first. The server calls it and
+// the engine implements it. Containers are identified by their id, an unambiguous prefix of the id, or their name;
+// images by reference, id, or a prefix of the id.
+//
+// Methods return an *Error for every failure that a client can act on. A feature that Azure Functions lacks is a
+// NotImplemented error, see Unsupported. Methods block until their effect is complete unless they say otherwise.
+// When ctx ends first, they return its error and the effect still completes. The caller closes the streams.
 type Backend interface {
 	Capabilities() Capabilities
-	// Ready is nil when requests can be served.
+	// Ready returns nil when the backend can serve requests.
 	Ready(ctx context.Context) error
 	Version(ctx context.Context) Version
 	Info(ctx context.Context) (Info, error)
-	// SystemEvents streams Events as JSON lines, the past ones that opts selects first.
+	// SystemEvents streams Events as JSON lines. The past events that opts selects come first.
 	SystemEvents(ctx context.Context, opts EventsOptions) (io.ReadCloser, error)
 	SystemDf(ctx context.Context) (DiskUsage, error)
-	// AuthLogin checks credentials against their registry, and keeps nothing.
+	// AuthLogin checks credentials against their registry. It stores nothing.
 	AuthLogin(ctx context.Context, auth AuthConfig) (AuthResponse, error)
 
-	// ContainerCreate makes the container's function app and returns when it exists.
+	// ContainerCreate creates the container's function app and returns when the app exists.
 	ContainerCreate(ctx context.Context, name string, req CreateRequest) (CreateResponse, error)
 	ContainerInspect(ctx context.Context, ref string) (InspectResponse, error)
 	ContainerList(ctx context.Context, opts ListOptions) ([]Summary, error)
-	// ContainerStart returns when the run is recorded, before its function has been called. A running container is a NotModified error.
+	// ContainerStart returns when the run is recorded, before its function has been called. For a running container it
+	// returns a NotModified error.
 	ContainerStart(ctx context.Context, ref string) error
-	// ContainerStop and ContainerKill succeed for a running container and leave its run alone, which only its own end or a forced
-	// removal ends. For one that is not running, stop is a NotModified and kill a Conflict error.
+	// ContainerStop and ContainerKill succeed for a running container without an effect on its run: a run ends by itself
+	// or by a forced removal. For a container that does not run, stop returns a NotModified and kill a Conflict error.
 	ContainerStop(ctx context.Context, ref string, timeout *int) error
 	ContainerKill(ctx context.Context, ref, signal string) error
-	// ContainerRestart waits for the running run to end and then starts the next one, as ContainerStart does. When ctx ends first, nothing is started.
+	// ContainerRestart waits for the end of the current run and then starts the next one, as ContainerStart does. When
+	// ctx ends first, it starts nothing.
 	ContainerRestart(ctx context.Context, ref string, timeout *int) error
-	// ContainerRemove destroys the function app and forgets the container. A running one needs force.
+	// ContainerRemove destroys the function app and deletes the container. A running container needs force.
 	ContainerRemove(ctx context.Context, ref string, force bool) error
 	ContainerRename(ctx context.Context, ref, name string) error
-	// ContainerWait finds the container at once and then calls accepted, before it blocks for the condition.
+	// ContainerWait looks the container up and then calls accepted, before it blocks until the condition holds.
 	ContainerWait(ctx context.Context, ref string, cond WaitCondition, accepted func()) (WaitResponse, error)
-	// ContainerLogs streams the lines that are there, in Docker's frames, or raw when the container has a terminal.
+	// ContainerLogs streams the lines that exist, in Docker's frames, or raw when the container has a terminal.
 	ContainerLogs(ctx context.Context, ref string, opts LogOptions) (io.ReadCloser, error)
 	// ContainerPrune removes all containers that do not run.
 	ContainerPrune(ctx context.Context, filters Filters) (PruneReport, error)
@@ -68,8 +72,9 @@ type Backend interface {
 	ExecStart(ctx context.Context, id string, req ExecStartRequest) (io.ReadWriteCloser, error)
 	ExecInspect(ctx context.Context, id string) (ExecInspectResponse, error)
 
-	// ImagePull records an image and what its registry tells of it, and streams ProgressMessages as JSON lines. A registry that
-	// cannot be reached is no error; one that answers that there is no such image is. platform is os/arch, empty for linux/amd64.
+	// ImagePull records an image with the details from its registry and streams ProgressMessages as JSON lines. An
+	// unreachable registry is not an error; a registry's answer that the image does not exist is one. platform is
+	// os/arch, empty for linux/amd64.
 	ImagePull(ctx context.Context, ref string, auth AuthConfig, platform string) (io.ReadCloser, error)
 	ImageInspect(ctx context.Context, name string) (ImageInspectResponse, error)
 	ImageLoad(ctx context.Context, tar io.Reader) (io.ReadCloser, error)

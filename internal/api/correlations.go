@@ -13,8 +13,9 @@ type correlations struct {
 	ids []string
 }
 
-// WithCorrelations returns a context that collects the correlation ids of the Azure calls made under it, and a function that
-// returns those collected so far, each once, in the order they came in. Both may be used from several goroutines.
+// WithCorrelations returns a context that collects the correlation ids of the Azure calls made under it. It also
+// returns a function that returns the ids collected so far, each once, in the order of their arrival. Both are safe
+// for use by several goroutines.
 func WithCorrelations(ctx context.Context) (context.Context, func() []string) {
 	c := &correlations{}
 	return context.WithValue(ctx, correlationsKey{}, c), func() []string {
@@ -24,7 +25,8 @@ func WithCorrelations(ctx context.Context) (context.Context, func() []string) {
 	}
 }
 
-// Correlated adds ids to the innermost collector of ctx, if there is one. Empty ids and known ones are passed over.
+// Correlated adds ids to the innermost collector of ctx, if there is one. It ignores empty ids and those already
+// collected.
 func Correlated(ctx context.Context, ids ...string) {
 	c, ok := ctx.Value(correlationsKey{}).(*correlations)
 	if !ok {

@@ -9,14 +9,15 @@ import (
 )
 
 type (
-	// ImageSpec is an image's configuration file, as registries keep it.
+	// ImageSpec is an image's configuration file in a registry.
 	ImageSpec = dockerspec.DockerOCIImage
-	// ImageConfig is the part of it that containers start from.
+	// ImageConfig is the part of an ImageSpec that holds the defaults of containers.
 	ImageConfig = dockerspec.DockerOCIImageConfig
 )
 
-// ParseReference reads an image reference as Docker does: without a domain it is docker.io's, without a tag or digest it is latest,
-// and beside a digest a tag says nothing. The result has either a tag or a digest. An invalid one is an InvalidParameter error.
+// ParseReference reads an image reference as Docker does. The default domain is docker.io, and the default tag is
+// latest. A tag beside a digest is dropped, so that the result has either a tag or a digest. An invalid reference
+// is an InvalidParameter error.
 func ParseReference(text string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(text)
 	switch {
