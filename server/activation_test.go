@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/server"
 )
 
@@ -91,7 +92,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 
 	t.Run("a unix socket is used and left as it is", func(t *testing.T) {
-		path := filepath.Join(shortDir(t), "s")
+		path := filepath.Join(azuretest.ShortDir(t), "s")
 		_, f := socket(t, "unix", path)
 		if err := os.Chmod(path, 0o666); err != nil {
 			t.Fatal(err)

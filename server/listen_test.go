@@ -11,23 +11,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/server"
 )
-
-// shortDir returns a folder whose path is short enough for a socket in it.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 func TestParseAddress(t *testing.T) {
 	for _, row := range []struct{ address, network, rest string }{
@@ -67,7 +53,7 @@ func TestParseAddress(t *testing.T) {
 
 // TestLongestSocketPath listens on the longest path that Linux takes.
 func TestLongestSocketPath(t *testing.T) {
-	dir := shortDir(t)
+	dir := azuretest.ShortDir(t)
 	path := filepath.Join(dir, strings.Repeat("x", 107-len(dir)-1))
 	l, err := server.Listen(server.ListenConfig{Address: path})
 	if err != nil {
@@ -79,7 +65,7 @@ func TestLongestSocketPath(t *testing.T) {
 }
 
 func TestListenUnix(t *testing.T) {
-	dir := shortDir(t)
+	dir := azuretest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	cfg := server.ListenConfig{Address: "unix://" + path}
 	l, err := server.Listen(cfg)
@@ -133,7 +119,7 @@ func TestSocketOwnerAndMode(t *testing.T) {
 	if uid == 0 {
 		uid, gid = 12345, 23456 // root can give sockets to others
 	}
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(azuretest.ShortDir(t), "s")
 	l, err := server.Listen(server.ListenConfig{
 		Address: path, SocketMode: 0o604, SocketOwner: strconv.Itoa(uid), SocketGroup: strconv.Itoa(gid),
 	})
@@ -155,7 +141,7 @@ func TestSocketOwnerAndMode(t *testing.T) {
 }
 
 func TestSocketOwnerByName(t *testing.T) {
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(azuretest.ShortDir(t), "s")
 	l, err := server.Listen(server.ListenConfig{Address: path, SocketOwner: "root", SocketGroup: "root"})
 	if os.Getuid() != 0 {
 		const refusal = "only root can give a socket to another user"

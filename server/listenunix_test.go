@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 // watched is a server on a persistent socket, whose file a test removes or replaces.
@@ -25,16 +27,7 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "azf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &watched{path: filepath.Join(dir, "s"), ticks: make(chan time.Time)}
+	w := &watched{path: filepath.Join(azuretest.ShortDir(t), "s"), ticks: make(chan time.Time)}
 	l, err := Listen(ListenConfig{Address: w.path, SocketMode: 0o600})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/server"
 )
 
@@ -35,16 +36,7 @@ func TestLogStreams(t *testing.T) {
 // serve runs a server on a socket. It returns a client and a function that stops the server.
 func serve(t *testing.T, b *backend, log io.Writer) (*http.Client, func() error) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(azuretest.ShortDir(t), "s")
 	l, err := server.Listen(server.ListenConfig{Address: path})
 	if err != nil {
 		t.Fatal(err)

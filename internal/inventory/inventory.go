@@ -1,5 +1,6 @@
-// Package inventory tells what is in Azure: one resource by its id, and the function apps of a resource group. It owns the client of
-// Azure Resource Manager's generic resources, changes nothing, and must not know what anything is for.
+// Package inventory reads resources from Azure: one resource by its id, and the function apps of a resource group.
+// It owns the client for Azure Resource Manager's generic resources. It changes nothing, and it must not know the
+// purpose of a resource.
 //
 //	inv, err := inventory.New(inventory.Config{Credential: cred, SubscriptionID: id})
 //	plan, found, err := inv.Find(ctx, "/subscriptions/.../serverFarms/name")
@@ -21,11 +22,11 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
 )
 
-// callLimit bounds one call, the SDK's retries included.
+// callLimit bounds one call, including the SDK's retries.
 const callLimit = 2 * time.Minute
 
-// versions are the API versions by which resources are read, by their type in lower case. Generic calls must name one that the
-// resource's own provider knows.
+// versions holds the API version for each type of resource in lower case. A generic call must name a version that the
+// resource's own provider supports.
 var versions = map[string]string{
 	"microsoft.web/sites":                      "2024-11-01",
 	"microsoft.web/serverfarms":                "2024-11-01",
@@ -33,29 +34,29 @@ var versions = map[string]string{
 	"microsoft.operationalinsights/workspaces": "2025-07-01",
 }
 
-// Config is what an Inventory needs. Credential and SubscriptionID are required.
+// Config configures New. Credential and SubscriptionID are required.
 type Config struct {
 	Credential azcore.TokenCredential
-	// Cloud names the endpoints; its zero value is the public Azure.
+	// Cloud holds the endpoints; its zero value means Azure's public cloud.
 	Cloud cloud.Configuration
-	// Transport carries the calls; nil is the SDK's own.
+	// Transport carries the calls; nil means the SDK's own.
 	Transport      policy.Transporter
 	SubscriptionID string
 }
 
-// Resource is a resource as Azure Resource Manager has it.
+// Resource is a resource in Azure.
 type Resource struct {
 	ID   string
 	Tags map[string]string
 }
 
-// Inventory reads. Its methods may be called from several goroutines.
+// Inventory reads resources. Its methods are safe for concurrent use.
 type Inventory struct{ client *armresources.Client }
 
-// New returns an Inventory. It makes no call.
+// New returns an Inventory. It calls no service.
 func New(cfg Config) (*Inventory, error) {
 	if cfg.Credential == nil || cfg.SubscriptionID == "" {
-		return nil, errors.New("new inventory: a credential and a subscription id are needed")
+		return nil, errors.New("new inventory: a credential and a subscription id are required")
 	}
 	client, err := armresources.NewClient(cfg.SubscriptionID, cfg.Credential, &arm.ClientOptions{
 		ClientOptions: policy.ClientOptions{Cloud: cfg.Cloud, Transport: cfg.Transport},
@@ -68,8 +69,9 @@ func New(cfg Config) (*Inventory, error) {
 	return &Inventory{client}, nil
 }
 
-// Find asks for one resource by its id: a function app, an App Service plan, an Application Insights component or a Log Analytics
-// workspace. The resource's own provider answers, so what it says is not late. found is false only when the answer is that there is none.
+// Find reads one resource by its id: a function app, a service plan, an Application Insights component or a Log
+// Analytics workspace. The resource's own provider answers, so the answer is current. found is false only when the
+// provider answers that the resource does not exist.
 func (i *Inventory) Find(ctx context.Context, id string) (r Resource, found bool, err error) {
 	parsed, err := arm.ParseResourceID(id)
 	if err != nil {
@@ -82,7 +84,8 @@ func (i *Inventory) Find(ctx context.Context, id string) (r Resource, found bool
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	res, err := i.client.GetByID(ctx, strings.TrimPrefix(id, "/"), version, nil)
-	if failed, ok := errors.AsType[*azcore.ResponseError](err); ok && failed.StatusCode == http.StatusNotFound && failed.ErrorCode == "ResourceNotFound" {
+	failed, ok := errors.AsType[*azcore.ResponseError](err)
+	if ok && failed.StatusCode == http.StatusNotFound && failed.ErrorCode == "ResourceNotFound" {
 		return Resource{}, false, nil
 	}
 	if err != nil {
@@ -94,11 +97,12 @@ func (i *Inventory) Find(ctx context.Context, id string) (r Resource, found bool
 	return resource(*res.ID, res.Tags), true, nil
 }
 
-// FunctionApps lists the sites of a resource group. Azure Resource Manager answers from an index that may be minutes late: Find knows
-// whether a site is there.
+// FunctionApps lists the sites of a resource group. Azure Resource Manager answers from an index that may be minutes
+// late. Call Find to learn whether a site exists now.
 func (i *Inventory) FunctionApps(ctx context.Context, resourceGroup string) ([]Resource, error) {
 	filter := "resourceType eq 'Microsoft.Web/sites'"
-	pager := i.client.NewListByResourceGroupPager(resourceGroup, &armresources.ClientListByResourceGroupOptions{Filter: &filter})
+	opts := &armresources.ClientListByResourceGroupOptions{Filter: &filter}
+	pager := i.client.NewListByResourceGroupPager(resourceGroup, opts)
 	var out []Resource
 	for pager.More() {
 		page, err := nextPage(ctx, pager.NextPage)

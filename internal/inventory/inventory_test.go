@@ -1,26 +1,19 @@
 package inventory
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-type credential struct{}
-
-func (credential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(time.Hour)}, nil
-}
-
-// web answers calls with a status and one body after the other.
+// web answers calls with a status and its bodies in turn. It repeats the last body.
 type web struct {
 	status int
 	bodies []string
@@ -34,7 +27,8 @@ func (w *web) Do(req *http.Request) (*http.Response, error) {
 		w.bodies = w.bodies[1:]
 	}
 	return &http.Response{
-		StatusCode: w.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
+		StatusCode: w.status, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: req,
 	}, nil
 }
 
@@ -49,23 +43,33 @@ func TestFind(t *testing.T) {
 		want   Resource
 		fails  string
 	}{
-		"there":         {id: site, status: 200, body: `{"id": "/sites/a", "tags": {"k": "v", "none": null}}`, found: true, want: Resource{ID: "/sites/a", Tags: map[string]string{"k": "v"}}},
-		"not there":     {id: site, status: 404, body: `{"error": {"code": "ResourceNotFound"}}`},
-		"no such group": {id: site, status: 404, body: `{"error": {"code": "ResourceGroupNotFound"}}`, fails: "ResourceGroupNotFound"},
-		"a gateway's":   {id: site, status: 404, body: `not found`, fails: "404"},
-		"forbidden":     {id: site, status: 403, body: `{"error": {"code": "AuthorizationFailed"}}`, fails: "AuthorizationFailed"},
-		"no id":         {id: site, status: 200, body: `{}`, fails: "has no id"},
-		"no id given":   {id: "a", fails: "invalid resource ID"},
-		"another type":  {id: strings.Replace(site, "sites", "certificates", 1), fails: "no API version"},
+		"there": {
+			id: site, status: 200, body: `{"id": "/sites/a", "tags": {"k": "v", "none": null}}`, found: true,
+			want: Resource{ID: "/sites/a", Tags: map[string]string{"k": "v"}},
+		},
+		"not there": {id: site, status: 404, body: `{"error": {"code": "ResourceNotFound"}}`},
+		"no such group": {
+			id: site, status: 404, body: `{"error": {"code": "ResourceGroupNotFound"}}`, fails: "ResourceGroupNotFound",
+		},
+		"a gateway's": {id: site, status: 404, body: `not found`, fails: "404"},
+		"forbidden": {
+			id: site, status: 403, body: `{"error": {"code": "AuthorizationFailed"}}`, fails: "AuthorizationFailed",
+		},
+		"no id":        {id: site, status: 200, body: `{}`, fails: "has no id"},
+		"no id given":  {id: "a", fails: "invalid resource ID"},
+		"another type": {id: strings.Replace(site, "sites", "certificates", 1), fails: "no API version"},
 	} {
 		w := &web{status: row.status, bodies: []string{row.body}}
-		inv, err := New(Config{Credential: credential{}, SubscriptionID: "s", Transport: w})
+		inv, err := New(Config{Credential: azuretest.Credential{}, SubscriptionID: "s", Transport: w})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, found, err := inv.Find(t.Context(), row.id)
-		if found != row.found || (err != nil) != (row.fails != "") || err != nil && !strings.Contains(err.Error(), row.fails) || !cmp.Equal(got, row.want) {
-			t.Errorf("%s: got %+v, %v, %v", name, got, found, err)
+		if found != row.found || !cmp.Equal(got, row.want) {
+			t.Errorf("%s: got %+v, %v", name, got, found)
+		}
+		if (err != nil) != (row.fails != "") || err != nil && !strings.Contains(err.Error(), row.fails) {
+			t.Errorf("%s: got %v, want %q", name, err, row.fails)
 		}
 		if failed, ok := errors.AsType[*azcore.ResponseError](err); ok && failed.StatusCode != row.status {
 			t.Errorf("%s: the cause is %v", name, failed)
@@ -78,9 +82,10 @@ func TestFind(t *testing.T) {
 
 func TestFunctionAppsOfAllPages(t *testing.T) {
 	w := &web{status: 200, bodies: []string{
-		`{"value": [{"id": "/a", "tags": {"k": "v"}}, {}], "nextLink": "https://management.azure.com/next"}`, `{"value": [{"id": "/b"}]}`,
+		`{"value": [{"id": "/a", "tags": {"k": "v"}}, {}], "nextLink": "https://management.azure.com/next"}`,
+		`{"value": [{"id": "/b"}]}`,
 	}}
-	inv, err := New(Config{Credential: credential{}, SubscriptionID: "s", Transport: w})
+	inv, err := New(Config{Credential: azuretest.Credential{}, SubscriptionID: "s", Transport: w})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,26 +22,31 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// session is one question to one registry.
+// session serves one call of a method of Client, to one registry.
 type session struct {
 	registry name.Registry
 	auth     authn.Authenticator
 	guard    *guard
-	identity *identity // nil unless auth is one
+	identity *identity // nil unless auth is an identity
 }
 
-// open chooses the credentials for a registry. host is its name in references, which for Docker Hub is not the name that is called.
+// open chooses the credentials for a registry. host is the registry's name in references, which for Docker Hub is
+// not the name of the host to call.
 func (c *Client) open(host string, registry name.Registry, auth api.AuthConfig) (*session, error) {
 	s := &session{registry: registry, auth: authn.Anonymous, guard: &guard{next: c.cfg.Transport}}
 	ours := c.cfg.Host != "" && strings.EqualFold(host, c.cfg.Host)
 	switch {
 	case given(auth):
-		config := authn.AuthConfig{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken}
+		config := authn.AuthConfig{
+			Username: auth.Username, Password: auth.Password,
+			IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+		}
 		if auth.Auth != "" && auth.Username == "" {
 			s.guard.hide(auth.Auth)
 			var ok bool
 			if config.Username, config.Password, ok = decodeAuth(auth.Auth); !ok {
-				return nil, api.Errorf(api.InvalidParameter, "the field auth of the credentials for %s is not user:password in base64", host)
+				return nil, api.Errorf(api.InvalidParameter,
+					"the field auth of the credentials for %s is not user:password in base64", host)
 			}
 		}
 		s.useConfig(config)
@@ -59,8 +64,10 @@ func (s *session) useConfig(config authn.AuthConfig) {
 	s.auth = authn.FromConfig(config)
 }
 
+// given reports whether auth holds any credentials.
 func given(auth api.AuthConfig) bool {
-	return auth.Username != "" || auth.Password != "" || auth.Auth != "" || auth.IdentityToken != "" || auth.RegistryToken != ""
+	return auth.Username != "" || auth.Password != "" || auth.Auth != "" ||
+		auth.IdentityToken != "" || auth.RegistryToken != ""
 }
 
 func decodeAuth(text string) (user, password string, ok bool) {
@@ -71,13 +78,15 @@ func decodeAuth(text string) (user, password string, ok bool) {
 	return strings.Cut(string(content), ":")
 }
 
-// isAzure tells whether a host is an Azure Container Registry, in any of Azure's clouds.
+// isAzure reports whether a host is an Azure Container Registry, in any of Azure's clouds.
 func isAzure(host string) bool {
 	host = strings.ToLower(host)
-	return strings.HasSuffix(host, ".azurecr.io") || strings.HasSuffix(host, ".azurecr.cn") || strings.HasSuffix(host, ".azurecr.us")
+	return strings.HasSuffix(host, ".azurecr.io") || strings.HasSuffix(host, ".azurecr.cn") ||
+		strings.HasSuffix(host, ".azurecr.us")
 }
 
-// guard carries the calls of one session. It keeps to TLS except on this machine, and remembers the secrets that it carried.
+// guard carries the requests of one session. It refuses plain HTTP to other machines and collects the secrets that it
+// carries.
 type guard struct {
 	next    http.RoundTripper
 	mu      sync.Mutex
@@ -91,7 +100,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			err = r.Body.Close()
 		}
-		return nil, errors.Join(fmt.Errorf("%s is asked over TLS only", host), err)
+		return nil, errors.Join(fmt.Errorf("requests to %s must use TLS", host), err)
 	}
 	if _, value, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok {
 		g.hide(value)
@@ -99,9 +108,11 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.next.RoundTrip(r)
 }
 
-// minSecret is where a secret is too short to be told from other text: hiding it would spoil the text, and show it by what is missing.
+// minSecret is the shortest secret, in bytes, that mask replaces. A shorter one may occur in ordinary text by
+// chance: its replacement would garble the text and reveal the secret by the gaps.
 const minSecret = 8
 
+// hide adds secrets for mask to replace.
 func (g *guard) hide(secrets ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -112,7 +123,7 @@ func (g *guard) hide(secrets ...string) {
 	}
 }
 
-// mask takes the secrets out of a text that others wrote.
+// mask replaces the secrets in a string from elsewhere.
 func (g *guard) mask(text string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -122,14 +133,16 @@ func (g *guard) mask(text string) string {
 	return text
 }
 
-// azureScope is for tokens that every Azure Container Registry takes, also one that refuses tokens for Resource Manager.
+// azureScope is the scope of tokens that every Azure Container Registry accepts, even one that refuses the tokens for
+// Azure Resource Manager.
 const azureScope = "https://containerregistry.azure.net/.default"
 
-// azureUser is the user name that goes with a refresh token of an Azure Container Registry.
+// azureUser is the user name that accompanies a refresh token of an Azure Container Registry.
 const azureUser = "00000000-0000-0000-0000-000000000000"
 
-// identity authenticates with an Azure credential, which it exchanges for the registry's refresh token when the registry first asks for one.
-// When the credential is refused, it goes on as nobody and refusal says why; a failure that may pass is an error.
+// identity authenticates with an Azure credential. It exchanges the credential's token for the registry's refresh
+// token when the registry first asks for authentication. When the credential is refused, identity continues
+// anonymously and records the reason in refusal. A temporary failure is an error.
 type identity struct {
 	credential azcore.TokenCredential
 	host       string
@@ -140,7 +153,7 @@ type identity struct {
 	refusal string
 }
 
-// refusedError says for good that there is no token.
+// refusedError is a permanent refusal of a token.
 type refusedError struct{ reason string }
 
 func (e refusedError) Error() string { return e.reason }
@@ -176,20 +189,21 @@ func (i *identity) exchange(ctx context.Context) (token string, err error) {
 	}
 	i.guard.hide(access.Token)
 	form := url.Values{"grant_type": {"access_token"}, "service": {i.host}, "access_token": {access.Token}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+i.host+"/oauth2/exchange", strings.NewReader(form.Encode()))
+	exchange := "https://" + i.host + "/oauth2/exchange"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, exchange, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	// The token is for this host and follows no redirect.
-	client := &http.Client{Transport: i.guard, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
+	// The token is for this host only, so the client follows no redirect.
+	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := (&http.Client{Transport: i.guard, CheckRedirect: noRedirect}).Do(req)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if err := transport.CheckError(resp, http.StatusOK); err != nil {
-		if te, ok := errors.AsType[*transport.Error](err); ok && !passing(te) {
+		if te, ok := errors.AsType[*transport.Error](err); ok && !temporary(te) {
 			return "", refusedError{"the registry gave it no token: " + i.guard.answer(te)}
 		}
 		return "", err
@@ -197,7 +211,8 @@ func (i *identity) exchange(ctx context.Context) (token string, err error) {
 	var body struct {
 		RefreshToken string `json:"refresh_token"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body); err != nil || body.RefreshToken == "" {
+	err = json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body)
+	if err != nil || body.RefreshToken == "" {
 		return "", refusedError{"the registry gave it no token: its answer to /oauth2/exchange has none"}
 	}
 	i.guard.hide(body.RefreshToken)

@@ -15,20 +15,21 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// pullError is err as its user reads it, in Docker's words. Causes are not wrapped: their texts may hold credentials.
+// pullError returns err for the user, in Docker's words. It wraps no cause, as the message of a cause may hold
+// credentials.
 func (s *session) pullError(ref reference.Named, err error) error {
 	if e, ok := errors.AsType[*api.Error](err); ok {
 		return e
 	}
 	te, answered := answerIn(err)
 	switch {
-	case answered && !passing(te) && unknown(te):
+	case answered && !temporary(te) && unknown(te):
 		return api.Errorf(api.NotFound, "manifest for %s not found: %s", reference.FamiliarString(ref), s.guard.answer(te))
-	case answered && !passing(te) && denied(te):
+	case answered && !temporary(te) && denied(te):
 		message := fmt.Sprintf("pull access denied for %s, repository does not exist or may require 'docker login': %s",
 			reference.FamiliarName(ref), s.guard.answer(te))
 		if s.identity != nil && s.identity.refusal != "" {
-			message += " (asked anonymously, as the daemon's identity was no help: " + s.identity.refusal + ")"
+			message += " (asked anonymously, as the daemon's identity was refused: " + s.identity.refusal + ")"
 		}
 		return api.Errorf(api.NotFound, "%s", message)
 	default:
@@ -37,8 +38,9 @@ func (s *session) pullError(ref reference.Named, err error) error {
 }
 
 func (s *session) loginError(err error) error {
-	if te, ok := answerIn(err); ok && !passing(te) && denied(te) {
-		return api.Errorf(api.Unauthorized, "login to %s failed: %s: check user name and password", s.registry.RegistryStr(), s.guard.answer(te))
+	if te, ok := answerIn(err); ok && !temporary(te) && denied(te) {
+		return api.Errorf(api.Unauthorized, "login to %s failed: %s: check user name and password",
+			s.registry.RegistryStr(), s.guard.answer(te))
 	}
 	return s.unavailable(err)
 }
@@ -47,7 +49,8 @@ func (s *session) unavailable(err error) error {
 	return api.Errorf(api.Unavailable, "registry %s gives no answer: %s", s.registry.RegistryStr(), s.guard.reason(err))
 }
 
-// answerIn is the registry's answer in an error. A failed call to an address that was tried first counts more than an answer at another.
+// answerIn returns the registry's answer in an error. When the client tried two addresses, the failure at the first
+// one takes precedence over an answer of the second.
 func answerIn(err error) (*transport.Error, bool) {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
@@ -55,17 +58,24 @@ func answerIn(err error) (*transport.Error, bool) {
 	return errors.AsType[*transport.Error](err)
 }
 
-// passing tells whether an answer says nothing of the image, only that now is a bad time.
-func passing(te *transport.Error) bool {
-	return te.StatusCode >= http.StatusInternalServerError || te.StatusCode == http.StatusTooManyRequests || te.StatusCode == http.StatusRequestTimeout ||
-		has(te, transport.TooManyRequestsErrorCode)
+// temporary reports whether an answer is a temporary failure of the registry, which has no information about the
+// image.
+func temporary(te *transport.Error) bool {
+	return te.StatusCode >= http.StatusInternalServerError || te.StatusCode == http.StatusTooManyRequests ||
+		te.StatusCode == http.StatusRequestTimeout || has(te, transport.TooManyRequestsErrorCode)
 }
 
+// unknown reports whether an answer means that the image does not exist.
 func unknown(te *transport.Error) bool {
-	return has(te, transport.ManifestUnknownErrorCode, transport.NameUnknownErrorCode, transport.NameInvalidErrorCode, transport.TagInvalidErrorCode) ||
-		te.StatusCode == http.StatusNotFound && te.Request != nil && strings.Contains(te.Request.URL.Path, "/manifests/")
+	if has(te, transport.ManifestUnknownErrorCode, transport.NameUnknownErrorCode,
+		transport.NameInvalidErrorCode, transport.TagInvalidErrorCode) {
+		return true
+	}
+	return te.StatusCode == http.StatusNotFound && te.Request != nil &&
+		strings.Contains(te.Request.URL.Path, "/manifests/")
 }
 
+// denied reports whether an answer refuses access.
 func denied(te *transport.Error) bool {
 	return te.StatusCode == http.StatusUnauthorized || te.StatusCode == http.StatusForbidden ||
 		has(te, transport.UnauthorizedErrorCode, transport.DeniedErrorCode)
@@ -75,19 +85,20 @@ func has(te *transport.Error, codes ...transport.ErrorCode) bool {
 	return slices.ContainsFunc(te.Errors, func(d transport.Diagnostic) bool { return slices.Contains(codes, d.Code) })
 }
 
-// answer is what a registry answered, as Docker writes it: "manifest unknown: no such tag". The body is shown only where it keeps to the specification.
+// answer returns a registry's answer in Docker's form: "manifest unknown: no such tag". It shows the body only when
+// the body is of the specification's form.
 func (g *guard) answer(te *transport.Error) string {
-	var texts []string
+	var parts []string
 	for _, d := range te.Errors {
 		text := strings.ToLower(strings.ReplaceAll(string(d.Code), "_", " "))
 		if d.Message != "" {
 			text += ": " + d.Message
 		}
-		texts = append(texts, text)
+		parts = append(parts, text)
 	}
 	switch {
-	case len(texts) > 0:
-		return g.short(strings.Join(texts, "; "))
+	case len(parts) > 0:
+		return g.short(strings.Join(parts, "; "))
 	case te.StatusCode == http.StatusNotFound && unknown(te):
 		return "manifest unknown"
 	case te.StatusCode == http.StatusUnauthorized:
@@ -99,7 +110,8 @@ func (g *guard) answer(te *transport.Error) string {
 	}
 }
 
-// reason says why there is no answer. Addresses of calls are left out: those that registries redirect to are signed.
+// reason returns the reason for a missing answer. It omits the URLs of requests, as registries redirect to signed
+// URLs.
 func (g *guard) reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it took too long"
@@ -116,7 +128,8 @@ func (g *guard) reason(err error) string {
 	return g.short(err.Error())
 }
 
-// short is the beginning of the first line of a text that others wrote, without secrets. What follows in errors of this kind is the content of answers.
+// short returns the beginning of the first line of a string from elsewhere, without secrets. The other lines of such
+// errors hold the content of answers.
 func (g *guard) short(text string) string {
 	text, _, _ = strings.Cut(g.mask(text), "\n")
 	if runes := []rune(text); len(runes) > 300 {

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -24,9 +22,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-// Secrets of the tests. None may ever be seen.
+// Secrets of the tests. No error may show one of them.
 const (
 	password     = "pass-w0rd"
 	aadToken     = "aad-t0ken"
@@ -34,7 +34,7 @@ const (
 	accessToken  = "access-t0ken"
 )
 
-// network is a transport under which every host name reaches one TLS server.
+// network returns a transport with which every host name reaches one TLS server.
 func network(t *testing.T, handler http.Handler) *http.Transport {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
@@ -45,14 +45,14 @@ func network(t *testing.T, handler http.Handler) *http.Transport {
 	if !ok {
 		t.Fatal("the test server's transport is of another kind")
 	}
-	transport.TLSClientConfig.ServerName = "example.com" // which the server's certificate is for
+	transport.TLSClientConfig.ServerName = "example.com" // the name in the server's certificate
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
 	}
 	return transport
 }
 
-// shelf is a registry that holds images, open to everyone; tests put locks before it.
+// shelf returns a registry with images that requires no authentication. Tests put locks before it.
 func shelf(t *testing.T) http.Handler {
 	t.Helper()
 	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -68,10 +68,13 @@ func shelf(t *testing.T) http.Handler {
 	}
 	arm := image(t, v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"})
 	amd := image(t, v1.Platform{OS: "linux", Architecture: "amd64"})
+	entry := func(img v1.Image, p v1.Platform) mutate.IndexAddendum {
+		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}}
+	}
 	index := mutate.AppendManifests(empty.Index,
-		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}}},
-		mutate.IndexAddendum{Add: amd, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
-		mutate.IndexAddendum{Add: image(t, v1.Platform{}), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
+		entry(arm, v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}),
+		entry(amd, v1.Platform{OS: "linux", Architecture: "amd64"}),
+		entry(image(t, v1.Platform{}), v1.Platform{OS: "unknown", Architecture: "unknown"}),
 	)
 	push("app:1", func(r name.Reference, o ...remote.Option) error { return remote.Write(r, amd, o...) })
 	push("arm:1", func(r name.Reference, o ...remote.Option) error { return remote.Write(r, arm, o...) })
@@ -85,7 +88,7 @@ func shelf(t *testing.T) http.Handler {
 
 var built = time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
 
-// image is one of two layers, whose configuration says something in every part.
+// image returns an image with two layers, whose configuration sets every part that Resolve reads.
 func image(t *testing.T, p v1.Platform) v1.Image {
 	t.Helper()
 	img, err := random.Image(100, 2)
@@ -97,23 +100,27 @@ func image(t *testing.T, p v1.Platform) v1.Image {
 		t.Fatal(err)
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Variant, config.Created = p.OS, p.Architecture, p.Variant, v1.Time{Time: built}
+	config.OS, config.Architecture, config.Variant = p.OS, p.Architecture, p.Variant
+	config.Created = v1.Time{Time: built}
 	config.Config = v1.Config{
 		Env: []string{"A=b"}, Cmd: []string{"run"}, Entrypoint: []string{"/bin/app"}, WorkingDir: "/work",
 		Labels: map[string]string{"team": "x"}, ExposedPorts: map[string]struct{}{"80/tcp": {}},
 	}
-	config.History = []v1.History{{CreatedBy: "COPY a", Created: v1.Time{Time: built}}, {CreatedBy: "ENV A=b", EmptyLayer: true}, {CreatedBy: "COPY b"}}
+	config.History = []v1.History{
+		{CreatedBy: "COPY a", Created: v1.Time{Time: built}}, {CreatedBy: "ENV A=b", EmptyLayer: true}, {CreatedBy: "COPY b"},
+	}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		t.Fatal(err)
 	}
 	return img
 }
 
-// refuse answers in the form of the specification.
+// refuse answers with an error in the form of the specification.
 func refuse(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}}); err != nil {
+	diagnostic := map[string]string{"code": code, "message": message}
+	if err := json.NewEncoder(w).Encode(map[string]any{"errors": []any{diagnostic}}); err != nil {
 		panic(err)
 	}
 }
@@ -124,27 +131,31 @@ func respond(w http.ResponseWriter, body map[string]string) {
 	}
 }
 
-// basicLock lets user in.
+// basicLock admits user with the password.
 func basicLock(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, pass, _ := r.BasicAuth(); user != "user" || pass != password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "who are you, "+r.Header.Get("Authorization")+" "+pass+"?")
+			message := "who are you, " + r.Header.Get("Authorization") + " " + pass + "?"
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", message)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// bearerLock lets those in who have a token, which user gets, and for which a refresh token is taken too.
+// bearerLock admits requests with a token. It issues the token for user's password and for the refresh token.
 func bearerLock(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, pass, _ := r.BasicAuth()
 		switch {
-		case r.URL.Path == "/token" && (user == "user" && pass == password || r.PostFormValue("refresh_token") == refreshToken):
-			respond(w, map[string]string{"token": accessToken})
 		case r.URL.Path == "/token":
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "incorrect "+pass+r.PostFormValue("refresh_token")+r.Header.Get("Authorization"))
+			if user == "user" && pass == password || r.PostFormValue("refresh_token") == refreshToken {
+				respond(w, map[string]string{"token": accessToken})
+				return
+			}
+			message := "incorrect " + pass + r.PostFormValue("refresh_token") + r.Header.Get("Authorization")
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", message)
 		case r.Header.Get("Authorization") == "Bearer "+accessToken:
 			next.ServeHTTP(w, r)
 		default:
@@ -154,7 +165,8 @@ func bearerLock(next http.Handler) http.Handler {
 	})
 }
 
-// azureLock is an Azure Container Registry. An exchange answers with exchangeStatus; anonymous tells whether everyone may pull.
+// azureLock is an Azure Container Registry. An exchange answers with exchangeStatus. anonymous permits anonymous
+// pulls.
 type azureLock struct {
 	next           http.Handler
 	exchangeStatus int
@@ -168,14 +180,18 @@ func (l azureLock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, l.exchangeStatus, "DENIED", "not with "+r.PostFormValue("access_token"))
 			return
 		}
-		if r.Method != http.MethodPost || r.PostFormValue("grant_type") != "access_token" || r.PostFormValue("service") != r.Host || r.PostFormValue("access_token") != aadToken {
+		if r.Method != http.MethodPost || r.PostFormValue("grant_type") != "access_token" ||
+			r.PostFormValue("service") != r.Host || r.PostFormValue("access_token") != aadToken {
 			refuse(w, http.StatusBadRequest, "UNSUPPORTED", "malformed exchange")
 			return
 		}
 		respond(w, map[string]string{"refresh_token": refreshToken})
-	case r.URL.Path == "/oauth2/token" && (r.Method == http.MethodPost && r.PostFormValue("refresh_token") == refreshToken || r.Method == http.MethodGet && l.anonymous):
-		respond(w, map[string]string{"access_token": accessToken})
 	case r.URL.Path == "/oauth2/token":
+		refresh := r.Method == http.MethodPost && r.PostFormValue("refresh_token") == refreshToken
+		if refresh || r.Method == http.MethodGet && l.anonymous {
+			respond(w, map[string]string{"access_token": accessToken})
+			return
+		}
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 	case r.Header.Get("Authorization") == "Bearer "+accessToken:
 		l.next.ServeHTTP(w, r)
@@ -185,20 +201,12 @@ func (l azureLock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// credential is an Azure credential that gives a token or an error.
-type credential struct{ err error }
-
-func (c credential) GetToken(_ context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	if c.err != nil {
-		return azcore.AccessToken{}, c.err
-	}
-	if fmt.Sprint(opts.Scopes) != "[https://containerregistry.azure.net/.default]" {
-		return azcore.AccessToken{}, errors.New("asked for another scope")
-	}
-	return azcore.AccessToken{Token: aadToken}, nil
+// credential returns an Azure credential that gives a token for registries, or the error.
+func credential(err error) azuretest.Credential {
+	return azuretest.Credential{Token: aadToken, Scope: "https://containerregistry.azure.net/.default", Err: err}
 }
 
-// noSecrets fails when an error, or anything that it wraps, shows a secret.
+// noSecrets fails the test when an error, or one that it wraps, shows a secret.
 func noSecrets(t *testing.T, err error) {
 	t.Helper()
 	for ; err != nil; err = errors.Unwrap(err) {

@@ -1,10 +1,11 @@
-// Package registry asks an OCI registry what an image reference names: digest, configuration, size. It fetches no layers and keeps
-// neither answers nor credentials. It must not know of containers, the store or Terraform; of Azure it knows how an identity is
-// exchanged for a token of Azure Container Registry. No error of it shows a credential, not even one that the registry sent back.
+// Package registry resolves image references at an OCI registry: digest, configuration, size. It fetches no layers
+// and keeps neither answers nor credentials. It must not know containers, the store or Terraform. Of Azure it knows
+// only how to exchange an identity's token for a token of Azure Container Registry. No error of this package shows
+// a credential, not even one that the registry has sent back.
 //
 //	c := registry.New(registry.Config{Credential: cred})
 //	image, err := c.Resolve(ctx, ref, api.AuthConfig{}, "linux/amd64")
-//	if api.KindOf(err) == api.Unavailable { ... } // nobody knows whether there is such an image
+//	if api.KindOf(err) == api.Unavailable { ... } // it is unknown whether the image exists
 package registry
 
 import (
@@ -29,20 +30,20 @@ import (
 
 // Config configures New. All fields may be empty.
 type Config struct {
-	// Host is the registry that Username and Password open, or Credential when there is no Username.
+	// Host is the registry that accepts Username and Password, or Credential when Username is empty.
 	Host, Username, Password string
-	// Credential opens Azure Container Registries. Without it, and where it is refused, the client asks anonymously.
+	// Credential authenticates at Azure Container Registries. When it is nil or refused, the client asks anonymously.
 	Credential azcore.TokenCredential
-	// Transport carries all calls; nil means the default.
+	// Transport carries all calls; nil means go-containerregistry's default.
 	Transport http.RoundTripper
-	// Timeout bounds each question with all its calls; 0 means 15 s.
+	// Timeout bounds each call of a method, with all its HTTP requests; 0 means 15 seconds.
 	Timeout time.Duration
 }
 
-// Client asks registries. Its methods are safe for concurrent use.
+// Client queries registries. Its methods are safe for concurrent use.
 type Client struct{ cfg Config }
 
-// New returns a client. Nothing needs to be closed.
+// New returns a Client, which needs no closing.
 func New(cfg Config) *Client {
 	if cfg.Transport == nil {
 		cfg.Transport = remote.DefaultTransport
@@ -53,14 +54,15 @@ func New(cfg Config) *Client {
 	return &Client{cfg: cfg}
 }
 
-// Image is what a registry tells of an image.
+// Image describes an image in a registry.
 type Image struct {
-	// ID is the digest of the configuration, Digest that of what the reference names: a manifest, or an index of several platforms.
+	// ID is the digest of the configuration. Digest is the digest of the manifest, or of the index of several platforms,
+	// that the reference names.
 	ID     string
 	Digest string
 	Spec   api.ImageSpec
 	Layers []Layer
-	// Size is the sum of the layers, compressed, and the configuration, in bytes.
+	// Size is the sum of the compressed layers and the configuration, in bytes.
 	Size int64
 }
 
@@ -70,14 +72,20 @@ type Layer struct {
 	Size   int64
 }
 
-// Backoff between the three attempts of a call that failed for a reason that may pass. It covers blips; the caller can ask again later.
+// backoff is the delay between the three attempts of a request that failed for a temporary reason. It covers short
+// failures; the caller can retry later.
 var backoff = remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}
 
-// Resolve asks ref's registry what ref names on a platform (os/arch or os/arch/variant; empty means linux/amd64). ref has a tag or a
-// digest. auth comes first, then the configured user, then the identity. An answer that there is no such image, that access is denied,
-// or that there is none for the platform is a NotFound error. A platform or auth that is malformed, and a reference to something that is no image,
-// are InvalidParameter errors. When the registry could not be asked or gives no usable answer, the error is Unavailable and says why.
-func (c *Client) Resolve(ctx context.Context, ref reference.Named, auth api.AuthConfig, platform string) (Image, error) {
+// Resolve asks ref's registry for the image that ref names on a platform (os/arch or os/arch/variant; empty means
+// linux/amd64). ref has a tag or a digest. Resolve uses auth, otherwise the configured user, otherwise the identity.
+//
+// The error is NotFound when the registry answers that the image does not exist, that access is denied, or that the
+// image lacks the platform. It is InvalidParameter for a malformed platform or auth, and for a reference to
+// anything but an image. It is Unavailable, with the reason, when the registry cannot be reached or gives no usable
+// answer.
+func (c *Client) Resolve(
+	ctx context.Context, ref reference.Named, auth api.AuthConfig, platform string,
+) (Image, error) {
 	want, err := parsePlatform(platform)
 	if err != nil {
 		return Image{}, err
@@ -102,8 +110,8 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Named, auth api.Auth
 	return image, nil
 }
 
-// Login checks credentials against auth.ServerAddress, by default Docker Hub. Refused ones are an Unauthorized error; a registry that
-// cannot be asked is an Unavailable one.
+// Login checks credentials against auth.ServerAddress, by default Docker Hub. The error is Unauthorized when the
+// registry refuses the credentials, and Unavailable when it cannot be reached or gives no usable answer.
 func (c *Client) Login(ctx context.Context, auth api.AuthConfig) error {
 	host := auth.ServerAddress
 	for _, scheme := range []string{"https://", "http://"} {
@@ -115,7 +123,8 @@ func (c *Client) Login(ctx context.Context, auth api.AuthConfig) error {
 	}
 	registry, err := name.NewRegistry(host, name.StrictValidation)
 	if err != nil {
-		return api.Errorf(api.InvalidParameter, "server address %q is not a registry: give a host such as registry.example.com", auth.ServerAddress)
+		return api.Errorf(api.InvalidParameter,
+			"server address %q is not a registry: give a host such as registry.example.com", auth.ServerAddress)
 	}
 	if !given(auth) {
 		return api.Errorf(api.InvalidParameter, "no credentials for %s: give a user name and a password, or a token", host)
@@ -135,8 +144,13 @@ func (c *Client) Login(ctx context.Context, auth api.AuthConfig) error {
 	return nil
 }
 
-func (s *session) resolve(ctx context.Context, ref name.Reference, shown string, want v1.Platform, strict bool) (Image, error) {
-	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuth(s.auth), remote.WithTransport(s.guard), remote.WithRetryBackoff(backoff))
+// resolve returns the image of ref for a platform. shown is ref in errors. strict also refuses a single image of
+// another platform.
+func (s *session) resolve(
+	ctx context.Context, ref name.Reference, shown string, want v1.Platform, strict bool,
+) (Image, error) {
+	desc, err := remote.Get(ref,
+		remote.WithContext(ctx), remote.WithAuth(s.auth), remote.WithTransport(s.guard), remote.WithRetryBackoff(backoff))
 	if err != nil {
 		return Image{}, err
 	}
@@ -147,7 +161,8 @@ func (s *session) resolve(ctx context.Context, ref name.Reference, shown string,
 	case desc.MediaType.IsImage():
 		img, err = desc.Image()
 	case strings.HasPrefix(string(desc.MediaType), "application/vnd."):
-		err = api.Errorf(api.InvalidParameter, "%s is not a container image: its media type is %.100q", shown, desc.MediaType)
+		err = api.Errorf(api.InvalidParameter,
+			"%s is not a container image: its media type is %.100q", shown, desc.MediaType)
 	default:
 		err = fmt.Errorf("it answers with %.100q in place of a manifest", desc.MediaType)
 	}
@@ -159,10 +174,12 @@ func (s *session) resolve(ctx context.Context, ref name.Reference, shown string,
 		return Image{}, err
 	}
 	if !manifest.Config.MediaType.IsConfig() {
-		return Image{}, api.Errorf(api.InvalidParameter, "%s is not a container image: the media type of its configuration is %.100q", shown, manifest.Config.MediaType)
+		return Image{}, api.Errorf(api.InvalidParameter,
+			"%s is not a container image: the media type of its configuration is %.100q", shown, manifest.Config.MediaType)
 	}
 	if manifest.Config.Size > maxConfig {
-		return Image{}, api.Errorf(api.InvalidParameter, "the configuration of %s is %d bytes long; at most %d are taken", shown, manifest.Config.Size, maxConfig)
+		return Image{}, api.Errorf(api.InvalidParameter,
+			"the configuration of %s is %d bytes long; the limit is %d", shown, manifest.Config.Size, maxConfig)
 	}
 	content, err := img.RawConfigFile()
 	if err != nil {
@@ -170,24 +187,27 @@ func (s *session) resolve(ctx context.Context, ref name.Reference, shown string,
 	}
 	out := Image{ID: manifest.Config.Digest.String(), Digest: desc.Digest.String(), Size: manifest.Config.Size}
 	if err := json.Unmarshal(content, &out.Spec); err != nil {
-		return Image{}, api.Errorf(api.InvalidParameter, "%s is not a container image: its configuration is not valid: %w", shown, err)
+		return Image{}, api.Errorf(api.InvalidParameter,
+			"%s is not a container image: its configuration is not valid: %w", shown, err)
 	}
 	for _, layer := range manifest.Layers {
 		out.Layers = append(out.Layers, Layer{Digest: layer.Digest.String(), Size: layer.Size})
 		out.Size += layer.Size
 	}
-	// An image without an index has one platform, which counts only for those who asked for one, as in Docker.
+	// An image without an index has one platform. As in Docker, it is compared only when the caller asked for a
+	// platform.
 	has := v1.Platform{OS: out.Spec.OS, Architecture: out.Spec.Architecture, Variant: out.Spec.Variant}
 	if strict && desc.MediaType.IsImage() && !normal(has).Satisfies(want) {
-		return Image{}, api.Errorf(api.NotFound, "image with reference %s was found but does not match the specified platform: wanted %s, actual: %s", shown, want, has)
+		return Image{}, api.Errorf(api.NotFound, "image with reference %s was found but does not match the specified "+
+			"platform: wanted %s, actual: %s", shown, want, has)
 	}
 	return out, nil
 }
 
-// maxConfig bounds a configuration file, which is kept in memory and in the database. Real ones have a few kilobytes.
+// maxConfig bounds a configuration file in bytes, since memory and database hold it. Real ones have a few kilobytes.
 const maxConfig = 4 << 20
 
-// childOf is the image that an index has for a platform.
+// childOf returns the image of a platform from an index.
 func childOf(desc *remote.Descriptor, want v1.Platform) (v1.Image, error) {
 	index, err := desc.ImageIndex()
 	if err != nil {
@@ -197,7 +217,7 @@ func childOf(desc *remote.Descriptor, want v1.Platform) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	var there []string
+	var platforms []string
 	for _, child := range manifest.Manifests {
 		has := defaultPlatform
 		if child.Platform != nil {
@@ -209,15 +229,16 @@ func childOf(desc *remote.Descriptor, want v1.Platform) (v1.Image, error) {
 		if normal(has).Satisfies(want) {
 			return index.Image(child.Digest)
 		}
-		there = append(there, has.String())
+		platforms = append(platforms, has.String())
 	}
-	if there == nil {
-		there = []string{"none"}
+	if platforms == nil {
+		platforms = []string{"none"}
 	}
-	return nil, api.Errorf(api.NotFound, "no matching manifest for %s in the manifest list entries: the platforms there are %s", want, strings.Join(there, ", "))
+	return nil, api.Errorf(api.NotFound, "no matching manifest for %s in the manifest list entries: "+
+		"the platforms there are %s", want, strings.Join(platforms, ", "))
 }
 
-// defaultPlatform is what Azure Functions runs.
+// defaultPlatform is the platform of Azure Functions.
 var defaultPlatform = v1.Platform{OS: "linux", Architecture: "amd64"}
 
 var platformPattern = regexp.MustCompile(`^([a-z0-9]+)/([a-z0-9_]+)(?:/([a-z0-9.]+))?$`)
@@ -228,12 +249,13 @@ func parsePlatform(text string) (v1.Platform, error) {
 	}
 	match := platformPattern.FindStringSubmatch(strings.ToLower(text))
 	if match == nil {
-		return v1.Platform{}, api.Errorf(api.InvalidParameter, "invalid platform %q: use os/arch or os/arch/variant, such as linux/amd64", text)
+		return v1.Platform{}, api.Errorf(api.InvalidParameter,
+			"invalid platform %q: use os/arch or os/arch/variant, such as linux/amd64", text)
 	}
 	return normal(v1.Platform{OS: match[1], Architecture: match[2], Variant: match[3]}), nil
 }
 
-// normal drops the variant that says nothing: arm64 is v8.
+// normal drops the variant v8 of arm64, which is the default.
 func normal(p v1.Platform) v1.Platform {
 	if p.Architecture == "arm64" && p.Variant == "v8" {
 		p.Variant = ""
@@ -242,7 +264,8 @@ func normal(p v1.Platform) v1.Platform {
 }
 
 func (s *session) login(ctx context.Context) (err error) {
-	authorized, err := transport.NewWithContext(ctx, s.registry, s.auth, transport.NewRetry(s.guard, transport.WithRetryBackoff(backoff)), nil)
+	retrying := transport.NewRetry(s.guard, transport.WithRetryBackoff(backoff))
+	authorized, err := transport.NewWithContext(ctx, s.registry, s.auth, retrying, nil)
 	if err != nil {
 		return err
 	}

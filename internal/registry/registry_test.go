@@ -17,7 +17,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// basicValue is what user's password makes on the wire.
+// basicValue is the value of user and password in the Authorization header.
 var basicValue = base64.StdEncoding.EncodeToString([]byte("user:" + password))
 
 func resolve(t *testing.T, cfg Config, ref string, auth api.AuthConfig, platform string) (Image, error) {
@@ -31,7 +31,7 @@ func resolve(t *testing.T, cfg Config, ref string, auth api.AuthConfig, platform
 	return image, err
 }
 
-// check compares an error with its kind and a part of its text; an empty text means no error.
+// check compares an error with its kind and a part of its message; an empty text expects no error.
 func check(t *testing.T, err error, kind api.Kind, text string) {
 	t.Helper()
 	if text == "" && err == nil {
@@ -51,13 +51,19 @@ func TestResolve(t *testing.T) {
 	}
 	c := got.Spec.Config
 	if diff := cmp.Diff([]any{
-		[]string{"A=b"}, []string{"run"}, []string{"/bin/app"}, "/work", map[string]string{"team": "x"}, map[string]struct{}{"80/tcp": {}}, "linux", "amd64", built, 3, 2,
+		[]string{"A=b"}, []string{"run"}, []string{"/bin/app"}, "/work",
+		map[string]string{"team": "x"}, map[string]struct{}{"80/tcp": {}}, "linux", "amd64", built, 3, 2,
 	}, []any{
-		c.Env, c.Cmd, c.Entrypoint, c.WorkingDir, c.Labels, c.ExposedPorts, got.Spec.OS, got.Spec.Architecture, *got.Spec.Created, len(got.Spec.History), len(got.Spec.RootFS.DiffIDs),
+		c.Env, c.Cmd, c.Entrypoint, c.WorkingDir,
+		c.Labels, c.ExposedPorts, got.Spec.OS, got.Spec.Architecture, *got.Spec.Created,
+		len(got.Spec.History), len(got.Spec.RootFS.DiffIDs),
 	}); diff != "" {
 		t.Error(diff)
 	}
-	if len(got.Layers) != 2 || got.Size <= got.Layers[0].Size+got.Layers[1].Size || !strings.HasPrefix(got.Layers[0].Digest, "sha256:") {
+	if len(got.Layers) != 2 || !strings.HasPrefix(got.Layers[0].Digest, "sha256:") {
+		t.Fatalf("layers %v", got.Layers)
+	}
+	if got.Size <= got.Layers[0].Size+got.Layers[1].Size {
 		t.Errorf("layers %v, size %d", got.Layers, got.Size)
 	}
 	byDigest, err := resolve(t, cfg, "registry.example.com/team/app@"+got.Digest, api.AuthConfig{}, "")
@@ -78,16 +84,32 @@ func TestPlatforms(t *testing.T) {
 		{"multi:1", "linux/amd64", "amd64", 0, ""},
 		{"multi:1", "linux/arm64", "arm64", 0, ""},
 		{"multi:1", "Linux/ARM64/v8", "arm64", 0, ""},
-		{"multi:1", "linux/s390x", "", api.NotFound, "no matching manifest for linux/s390x in the manifest list entries: the platforms there are linux/arm64/v8, linux/amd64"},
+		{
+			"multi:1", "linux/s390x", "", api.NotFound,
+			"no matching manifest for linux/s390x in the manifest list entries: " +
+				"the platforms there are linux/arm64/v8, linux/amd64",
+		},
 		{"arm:1", "", "arm64", 0, ""},
 		{"arm:1", "linux/arm64", "arm64", 0, ""},
-		{"arm:1", "linux/amd64", "", api.NotFound, "registry.example.com/team/arm:1 was found but does not match the specified platform: wanted linux/amd64, actual: linux/arm64/v8"},
+		{
+			"arm:1", "linux/amd64", "", api.NotFound,
+			"registry.example.com/team/arm:1 was found but does not match the specified platform: " +
+				"wanted linux/amd64, actual: linux/arm64/v8",
+		},
 		{"app:1", "amd64", "", api.InvalidParameter, `invalid platform "amd64": use os/arch`},
 		{"app:1", "linux/amd64/v1/x", "", api.InvalidParameter, "invalid platform"},
-		{"chart:1", "", "", api.InvalidParameter, "registry.example.com/team/chart:1 is not a container image: the media type of its configuration is \"application/vnd.cncf.helm"},
-		{"old:1", "", "", api.InvalidParameter, "is not a container image: its media type is \"application/vnd.docker.distribution.manifest.v1"},
+		{
+			"chart:1", "", "", api.InvalidParameter,
+			"registry.example.com/team/chart:1 is not a container image: " +
+				"the media type of its configuration is \"application/vnd.cncf.helm",
+		},
+		{
+			"old:1", "", "", api.InvalidParameter,
+			"is not a container image: its media type is \"application/vnd.docker.distribution.manifest.v1",
+		},
 	} {
-		got, err := resolve(t, Config{Transport: transport}, "registry.example.com/team/"+row.image, api.AuthConfig{}, row.platform)
+		ref := "registry.example.com/team/" + row.image
+		got, err := resolve(t, Config{Transport: transport}, ref, api.AuthConfig{}, row.platform)
 		check(t, err, row.kind, row.text)
 		if got.Spec.Architecture != row.want {
 			t.Errorf("%s on %q: got %s", row.image, row.platform, got.Spec.Architecture)
@@ -110,34 +132,97 @@ func TestCredentials(t *testing.T) {
 		kind api.Kind
 		text string
 	}{
-		"basic, given":                {cfg: Config{Transport: basic}, auth: api.AuthConfig{Username: "user", Password: password}},
-		"basic, given as auth":        {cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: basicValue}},
-		"basic, auth is no base64":    {cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: password + "!"}, kind: api.InvalidParameter, text: "is not user:password in base64"},
-		"basic, auth has no colon":    {cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: base64.StdEncoding.EncodeToString([]byte(password))}, kind: api.InvalidParameter, text: "is not user:password in base64"},
-		"basic, wrong":                {cfg: Config{Transport: basic}, auth: api.AuthConfig{Username: "other", Password: password}, kind: api.NotFound, text: denied + "unauthorized: who are you, Basic *** ***?"},
-		"basic, anonymous":            {cfg: Config{Transport: basic}, kind: api.NotFound, text: "pull access denied for registry.example.com/team/app, " + denied + "unauthorized: who are you"},
-		"basic, configured":           {cfg: Config{Transport: basic, Host: "Registry.example.com", Username: "user", Password: password}},
-		"basic, configured elsewhere": {cfg: Config{Transport: basic, Host: "other.example.com", Username: "user", Password: password}, kind: api.NotFound, text: denied},
-		"basic, given comes first":    {cfg: Config{Transport: basic, Host: "registry.example.com", Username: "user", Password: "old"}, auth: api.AuthConfig{Username: "user", Password: password}},
-		"bearer, given":               {cfg: Config{Transport: bearer}, auth: api.AuthConfig{Username: "user", Password: password}},
-		"bearer, identity token":      {cfg: Config{Transport: bearer}, auth: api.AuthConfig{IdentityToken: refreshToken}},
-		"bearer, registry token":      {cfg: Config{Transport: bearer}, auth: api.AuthConfig{RegistryToken: accessToken}},
-		"bearer, wrong":               {cfg: Config{Transport: bearer}, auth: api.AuthConfig{Username: "other", Password: password}, kind: api.NotFound, text: denied + "unauthorized: incorrect ***"},
-		"bearer, wrong token":         {cfg: Config{Transport: bearer}, auth: api.AuthConfig{IdentityToken: aadToken}, kind: api.NotFound, text: denied + "unauthorized: incorrect ***"},
-		"bearer, wrong access token":  {cfg: Config{Transport: bearer}, auth: api.AuthConfig{RegistryToken: aadToken}, kind: api.NotFound, text: denied + "unauthorized: no token, or Bearer ***"},
+		"basic, given": {
+			cfg: Config{Transport: basic}, auth: api.AuthConfig{Username: "user", Password: password},
+		},
+		"basic, given as auth": {cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: basicValue}},
+		"basic, auth is not base64": {
+			cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: password + "!"}, kind: api.InvalidParameter,
+			text: "is not user:password in base64",
+		},
+		"basic, auth has no colon": {
+			cfg: Config{Transport: basic}, auth: api.AuthConfig{Auth: base64.StdEncoding.EncodeToString([]byte(password))},
+			kind: api.InvalidParameter, text: "is not user:password in base64",
+		},
+		"basic, wrong": {
+			cfg: Config{Transport: basic}, auth: api.AuthConfig{Username: "other", Password: password}, kind: api.NotFound,
+			text: denied + "unauthorized: who are you, Basic *** ***?",
+		},
+		"basic, anonymous": {
+			cfg: Config{Transport: basic}, kind: api.NotFound,
+			text: "pull access denied for registry.example.com/team/app, " + denied + "unauthorized: who are you",
+		},
+		"basic, configured": {
+			cfg: Config{Transport: basic, Host: "Registry.example.com", Username: "user", Password: password},
+		},
+		"basic, configured elsewhere": {
+			cfg:  Config{Transport: basic, Host: "other.example.com", Username: "user", Password: password},
+			kind: api.NotFound, text: denied,
+		},
+		"basic, given comes first": {
+			cfg:  Config{Transport: basic, Host: "registry.example.com", Username: "user", Password: "old"},
+			auth: api.AuthConfig{Username: "user", Password: password},
+		},
+		"bearer, given": {
+			cfg: Config{Transport: bearer}, auth: api.AuthConfig{Username: "user", Password: password},
+		},
+		"bearer, identity token": {cfg: Config{Transport: bearer}, auth: api.AuthConfig{IdentityToken: refreshToken}},
+		"bearer, registry token": {cfg: Config{Transport: bearer}, auth: api.AuthConfig{RegistryToken: accessToken}},
+		"bearer, wrong": {
+			cfg: Config{Transport: bearer}, auth: api.AuthConfig{Username: "other", Password: password}, kind: api.NotFound,
+			text: denied + "unauthorized: incorrect ***",
+		},
+		"bearer, wrong token": {
+			cfg: Config{Transport: bearer}, auth: api.AuthConfig{IdentityToken: aadToken}, kind: api.NotFound,
+			text: denied + "unauthorized: incorrect ***",
+		},
+		"bearer, wrong access token": {
+			cfg: Config{Transport: bearer}, auth: api.AuthConfig{RegistryToken: aadToken}, kind: api.NotFound,
+			text: denied + "unauthorized: no token, or Bearer ***",
+		},
 
-		"azure, identity":              {cfg: Config{Transport: azure(200, false), Credential: credential{}}, host: "acme.azurecr.io"},
-		"azure, China":                 {cfg: Config{Transport: azure(200, false), Credential: credential{}}, host: "acme.azurecr.cn"},
-		"azure, configured host":       {cfg: Config{Transport: azure(200, false), Credential: credential{}, Host: "registry.example.com"}},
-		"azure, another host":          {cfg: Config{Transport: azure(200, false), Credential: credential{}}, kind: api.NotFound, text: denied + "unauthorized: authentication required"},
-		"azure, no identity":           {cfg: Config{Transport: azure(200, false)}, host: "acme.azurecr.io", kind: api.NotFound, text: denied + "unauthorized: authentication required"},
-		"azure, public":                {cfg: Config{Transport: azure(200, true)}, host: "acme.azurecr.io"},
-		"azure, no token, public":      {cfg: Config{Transport: azure(200, true), Credential: credential{down}}, host: "acme.azurecr.io"},
-		"azure, refused, public":       {cfg: Config{Transport: azure(403, true), Credential: credential{}}, host: "acme.azurecr.io"},
-		"azure, no token":              {cfg: Config{Transport: azure(200, false), Credential: credential{down}}, host: "acme.azurecr.io", kind: api.NotFound, text: "authentication required (asked anonymously, as the daemon's identity was no help: it got no token from Azure: the identity has no home)"},
-		"azure, refused":               {cfg: Config{Transport: azure(403, false), Credential: credential{}}, host: "acme.azurecr.io", kind: api.NotFound, text: "the daemon's identity was no help: the registry gave it no token: denied: not with ***)"},
-		"azure, exchange is down":      {cfg: Config{Transport: azure(503, true), Credential: credential{}}, host: "acme.azurecr.io", kind: api.Unavailable, text: "registry acme.azurecr.io gives no answer: denied: not with ***"},
-		"azure, exchange is elsewhere": {cfg: Config{Transport: azure(307, false), Credential: credential{}}, host: "acme.azurecr.io", kind: api.NotFound, text: "the registry gave it no token"},
+		"azure, identity": {
+			cfg: Config{Transport: azure(200, false), Credential: credential(nil)}, host: "acme.azurecr.io",
+		},
+		"azure, China": {
+			cfg: Config{Transport: azure(200, false), Credential: credential(nil)}, host: "acme.azurecr.cn",
+		},
+		"azure, configured host": {
+			cfg: Config{Transport: azure(200, false), Credential: credential(nil), Host: "registry.example.com"},
+		},
+		"azure, another host": {
+			cfg: Config{Transport: azure(200, false), Credential: credential(nil)}, kind: api.NotFound,
+			text: denied + "unauthorized: authentication required",
+		},
+		"azure, no identity": {
+			cfg: Config{Transport: azure(200, false)}, host: "acme.azurecr.io", kind: api.NotFound,
+			text: denied + "unauthorized: authentication required",
+		},
+		"azure, public": {cfg: Config{Transport: azure(200, true)}, host: "acme.azurecr.io"},
+		"azure, no token, public": {
+			cfg: Config{Transport: azure(200, true), Credential: credential(down)}, host: "acme.azurecr.io",
+		},
+		"azure, refused, public": {
+			cfg: Config{Transport: azure(403, true), Credential: credential(nil)}, host: "acme.azurecr.io",
+		},
+		"azure, no token": {
+			cfg: Config{Transport: azure(200, false), Credential: credential(down)}, host: "acme.azurecr.io",
+			kind: api.NotFound,
+			text: "authentication required (asked anonymously, as the daemon's identity was refused: " +
+				"it got no token from Azure: the identity has no home)",
+		},
+		"azure, refused": {
+			cfg: Config{Transport: azure(403, false), Credential: credential(nil)}, host: "acme.azurecr.io", kind: api.NotFound,
+			text: "the daemon's identity was refused: the registry gave it no token: denied: not with ***)",
+		},
+		"azure, exchange is down": {
+			cfg: Config{Transport: azure(503, true), Credential: credential(nil)}, host: "acme.azurecr.io",
+			kind: api.Unavailable, text: "registry acme.azurecr.io gives no answer: denied: not with ***",
+		},
+		"azure, exchange is elsewhere": {
+			cfg: Config{Transport: azure(307, false), Credential: credential(nil)}, host: "acme.azurecr.io", kind: api.NotFound,
+			text: "the registry gave it no token",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if row.host == "" {
@@ -170,17 +255,36 @@ func TestAnswers(t *testing.T) {
 		kind    api.Kind
 		text    string
 	}{
-		"no such tag":        {images, "registry.example.com/team/app:2", api.NotFound, "manifest for registry.example.com/team/app:2 not found: manifest unknown: Unknown manifest"},
-		"no such repository": {images, "registry.example.com/team/none", api.NotFound, "manifest for registry.example.com/team/none:latest not found: name unknown: Unknown name"},
-		"Docker Hub":         {images, "alpine", api.NotFound, "manifest for alpine:latest not found: name unknown: Unknown name"},
-		"forbidden":          {status(403, "DENIED", "requested access to the resource is denied"), "acme/app", api.NotFound, "pull access denied for acme/app, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"},
-		"too many requests":  {status(429, "TOOMANYREQUESTS", "slow down"), "acme/app", api.Unavailable, "registry index.docker.io gives no answer: toomanyrequests: slow down"},
-		"no access now":      {status(503, "UNAVAILABLE", "back soon"), "acme/app", api.Unavailable, "unavailable: back soon"},
-		"broken":             {status(500, "DENIED", "by mistake"), "acme/app", api.Unavailable, "denied: by mistake"},
-		"no registry":        {page(404), "example.com/app", api.Unavailable, "it is not a registry: GET /v2/ is not found"},
-		"a web page":         {page(200), "example.com/app", api.Unavailable, `it answers with "text/html" in place of a manifest`},
-		"an odd status":      {page(418), "example.com/app", api.Unavailable, "HTTP status 418 I'm a teapot"},
-		"a long answer":      {status(403, "DENIED", strings.Repeat("ä", 1000)), "acme/app", api.NotFound, "ä..."},
+		"no such tag": {
+			images, "registry.example.com/team/app:2", api.NotFound,
+			"manifest for registry.example.com/team/app:2 not found: manifest unknown: Unknown manifest",
+		},
+		"no such repository": {
+			images, "registry.example.com/team/none", api.NotFound,
+			"manifest for registry.example.com/team/none:latest not found: name unknown: Unknown name",
+		},
+		"Docker Hub": {
+			images, "alpine", api.NotFound, "manifest for alpine:latest not found: name unknown: Unknown name",
+		},
+		"forbidden": {
+			status(403, "DENIED", "requested access to the resource is denied"), "acme/app", api.NotFound,
+			"pull access denied for acme/app, repository does not exist or may require 'docker login': " +
+				"denied: requested access to the resource is denied",
+		},
+		"too many requests": {
+			status(429, "TOOMANYREQUESTS", "slow down"), "acme/app", api.Unavailable,
+			"registry index.docker.io gives no answer: toomanyrequests: slow down",
+		},
+		"no access now": {
+			status(503, "UNAVAILABLE", "back soon"), "acme/app", api.Unavailable, "unavailable: back soon",
+		},
+		"broken":      {status(500, "DENIED", "by mistake"), "acme/app", api.Unavailable, "denied: by mistake"},
+		"no registry": {page(404), "example.com/app", api.Unavailable, "it is not a registry: GET /v2/ is not found"},
+		"a web page": {
+			page(200), "example.com/app", api.Unavailable, `it answers with "text/html" in place of a manifest`,
+		},
+		"an odd status": {page(418), "example.com/app", api.Unavailable, "HTTP status 418 I'm a teapot"},
+		"a long answer": {status(403, "DENIED", strings.Repeat("ä", 1000)), "acme/app", api.NotFound, "ä..."},
 		"a token service without tokens": {http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
 				respond(w, map[string]string{"refresh_token": refreshToken})
@@ -210,24 +314,33 @@ func TestNoAnswer(t *testing.T) {
 	check(t, err, api.Unavailable, "certificate")
 
 	slow := network(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	_, err = resolve(t, Config{Transport: slow, Timeout: time.Millisecond}, "registry.example.com/team/app:1", api.AuthConfig{}, "")
+	impatient := Config{Transport: slow, Timeout: time.Millisecond}
+	_, err = resolve(t, impatient, "registry.example.com/team/app:1", api.AuthConfig{}, "")
 	check(t, err, api.Unavailable, "registry registry.example.com gives no answer: it took too long")
 
-	// Who asks may leave: then nothing is said of the registry.
+	// The caller may leave: then the error does not blame the registry.
 	asked, left := make(chan struct{}, 10), errors.New("left")
-	slow = network(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() }))
+	slow = network(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
 	ctx, leave := context.WithCancelCause(t.Context())
-	go func() { <-asked; leave(left) }()
+	go func() {
+		<-asked
+		leave(left)
+	}()
 	named, err := api.ParseReference("registry.example.com/team/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Config{Transport: slow}).Resolve(ctx, named, api.AuthConfig{}, ""); !errors.Is(err, left) {
+	_, err = New(Config{Transport: slow}).Resolve(ctx, named, api.AuthConfig{}, "")
+	if !errors.Is(err, left) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 }
 
-// TestPlainHTTP offers a registry without TLS at a private address: no call may reach it, with or without credentials.
+// TestPlainHTTP offers a registry without TLS at a private address: no call may reach it, with or without
+// credentials.
 func TestPlainHTTP(t *testing.T) {
 	var calls atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
@@ -236,49 +349,10 @@ func TestPlainHTTP(t *testing.T) {
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
 	}
-	_, err := resolve(t, Config{Transport: transport}, "10.1.2.3:5000/team/app:1", api.AuthConfig{Username: "user", Password: password}, "")
+	auth := api.AuthConfig{Username: "user", Password: password}
+	_, err := resolve(t, Config{Transport: transport}, "10.1.2.3:5000/team/app:1", auth, "")
 	check(t, err, api.Unavailable, "HTTP response to HTTPS client")
 	if n := calls.Load(); n != 0 {
-		t.Errorf("%d calls in clear", n)
-	}
-}
-
-func TestLogin(t *testing.T) {
-	images := shelf(t)
-	hosts := make(chan string, 100)
-	bearer := network(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hosts <- r.Host
-		bearerLock(images).ServeHTTP(w, r)
-	}))
-	basic := network(t, basicLock(images))
-	down := network(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
-	for name, row := range map[string]struct {
-		transport http.RoundTripper
-		auth      api.AuthConfig
-		kind      api.Kind
-		text      string
-	}{
-		"right":             {bearer, api.AuthConfig{Username: "user", Password: password}, 0, ""},
-		"right, auth":       {bearer, api.AuthConfig{Auth: basicValue, ServerAddress: "https://index.docker.io/v1/"}, 0, ""},
-		"right, token":      {bearer, api.AuthConfig{IdentityToken: refreshToken, ServerAddress: "docker.io"}, 0, ""},
-		"wrong":             {bearer, api.AuthConfig{Username: "user", Password: accessToken}, api.Unauthorized, "login to index.docker.io failed: unauthorized: incorrect ***"},
-		"right, basic":      {basic, api.AuthConfig{Username: "user", Password: password, ServerAddress: "https://registry.example.com:5000"}, 0, ""},
-		"wrong, basic":      {basic, api.AuthConfig{Username: "user", Password: aadToken, ServerAddress: "registry.example.com"}, api.Unauthorized, "login to registry.example.com failed: unauthorized: who are you, Basic *** ***?: check user name and password"},
-		"none":              {basic, api.AuthConfig{ServerAddress: "registry.example.com"}, api.InvalidParameter, "no credentials for registry.example.com"},
-		"not a registry":    {basic, api.AuthConfig{Username: "user", ServerAddress: "a b"}, api.InvalidParameter, `server address "a b" is not a registry`},
-		"registry is down":  {down, api.AuthConfig{Username: "user", Password: password}, api.Unavailable, "registry index.docker.io gives no answer: HTTP status 502 Bad Gateway"},
-		"auth is no base64": {basic, api.AuthConfig{Auth: "%"}, api.InvalidParameter, "is not user:password"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := New(Config{Transport: row.transport}).Login(t.Context(), row.auth)
-			noSecrets(t, err)
-			check(t, err, row.kind, row.text)
-		})
-	}
-	close(hosts)
-	for host := range hosts {
-		if host != "index.docker.io" {
-			t.Errorf("called %s", host)
-		}
+		t.Errorf("%d calls in plain text", n)
 	}
 }
