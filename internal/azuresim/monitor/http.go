@@ -1,16 +1,13 @@
 package monitor
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"mime"
 	"net/http"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -18,85 +15,64 @@ import (
 // maxRequest bounds a request's body.
 const maxRequest = 4 << 20
 
-// ServeHTTP answers POST and GET /v1/workspaces/{id}/query, and 501 to any other path. As the service does, it answers a request
-// without body or Content-Type by 200 with an empty body, and a query over a workspace without any data by 204.
+// ServeHTTP answers POST /v1/workspaces/{id}/query, and 501 to any other path. As the service does, it answers a
+// request without body or Content-Type by 200 with an empty body, and a query over a workspace without any data by 204.
+// It refuses what package logs does not use: GET, a timespan beside the query, several workspaces, and the header
+// Prefer.
 func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	part := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if len(part) != 4 || part[0] != "v1" || part[1] != "workspaces" || part[2] == "" || part[3] != "query" {
-		refuse(w, http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("the simulator has no route %s %s", r.Method, r.URL.Path), nil)
+		message := fmt.Sprintf("azuresim has no route %s %s", r.Method, r.URL.Path)
+		refuse(w, http.StatusNotImplemented, "NotImplemented", message, nil)
 		return
 	}
-	var req queryRequest
-	switch r.Method {
-	case http.MethodGet:
-		req.Query, req.Timespan = r.URL.Query().Get("query"), r.URL.Query().Get("timespan")
-	case http.MethodPost:
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-		if err != nil {
-			badArgument(w, "the body cannot be read or is too large", nil)
-			return
-		}
-		if len(body) == 0 || r.Header.Get("Content-Type") == "" {
-			w.WriteHeader(http.StatusOK)
-			return
-		}
-		if err := req.decode(r.Header.Get("Content-Type"), body); err != nil {
-			badArgument(w, err.Error(), nil)
-			return
-		}
-	default:
-		w.Header().Set("Allow", "GET, POST")
-		refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "use GET or POST", nil)
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "azuresim supports no "+r.Method+" here: use POST", nil)
 		return
 	}
-	prefer, err := parsePrefer(r.Header.Values("Prefer"))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		badArgument(w, "the body cannot be read or is too large", nil)
+		return
+	}
+	if len(body) == 0 || r.Header.Get("Content-Type") == "" {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	if prefer := r.Header.Get("Prefer"); prefer != "" {
+		badArgument(w, "the header Prefer is not supported by azuresim: "+prefer, nil)
+		return
+	}
+	query, err := decode(r.Header.Get("Content-Type"), body)
 	if err != nil {
 		badArgument(w, err.Error(), nil)
 		return
 	}
-	s.answer(w, part[2], req, prefer)
+	s.answer(w, part[2], query)
 }
 
-func (s *Store) answer(w http.ResponseWriter, workspace string, req queryRequest, prefer prefer) {
-	if strings.TrimSpace(req.Query) == "" {
+func (s *Store) answer(w http.ResponseWriter, workspace, query string) {
+	if strings.TrimSpace(query) == "" {
 		badArgument(w, "Query is missing or empty", nil)
 		return
 	}
-	q, qerr := parse(req.Query)
-	if qerr != nil {
-		badArgument(w, "The request had some invalid properties", innerError(req.Query, qerr))
-		return
-	}
-	now := s.now().UTC()
-	from, to, err := parseTimespan(req.Timespan, now)
-	if err != nil {
-		badArgument(w, err.Error(), nil)
-		return
-	}
+	now, total := s.now().UTC(), 0
 	data := map[string]table{}
-	total := 0
 	for name, cols := range s.schema {
-		rows := s.visible(name, workspace, now)
-		total += len(rows)
-		if req.Timespan != "" {
-			at := slices.Index(cols, column{"TimeGenerated", kDatetime})
-			rows = slices.DeleteFunc(rows, func(r row) bool {
-				t := r.vals[at].(time.Time)
-				return t.Before(from) || t.After(to)
-			})
-		}
-		data[name] = table{cols, rows}
+		data[name] = table{cols, s.visible(name, workspace, now)}
+		total += len(data[name].rows)
 	}
-	if total == 0 {
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	t, qerr := engine{now: now, read: func(name string) (table, bool) {
+	t, qerr := run(query, func(name string) (table, bool) {
 		t, ok := data[name]
 		return t, ok
-	}}.run(q)
-	if qerr != nil {
-		badArgument(w, "The request had some invalid properties", innerError(req.Query, qerr))
+	})
+	switch {
+	case total == 0 && (qerr == nil || qerr.semantic):
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case qerr != nil:
+		badArgument(w, "The request had some invalid properties", innerError(query, qerr))
 		return
 	}
 	var partial any
@@ -104,100 +80,26 @@ func (s *Store) answer(w http.ResponseWriter, workspace string, req queryRequest
 		t.rows = t.rows[:s.limit]
 		partial = partialError(s.limit)
 	}
-	writeTable(w, t, partial, prefer)
+	writeTable(w, t, partial)
 }
 
-// queryRequest is the body of a POST.
-type queryRequest struct {
-	Query      string   `json:"query"`
-	Timespan   string   `json:"timespan"`
-	Workspaces []string `json:"workspaces"`
-}
-
-func (q *queryRequest) decode(contentType string, body []byte) error {
+// decode returns the query in the body of a POST.
+func decode(contentType string, body []byte) (string, error) {
 	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
-		return fmt.Errorf("the Content-Type has to be application/json")
+		return "", fmt.Errorf("the Content-Type has to be application/json")
 	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(q); err != nil {
-		return fmt.Errorf("the body is not a query: %w", err)
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields() // timespan and workspaces are refused too
+	var request struct {
+		Query string `json:"query"`
 	}
-	if len(q.Workspaces) != 0 {
-		return fmt.Errorf("the simulator does not query several workspaces: 'workspaces'")
+	if err := dec.Decode(&request); err != nil {
+		return "", fmt.Errorf("azuresim cannot read the body: %w", err)
 	}
-	return nil
+	return request.Query, nil
 }
 
-// prefer is what the Prefer header asks for.
-type prefer struct{ statistics, render bool }
-
-// parsePrefer reads the header; as HTTP has it, preferences of other names are passed over.
-func parsePrefer(values []string) (p prefer, err error) {
-	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
-		switch k, v, _ := strings.Cut(strings.TrimSpace(part), "="); k {
-		case "include-statistics":
-			p.statistics = v == "true"
-		case "include-render":
-			p.render = v == "true"
-		case "wait":
-			if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 600 {
-				return p, fmt.Errorf("header Prefer: wait=%s is not a number of seconds from 1 to 600", v)
-			}
-		}
-	}
-	return p, nil
-}
-
-var durationForm = regexp.MustCompile(`^P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
-
-// parseDuration reads an ISO 8601 duration without years and months, which have no fixed length.
-func parseDuration(s string) (time.Duration, bool) {
-	m := durationForm.FindStringSubmatch(s)
-	if m == nil || strings.HasSuffix(s, "P") || strings.HasSuffix(s, "T") {
-		return 0, false
-	}
-	var sum float64
-	for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute, time.Second} {
-		if m[i+1] != "" {
-			f, _ := strconv.ParseFloat(m[i+1], 64) // the expression lets nothing else through
-			sum += f * float64(unit)
-		}
-	}
-	return time.Duration(sum), sum < math.MaxInt64
-}
-
-// parseTimespan reads the request's timespan: start/end, start/duration, duration/end or duration, both ends included.
-func parseTimespan(s string, now time.Time) (from, to time.Time, err error) {
-	if s == "" {
-		return from, to, nil
-	}
-	fail := fmt.Errorf("the timespan '%s' is not an ISO 8601 interval such as PT1H or 2026-01-31T00:00:00Z/PT1H", s)
-	a, b, two := strings.Cut(s, "/")
-	if !two {
-		d, ok := parseDuration(a)
-		if !ok {
-			return from, to, fail
-		}
-		return now.Add(-d), now, nil
-	}
-	from, aTime := parseTime(a)
-	to, bTime := parseTime(b)
-	aDur, aIsDur := parseDuration(a)
-	bDur, bIsDur := parseDuration(b)
-	switch {
-	case aTime && bTime:
-	case aTime && bIsDur:
-		to = from.Add(bDur)
-	case aIsDur && bTime:
-		from = to.Add(-aDur)
-	default:
-		return from, to, fail
-	}
-	return from, to, nil
-}
-
-func writeTable(w http.ResponseWriter, t table, partial any, prefer prefer) {
+func writeTable(w http.ResponseWriter, t table, partial any) {
 	type jsonColumn struct {
 		Name string `json:"name"`
 		Type kind   `json:"type"`
@@ -209,44 +111,24 @@ func writeTable(w http.ResponseWriter, t table, partial any, prefer prefer) {
 	for i, r := range t.rows {
 		rows[i] = make([]any, len(t.cols))
 		for j, c := range t.cols {
-			rows[i][j] = wire(c.kind, r.vals[j])
+			rows[i][j] = wire(c.kind, r[j])
 		}
 	}
 	out := map[string]any{"tables": []any{map[string]any{"name": "PrimaryResult", "columns": cols, "rows": rows}}}
 	if partial != nil {
 		out["error"] = partial
 	}
-	if prefer.statistics {
-		out["statistics"] = map[string]any{"query": map[string]any{
-			"executionTime": 0, "datasetStatistics": []any{map[string]any{"tableRowCount": len(t.rows)}},
-		}}
-	}
-	if prefer.render {
-		out["render"] = map[string]any{"visualization": nil}
-	}
 	writeJSON(w, http.StatusOK, out)
 }
 
-// wire is a value as the API writes it: times and dynamic values are strings.
+// wire returns a value as the API writes it: times and dynamic values are strings.
 func wire(k kind, v any) any {
-	switch v := v.(type) {
-	case nil:
+	switch {
+	case v == nil:
 		return nil
-	case time.Time:
-		return v.Format("2006-01-02T15:04:05.9999999Z")
-	case float64:
-		switch {
-		case k == kDynamic:
-			return text(v)
-		case math.IsNaN(v):
-			return "NaN"
-		case math.IsInf(v, 0):
-			return strings.TrimPrefix(strconv.FormatFloat(v, 'g', -1, 64), "+") + "inity"
-		}
-	case time.Duration:
-		return text(v)
-	}
-	if k == kDynamic {
+	case k == kDatetime:
+		return v.(time.Time).Format("2006-01-02T15:04:05.9999999Z")
+	case k == kDynamic:
 		return text(v)
 	}
 	return v
@@ -279,7 +161,8 @@ func innerError(query string, e *queryError) any {
 		code, message = "SemanticError", "A semantic error occurred."
 	}
 	return map[string]any{"code": code, "message": message, "innererror": map[string]any{
-		"code": e.code, "message": fmt.Sprintf("%s on line [%d,%d]", e.msg, line, at), "line": line, "pos": at, "token": e.token,
+		"code": e.code, "message": fmt.Sprintf("%s on line [%d,%d]", e.msg, line, at),
+		"line": line, "pos": at, "token": e.token,
 	}}
 }
 
@@ -289,8 +172,9 @@ func partialError(limit int) any {
 		"details": []any{map[string]any{
 			"code": "EngineError", "message": "Something went wrong processing your query on the server.",
 			"innererror": map[string]any{
-				"code":     "-2133196797",
-				"message":  fmt.Sprintf("The results of this query exceed the set limit of %d records, so not all records were returned (E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003).", limit),
+				"code": "-2133196797",
+				"message": fmt.Sprintf("The results of this query exceed the set limit of %d records, so not all records "+
+					"were returned (E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003).", limit),
 				"severity": 2, "severityName": "Error",
 			},
 		}},

@@ -8,22 +8,50 @@ import (
 // maxDepth bounds how deep a query may nest.
 const maxDepth = 100
 
+// table is a tabular value.
+type table struct {
+	cols []column
+	rows []row
+}
+
+func (t table) index(name string) int {
+	return slices.IndexFunc(t.cols, func(c column) bool { return c.name == name })
+}
+
+// parser reads a query by the grammar in the package doc and evaluates it on the way.
 type parser struct {
 	toks  []token
 	i     int
 	depth int
+	// read returns a stored table, or false when there is none of that name.
+	read func(name string) (table, bool)
+	// wrong is the first semantic error. It ends nothing, so that a syntax error further on comes first, as in Kusto.
+	wrong *queryError
 }
 
-// parse reads a query by the grammar in the package doc.
-func parse(s string) (q *query, err *queryError) {
+// run evaluates a query. It checks the query over tables without rows first.
+func run(query string, read func(string) (table, bool)) (table, *queryError) {
+	_, err := pass(query, func(name string) (table, bool) {
+		t, ok := read(name)
+		return table{cols: t.cols}, ok
+	})
+	if err != nil {
+		return table{}, err
+	}
+	return pass(query, read)
+}
+
+func pass(query string, read func(string) (table, bool)) (t table, err *queryError) {
 	defer catch(&err)
-	p := &parser{toks: lex(s)}
-	q = p.query()
-	p.accept(";")
+	p := &parser{toks: lex(query), read: read}
+	t = p.source()
+	for p.accept("|") {
+		t = p.operator(t)
+	}
 	if p.tok().typ != tEnd {
 		p.refuse("the end of the query")
 	}
-	return q, nil
+	return t, p.wrong
 }
 
 func (p *parser) tok() token { return p.toks[p.i] }
@@ -36,7 +64,7 @@ func (p *parser) take() token {
 	return t
 }
 
-// is tells whether the token is this punctuation or word. A string literal never is, since its text has the quotes.
+// is reports whether the token is this punctuation or word. A string literal never is, since its text has the quotes.
 func (p *parser) is(text string) bool { return p.tok().text == text }
 
 func (p *parser) accept(text string) bool {
@@ -54,255 +82,135 @@ func (p *parser) expect(text string) token {
 	return p.take()
 }
 
-// refuse refuses the token; a word behind a complete expression is an operator that the subset does not have.
+// syntax refuses a token.
+func syntax(t token, format string, args ...any) {
+	at := fmt.Sprintf("at '%s'", t.text)
+	if t.typ == tEnd {
+		at = "at its end"
+	}
+	msg := "Query could not be parsed " + at + ": " + fmt.Sprintf(format, args...)
+	panic(&queryError{code: "SYN0002", msg: msg, token: t.text, off: t.off})
+}
+
+// semantic refuses the query because of the meaning of a token, when it has been parsed to its end.
+func (p *parser) semantic(t token, code, format string, args ...any) {
+	if p.wrong == nil {
+		p.wrong = &queryError{semantic: true, code: code, msg: fmt.Sprintf(format, args...), token: t.text, off: t.off}
+	}
+}
+
+// refuse refuses the current token where something else is wanted, such as an operator that the subset does not have.
 func (p *parser) refuse(want string) {
 	t := p.tok()
-	if t.typ == tName && p.i > 0 {
-		want += fmt.Sprintf("; an operator '%s' is not supported here", t.text)
+	if t.typ == tEnd {
+		syntax(t, "expected %s", want)
 	}
-	unexpected(t, want)
+	syntax(t, "expected %s; '%s' is not supported here by azuresim", want, t.text)
 }
 
-func (p *parser) enter() {
-	if p.depth++; p.depth > maxDepth {
-		panic(&queryError{code: "SYN0003", msg: fmt.Sprintf("the query nests deeper than %d levels", maxDepth), token: p.tok().text, off: p.tok().off})
-	}
-}
-
-func (p *parser) leave() { p.depth-- }
-
-func (p *parser) name(want string) name {
+func (p *parser) name(want string) token {
 	if p.tok().typ != tName {
 		p.refuse(want)
 	}
-	t := p.take()
-	return name{pos(t.off), t.text}
+	return p.take()
 }
 
-func (p *parser) query() *query {
-	p.enter()
-	defer p.leave()
-	q := &query{source: p.source()}
-	for p.accept("|") {
-		q.ops = append(q.ops, p.operator()...)
+// list reads one or more elements separated by commas.
+func (p *parser) list(element func()) {
+	element()
+	for p.accept(",") {
+		element()
 	}
-	return q
 }
 
-func (p *parser) source() any {
-	switch {
-	case p.is("("):
-		return p.parenthesized()
-	case p.is("union"):
+func (p *parser) source() table {
+	if p.accept("union") {
 		return p.union()
-	case p.is("datatable"):
-		return p.datatable()
 	}
-	n := p.name("a table")
-	switch n.name {
-	case "let", "set", "declare", "print", "search", "find", "range", "externaldata", "evaluate", "materialize", "view":
-		unexpected(token{typ: tName, text: n.name, off: n.at()}, fmt.Sprintf("a table; '%s' is not supported", n.name))
+	t := p.name("a table")
+	source, ok := p.read(t.text)
+	if !ok && p.tok().typ != tEnd && !p.is("|") { // let, print, search and others
+		syntax(t, "'%s' is not supported by azuresim", t.text)
 	}
-	return tableRef(n)
+	if !ok {
+		p.noTable(t)
+	}
+	return source
 }
 
-func (p *parser) parenthesized() *query {
-	p.expect("(")
-	q := p.query()
-	p.expect(")")
-	return q
+func (p *parser) noTable(t token) {
+	p.semantic(t, "SEM0100", "Failed to resolve table or column expression named '%s'", t.text)
 }
 
-func (p *parser) union() union {
-	u := union{pos: pos(p.take().off)}
-	if p.is("isfuzzy") {
-		p.take()
-		p.expect("=")
-		v, ok := p.tok().val.(bool)
+// union is the outer union of the legs that exist, in their order.
+func (p *parser) union() (out table) {
+	if t := p.tok(); t.typ == tName && t.text != "isfuzzy" && p.toks[p.i+1].text == "=" {
+		syntax(t, "the parameter '%s' of union is not supported by azuresim", t.text)
+	}
+	p.expect("isfuzzy")
+	p.expect("=")
+	p.expect("true")
+	var legs []table
+	var missing token
+	p.list(func() {
+		if p.accept("(") {
+			legs = append(legs, p.datatable())
+			p.expect(")")
+			return
+		}
+		t := p.name("a table")
+		leg, ok := p.read(t.text)
 		if !ok {
-			p.refuse("true or false")
+			missing = t
+			return
 		}
-		p.take()
-		u.fuzzy = v
+		legs = append(legs, leg)
+	})
+	if legs == nil {
+		p.noTable(missing)
 	}
-	for {
-		if p.is("(") {
-			u.legs = append(u.legs, p.parenthesized())
-		} else {
-			n := p.name("a table")
-			if p.is("=") {
-				unexpected(token{typ: tName, text: n.name, off: n.at()}, fmt.Sprintf("a table; the parameter '%s' of union is not supported", n.name))
+	for _, leg := range legs {
+		for _, c := range leg.cols {
+			switch i := out.index(c.name); {
+			case i < 0:
+				out.cols = append(out.cols, c)
+			case out.cols[i].kind != c.kind:
+				p.semantic(p.toks[0], "SEM0101", "The column '%s' has types %s and %s, which azuresim does not unite",
+					c.name, out.cols[i].kind, c.kind)
 			}
-			u.legs = append(u.legs, &query{source: tableRef(n)})
-		}
-		if !p.accept(",") {
-			return u
 		}
 	}
+	for _, leg := range legs {
+		for _, r := range leg.rows {
+			vals := make(row, len(out.cols))
+			for i, c := range out.cols {
+				vals[i] = c.kind.null()
+				if from := leg.index(c.name); from >= 0 {
+					vals[i] = r[from]
+				}
+			}
+			out.rows = append(out.rows, vals)
+		}
+	}
+	return out
 }
 
-func (p *parser) datatable() datatable {
-	p.take()
-	var d datatable
+// datatable reads a table without rows.
+func (p *parser) datatable() (t table) {
+	p.expect("datatable")
 	p.expect("(")
-	for {
+	p.list(func() {
 		n := p.name("a column name")
 		p.expect(":")
 		k := kind(p.tok().text)
-		if !slices.Contains([]kind{kString, kInt, kLong, kReal, kBool, kDatetime, kTimespan, kDynamic}, k) {
+		if !slices.Contains([]kind{kString, kInt, kLong, kReal, kBool, kDatetime, kDynamic}, k) {
 			p.refuse("a type")
 		}
 		p.take()
-		d.cols = append(d.cols, column{n.name, k})
-		if !p.accept(",") {
-			break
-		}
-	}
+		t.cols = append(t.cols, column{n.text, k})
+	})
 	p.expect(")")
 	p.expect("[")
-	for !p.is("]") {
-		t := p.tok()
-		if t.typ != tLiteral {
-			p.refuse("a literal")
-		}
-		p.take()
-		want := d.cols[len(d.vals)%len(d.cols)].kind
-		lit := literal{pos(t.off), t.kind, t.val}
-		switch {
-		case t.kind == kLong && want == kReal:
-			lit.val = float64(t.val.(int64))
-		case t.kind == kLong && want == kInt, t.kind == want:
-		default:
-			unexpected(t, "a literal of type "+string(want))
-		}
-		d.vals = append(d.vals, lit)
-		if !p.accept(",") {
-			break
-		}
-	}
-	end := p.expect("]")
-	if len(d.vals)%len(d.cols) != 0 {
-		unexpected(end, "more values, as many as there are columns in each row")
-	}
-	return d
-}
-
-// operator reads one operator; top is two.
-func (p *parser) operator() []any {
-	t := p.tok()
-	if t.typ != tName {
-		p.refuse("an operator")
-	}
-	p.take()
-	word := t.text
-	for p.is("-") && p.tok().off == t.off+len(word) && p.toks[p.i+1].typ == tName { // project-rename
-		p.take()
-		word += "-" + p.take().text
-	}
-	switch word {
-	case "where":
-		return []any{whereOp{p.expr()}}
-	case "extend":
-		return []any{extendOp{p.items()}}
-	case "project":
-		return []any{projectOp{p.items()}}
-	case "project-rename":
-		return []any{p.rename()}
-	case "order", "sort":
-		p.expect("by")
-		keys := []sortKey{p.sortKey()}
-		for p.accept(",") {
-			keys = append(keys, p.sortKey())
-		}
-		return []any{sortOp{keys}}
-	case "top":
-		n := p.integer()
-		p.expect("by")
-		return []any{sortOp{[]sortKey{p.sortKey()}}, takeOp{n}}
-	case "take", "limit":
-		return []any{takeOp{p.integer()}}
-	case "count":
-		return []any{countOp{}}
-	case "distinct":
-		return []any{p.distinct(t)}
-	case "summarize":
-		return []any{p.summarize(t)}
-	}
-	unexpected(token{typ: tName, text: word, off: t.off}, fmt.Sprintf("an operator; '%s' is not supported", word))
-	return nil
-}
-
-func (p *parser) integer() int64 {
-	n, ok := p.tok().val.(int64)
-	if !ok {
-		p.refuse("an integer")
-	}
-	p.take()
-	return n
-}
-
-func (p *parser) items() []item {
-	var out []item
-	for {
-		var it item
-		if p.tok().typ == tName && p.toks[p.i+1].typ == tPunct && p.toks[p.i+1].text == "=" {
-			it.name = p.take().text
-			p.take()
-		}
-		it.e = p.expr()
-		out = append(out, it)
-		if !p.accept(",") {
-			return out
-		}
-	}
-}
-
-func (p *parser) rename() renameOp {
-	var r renameOp
-	for {
-		to := p.name("a new name")
-		p.expect("=")
-		r.to, r.from = append(r.to, to), append(r.from, p.name("a column"))
-		if !p.accept(",") {
-			return r
-		}
-	}
-}
-
-func (p *parser) sortKey() sortKey {
-	k := sortKey{e: p.expr()}
-	if !p.accept("desc") {
-		k.asc = p.accept("asc")
-	}
-	k.nullsFirst = k.asc
-	if p.accept("nulls") {
-		k.nullsFirst = p.is("first")
-		if !p.accept("first") {
-			p.expect("last")
-		}
-	}
-	return k
-}
-
-func (p *parser) distinct(t token) distinctOp {
-	d := distinctOp{pos: pos(t.off)}
-	if p.accept("*") {
-		return d
-	}
-	d.cols = append(d.cols, p.name("a column"))
-	for p.accept(",") {
-		d.cols = append(d.cols, p.name("a column"))
-	}
-	return d
-}
-
-func (p *parser) summarize(t token) summarizeOp {
-	s := summarizeOp{pos: pos(t.off)}
-	if !p.is("by") {
-		s.aggs = p.items()
-	}
-	if p.accept("by") {
-		s.by = p.items()
-	}
-	return s
+	p.expect("]")
+	return t
 }

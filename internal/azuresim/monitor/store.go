@@ -17,9 +17,9 @@ type Sink interface {
 
 // Config sets up a Store.
 type Config struct {
-	// IngestionDelay is asked once for each row how long it takes to show. nil means no delay.
+	// IngestionDelay returns the time that a row takes to show. It is called once for each row; nil means no delay.
 	IngestionDelay func() time.Duration
-	// Now is the clock. nil means time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -34,12 +34,18 @@ type Store struct {
 	schema map[string][]column
 
 	mu   sync.Mutex
-	rows map[string][]row
+	rows map[string][]stored
+}
+
+// stored is a row that queries see once it has arrived.
+type stored struct {
+	vals    row
+	arrived time.Time
 }
 
 // New returns a Store with empty tables.
 func New(cfg Config) *Store {
-	s := &Store{delay: cfg.IngestionDelay, now: cfg.Now, limit: maxRows, schema: schema(), rows: map[string][]row{}}
+	s := &Store{delay: cfg.IngestionDelay, now: cfg.Now, limit: maxRows, schema: schema(), rows: map[string][]stored{}}
 	if s.delay == nil {
 		s.delay = func() time.Duration { return 0 }
 	}
@@ -49,18 +55,19 @@ func New(cfg Config) *Store {
 	return s
 }
 
-// Append adds a row, which shows in queries after the ingestion delay; ingestion_time() is that moment. TimeGenerated defaults to
-// now, ItemCount to 1 and Type to the table's name. A row with a TenantId shows in the workspace of that id only, another in all.
+// Append adds a row, which shows in queries after the ingestion delay. TimeGenerated defaults to now, ItemCount to 1
+// and Type to the table's name. A row with a TenantId shows in the workspace of that id only, another one in all.
 //
-// Values are strings, bools, integers, floats, time.Time, and for dynamic columns anything that encoding/json can encode; nil is
-// null. Append panics on an unknown table or column and on a value of the wrong type, since these are errors of the program.
+// Values are strings, bools, integers, floats, time.Time, and for dynamic columns anything that encoding/json can
+// encode; nil is null. Append panics on an unknown table or column and on a value of the wrong type: these are errors
+// of the program.
 func (s *Store) Append(table string, values map[string]any) {
 	cols, ok := s.schema[table]
 	if !ok {
 		panic(fmt.Sprintf("monitor: append to unknown table %s", table))
 	}
 	now := s.now()
-	r := row{vals: make([]any, len(cols)), arrived: now.Add(s.delay())}
+	r := stored{vals: make(row, len(cols)), arrived: now.Add(s.delay())}
 	known := 0
 	for i, c := range cols {
 		v, ok := values[c.name]
@@ -77,7 +84,7 @@ func (s *Store) Append(table string, values map[string]any) {
 				v = table
 			}
 		}
-		if r.vals[i], ok = stored(c.kind, v); !ok {
+		if r.vals[i], ok = valueOf(c.kind, v); !ok {
 			panic(fmt.Sprintf("monitor: append to %s: %T is not a value of column %s %s", table, v, c.name, c.kind))
 		}
 	}
@@ -93,8 +100,8 @@ func (s *Store) Append(table string, values map[string]any) {
 	s.rows[table] = append(s.rows[table], r)
 }
 
-// stored returns v as a column of kind k holds it.
-func stored(k kind, v any) (any, bool) {
+// valueOf returns v as a column of kind k holds it.
+func valueOf(k kind, v any) (any, bool) {
 	if v == nil {
 		return k.null(), true
 	}
@@ -138,7 +145,7 @@ func (s *Store) visible(table, workspace string, now time.Time) []row {
 	for _, r := range s.rows[table] {
 		owner := r.vals[tenant].(string)
 		if !r.arrived.After(now) && (owner == "" || strings.EqualFold(owner, workspace)) {
-			out = append(out, r)
+			out = append(out, r.vals)
 		}
 	}
 	return out
@@ -150,9 +157,10 @@ func schema() map[string][]column {
 		return append(cols,
 			column{"OperationId", kString}, column{"OperationName", kString}, column{"ParentId", kString},
 			column{"AppRoleName", kString}, column{"AppRoleInstance", kString}, column{"AppVersion", kString},
-			column{"SDKVersion", kString}, column{"ClientIP", kString}, column{"ItemCount", kInt}, column{"Properties", kDynamic},
-			column{"ResourceGUID", kString}, column{"SourceSystem", kString}, column{"TenantId", kString}, column{"Type", kString},
-			column{"_ResourceId", kString}, column{"_SubscriptionId", kString},
+			column{"SDKVersion", kString}, column{"ClientIP", kString}, column{"ItemCount", kInt},
+			column{"Properties", kDynamic}, column{"ResourceGUID", kString}, column{"SourceSystem", kString},
+			column{"TenantId", kString}, column{"Type", kString}, column{"_ResourceId", kString},
+			column{"_SubscriptionId", kString},
 		)
 	}
 	return map[string][]column{
@@ -163,13 +171,6 @@ func schema() map[string][]column {
 			column{"TimeGenerated", kDatetime}, column{"Id", kString}, column{"Name", kString}, column{"Url", kString},
 			column{"Success", kBool}, column{"ResultCode", kString}, column{"DurationMs", kReal}, column{"Source", kString},
 			column{"Measurements", kDynamic},
-		),
-		"AppExceptions": common(
-			column{"TimeGenerated", kDatetime}, column{"ExceptionType", kString}, column{"Message", kString},
-			column{"ProblemId", kString}, column{"SeverityLevel", kInt}, column{"Method", kString}, column{"Assembly", kString},
-			column{"OuterType", kString}, column{"OuterMessage", kString}, column{"OuterMethod", kString}, column{"OuterAssembly", kString},
-			column{"InnermostType", kString}, column{"InnermostMessage", kString}, column{"InnermostMethod", kString}, column{"InnermostAssembly", kString},
-			column{"Details", kDynamic}, column{"HandledAt", kString}, column{"Measurements", kDynamic},
 		),
 	}
 }

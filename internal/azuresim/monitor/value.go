@@ -4,15 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// kind is a KQL scalar type. A value is nil (null) or of the Go type below; a dynamic one is any JSON value with int64 or float64
-// for numbers.
+// kind is a KQL scalar type. A value is nil (null) or of the Go type below; a dynamic one is any JSON value with int64
+// or float64 for numbers.
 type kind string
 
 const (
@@ -22,7 +21,6 @@ const (
 	kReal     kind = "real"     // float64
 	kBool     kind = "bool"     // bool
 	kDatetime kind = "datetime" // time.Time, UTC
-	kTimespan kind = "timespan" // time.Duration
 	kDynamic  kind = "dynamic"
 )
 
@@ -36,21 +34,15 @@ func (k kind) null() any {
 	return nil
 }
 
-func (k kind) numeric() bool { return k == kInt || k == kLong || k == kReal }
-
-// ordered tells whether <, between and arithmetic know the kind.
-func (k kind) ordered() bool { return k.numeric() || k == kDatetime || k == kTimespan }
+func (k kind) integer() bool { return k == kInt || k == kLong }
 
 type column struct {
 	name string
 	kind kind
 }
 
-type row struct {
-	vals []any
-	// arrived is the ingestion time, zero for rows that an operator made.
-	arrived time.Time
-}
+// row holds a value for each column.
+type row []any
 
 // toDynamic turns any Go value that JSON can hold into a dynamic one.
 func toDynamic(v any) (any, bool) {
@@ -62,7 +54,7 @@ func toDynamic(v any) (any, bool) {
 }
 
 func parseJSON(s string) (any, bool) {
-	dec := json.NewDecoder(bytes.NewReader([]byte(s)))
+	dec := json.NewDecoder(strings.NewReader(s))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil || dec.More() {
@@ -92,55 +84,20 @@ func numbers(v any) any {
 	return v
 }
 
-// compare orders two values that are not null and of kinds that compare: both numbers, or both of one kind.
+// compare orders two values that are not null and of one of the kinds that compare.
 func compare(a, b any) int {
 	switch a := a.(type) {
 	case string:
 		return cmp.Compare(a, b.(string))
 	case time.Time:
 		return a.Compare(b.(time.Time))
-	case time.Duration:
-		return cmp.Compare(a, b.(time.Duration))
-	case bool:
-		switch {
-		case a == b.(bool):
-			return 0
-		case a:
-			return 1
-		}
-		return -1
-	case int64:
-		if b, ok := b.(int64); ok {
-			return cmp.Compare(a, b)
-		}
+	case float64:
+		return cmp.Compare(a, b.(float64))
 	}
-	return cmp.Compare(asFloat(a), asFloat(b))
+	return cmp.Compare(a.(int64), b.(int64))
 }
 
-func asFloat(v any) float64 {
-	if n, ok := v.(int64); ok {
-		return float64(n)
-	}
-	return v.(float64)
-}
-
-// scalarEqual compares where one side is dynamic, so that the types may differ.
-func scalarEqual(a, b any) bool {
-	rank := func(v any) int {
-		switch v.(type) {
-		case string:
-			return 1
-		case bool:
-			return 2
-		case int64, float64:
-			return 3
-		}
-		return 0
-	}
-	return rank(a) != 0 && rank(a) == rank(b) && compare(a, b) == 0
-}
-
-// text is tostring().
+// text is tostring() of a dynamic value.
 func text(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -153,10 +110,6 @@ func text(v any) string {
 		return strconv.FormatInt(v, 10)
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64)
-	case time.Time:
-		return v.Format("2006-01-02T15:04:05.0000000Z")
-	case time.Duration:
-		return timespanText(v)
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -167,70 +120,26 @@ func text(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// timespanText writes [-][d.]hh:mm:ss[.fffffff].
-func timespanText(d time.Duration) string {
-	sign := ""
-	n := uint64(d)
-	if d < 0 {
-		sign, n = "-", -n
-	}
-	ticks := n / uint64(tick)
-	secs := ticks / 1e7
-	s := fmt.Sprintf("%02d:%02d:%02d", secs/3600%24, secs/60%60, secs%60)
-	if days := secs / 86400; days > 0 {
-		s = fmt.Sprintf("%d.%s", days, s)
-	}
-	if frac := ticks % 1e7; frac > 0 {
-		s += fmt.Sprintf(".%07d", frac)
-	}
-	return sign + s
-}
-
-// parseTime reads a datetime as literals and todatetime do. Without a zone it is UTC.
-func parseTime(s string) (time.Time, bool) {
-	s = strings.TrimSpace(s)
-	for _, layout := range []string{
-		time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
-		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02",
-	} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC().Truncate(tick), true
-		}
-	}
-	return time.Time{}, false
-}
-
-// asLong is toint() and tolong() of any value; max is the largest result.
-func asLong(v any, max int64) any {
-	var n int64
+// asLong is tolong() of a dynamic value.
+func asLong(v any) any {
 	switch v := v.(type) {
 	case int64:
-		n = v
+		return v
 	case float64:
 		if math.IsNaN(v) || v < math.MinInt64 || v >= math.MaxInt64 {
 			return nil
 		}
-		n = int64(v)
+		return int64(v)
 	case bool:
-		if v {
-			n = 1
-		}
+		return int64(boolInt(v))
 	case string:
 		s := strings.TrimSpace(v)
-		p, err := strconv.ParseInt(s, 0, 64)
-		if err != nil {
-			f, err := strconv.ParseFloat(s, 64)
-			if err != nil {
-				return nil
-			}
-			return asLong(f, max)
+		if n, err := strconv.ParseInt(s, 0, 64); err == nil {
+			return n
 		}
-		n = p
-	default:
-		return nil
+		if f, err := strconv.ParseFloat(s, 64); err == nil {
+			return asLong(f)
+		}
 	}
-	if n > max || n < -max-1 {
-		return nil
-	}
-	return n
+	return nil
 }
