@@ -1,10 +1,10 @@
-// Package engine is the backend: it implements api.Backend as durable jobs on River over the store, the Terraform workspaces,
-// the invoker and the logs. A container's row and the job that realises it are inserted in one transaction; a request waits
-// for its job, and the job goes on when the request is given up. The package must not know of HTTP, and talks to Azure only
-// through the adapters it is given.
+// Package engine is the backend: it implements Docker's verbs (api.Backend) as durable jobs on River over the store,
+// the Terraform workspaces, the invoker and the logs. One transaction inserts a container's row and the job that
+// realises it. A request waits for its job. The job goes on when the client leaves. The package must not know of
+// HTTP, and it reaches Azure only through the adapters in its Config.
 //
 //	e, err := engine.New(ctx, engine.Config{...})
-//	err = e.Start(ctx)  // recovers and begins to work
+//	err = e.Start(ctx)  // recovers what dead daemons left, and starts to work
 //	defer e.Close()
 package engine
 
@@ -72,24 +72,26 @@ type Config struct {
 	Azure      Azure
 	Settings   Settings
 	Version    string
-	// Components are the tools whose versions the answer to version names.
+	// Components are the tools that Version lists.
 	Components []api.ComponentVersion
-	// ShutdownTimeout is how long Close lets Terraform runs finish before they are interrupted; 0 interrupts them at once.
+	// ShutdownTimeout is the time that Close leaves Terraform runs to finish before it interrupts them; 0 interrupts them
+	// at once.
 	ShutdownTimeout time.Duration
-	// RemoteState tells that Terraform's states are in a remote backend. Home then names the daemon's state folder, in which no two daemons
-	// are at a time.
+	// RemoteState means that Terraform's states are in a remote backend. Home then names the daemon's state folder, which
+	// one daemon uses at a time.
 	RemoteState bool
 	Home        string
-	// TakeOverAfter is for how long nobody must have worked on a job until another daemon does; 0 means 15 seconds.
+	// TakeOverAfter is the time without work on a job after which another daemon takes the job over; 0 means 15 seconds.
 	TakeOverAfter time.Duration
-	// Limits bound what is done at once; a zero value means DefaultLimits.
+	// Limits bound what the engine does at once; the zero value means DefaultLimits.
 	Limits Limits
-	// ReconcileInterval is how often rows, jobs, workspaces and Azure are compared; 0 means 5 minutes. A negative one leaves it at the
-	// rows and jobs when the engine is started.
+	// ReconcileInterval is the time between two comparisons of rows, jobs, workspaces and Azure; 0 means 5 minutes. With a
+	// negative one, Start compares rows and jobs, and nothing is compared after that.
 	ReconcileInterval time.Duration
-	// DeleteOrphans has what carries our tags and has no container destroyed; else it is reported only.
+	// DeleteOrphans makes the engine destroy what carries its tags and has no container. Otherwise it only reports it.
 	DeleteOrphans bool
-	// RetryAfter is when a removal is tried again that has failed so many times, at most an hour; nil doubles from 5 minutes on.
+	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
+	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
 	Log        zerolog.Logger
 }
@@ -104,7 +106,7 @@ type Engine struct {
 	cfg      Config
 	river    *river.Client[*sql.Tx]
 	stopping chan struct{}
-	// interrupted is closed when the jobs that still run are interrupted: nobody waits for them longer.
+	// interrupted is closed when Close interrupts the jobs that still run. Requests stop waiting for them then.
 	interrupted chan struct{}
 	stopOnce    sync.Once
 	stopErr     error
@@ -115,11 +117,11 @@ type Engine struct {
 	endBackground context.CancelFunc
 
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
-	made         *workspace.FoundationOutputs
+	outputs      *workspace.FoundationOutputs
 
-	logAnalyticsID atomic.Pointer[string] // nil until it is known
+	logAnalyticsID atomic.Pointer[string] // nil while it is unknown
 
-	// What the last comparisons have found.
+	// The last comparison of workspaces, and the last one of Azure, found these.
 	orphanWorkspaces, orphanApps atomic.Pointer[[]string]
 }
 
@@ -158,9 +160,10 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Start takes up the jobs that dead daemons left and begins to work. It does not block. ctx bounds the start only.
+// Start resumes the jobs that dead daemons left and starts to work. It does not block. ctx bounds the start only.
 func (e *Engine) Start(ctx context.Context) error {
-	// A SQLite database has one daemon, so a job in state running belongs to one that died. With several daemons, that shows with time.
+	// A SQLite database has one daemon, so a running job belongs to a daemon that died. On PostgreSQL another daemon may
+	// still work on it, and takeOverJobs finds out.
 	if e.cfg.Store.Pool() == nil {
 		res, err := e.cfg.Store.SQL().ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = CURRENT_TIMESTAMP
 			WHERE state IN ('running', 'retryable')`)
@@ -168,7 +171,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			return fmt.Errorf("recover jobs: %w", err)
 		}
 		if n, err := res.RowsAffected(); err == nil && n > 0 {
-			e.cfg.Log.Info().Int64("jobs", n).Msg("jobs taken up")
+			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
 	}
 	if err := e.compareJobs(ctx); err != nil {
@@ -187,9 +190,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the work and blocks until it has stopped: waiting requests end with an Unavailable error, calls to function apps are
-// left to be joined by the next daemon, Terraform runs may finish within ShutdownTimeout and are then interrupted. Calling it again
-// does nothing.
+// Close stops the work and blocks until it has stopped. Waiting requests end with an Unavailable error. Calls to
+// function apps end, and the next daemon joins the runs. Terraform runs may finish within ShutdownTimeout; then Close
+// interrupts them. Calling Close again does nothing.
 func (e *Engine) Close() error {
 	e.stopOnce.Do(func() {
 		close(e.stopping)
@@ -200,7 +203,7 @@ func (e *Engine) Close() error {
 		if timer.Stop() {
 			close(e.interrupted)
 		}
-		// Only now may others take over what is left.
+		// Only now may other daemons take over the jobs that remain.
 		e.endBackground()
 		e.background.Wait()
 	})
@@ -218,39 +221,4 @@ func (e *Engine) Capabilities() api.Capabilities {
 		Backend: "azf", Version: e.cfg.Version, Logs: true,
 		MaxTimeoutSeconds: int(e.cfg.Settings.Timeout / time.Second),
 	}
-}
-
-// foundation makes what all containers share, once per daemon, and remembers it.
-func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, error) {
-	select {
-	case <-e.foundationMu:
-	case <-ctx.Done():
-		return workspace.FoundationOutputs{}, context.Cause(ctx)
-	}
-	defer func() { e.foundationMu <- struct{}{} }()
-	if e.made != nil {
-		return *e.made, nil
-	}
-	spec, err := e.cfg.Settings.foundationSpec()
-	if err != nil {
-		return workspace.FoundationOutputs{}, err
-	}
-	var made workspace.FoundationOutputs
-	// Daemons with the same owner share it.
-	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
-		return e.terraform(ctx, workspace.FoundationID, func() error {
-			made, err = e.cfg.Workspaces.Foundation(ctx, spec)
-			return err
-		})
-	})
-	if err != nil {
-		return workspace.FoundationOutputs{}, fmt.Errorf("make foundation: %w", err)
-	}
-	api.Correlated(ctx, made.Operation.CorrelationID)
-	if !runsImages(made.ServicePlanSKU) {
-		e.cfg.Log.Warn().Str("service_plan_sku", made.ServicePlanSKU).Msg(noImagesWarning(made.ServicePlanSKU))
-	}
-	e.made = &made
-	e.logAnalyticsID.Store(&made.LogAnalyticsID)
-	return made, nil
 }

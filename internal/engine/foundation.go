@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// foundation creates what all containers share, once per daemon, and remembers its outputs.
+func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, error) {
+	select {
+	case <-e.foundationMu:
+	case <-ctx.Done():
+		return workspace.FoundationOutputs{}, context.Cause(ctx)
+	}
+	defer func() { e.foundationMu <- struct{}{} }()
+	if e.outputs != nil {
+		return *e.outputs, nil
+	}
+	spec, err := e.cfg.Settings.foundationSpec()
+	if err != nil {
+		return workspace.FoundationOutputs{}, err
+	}
+	var outputs workspace.FoundationOutputs
+	// Daemons with the same owner share the foundation.
+	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
+		return e.terraform(ctx, workspace.FoundationID, func() error {
+			outputs, err = e.cfg.Workspaces.Foundation(ctx, spec)
+			return err
+		})
+	})
+	if err != nil {
+		return workspace.FoundationOutputs{}, fmt.Errorf("create foundation: %w", err)
+	}
+	api.Correlated(ctx, outputs.Operation.CorrelationID)
+	if sku := outputs.ServicePlanSKU; !runsImages(sku) {
+		e.cfg.Log.Warn().Str("service_plan_sku", sku).Msg(noImagesWarning(sku))
+	}
+	e.outputs = &outputs
+	e.logAnalyticsID.Store(&outputs.LogAnalyticsID)
+	return outputs, nil
+}

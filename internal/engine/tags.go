@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// Tags of a function app. Labels do not override them.
+const (
+	idTag    = workspace.IDTag
+	nameTag  = "sockerless-container-name"
+	ownerTag = workspace.OwnerTag
+)
+
+// Azure's limits on tags.
+const (
+	maxTags     = 50
+	maxTagName  = 512
+	maxTagValue = 256
+)
+
+// tags returns the labels that Azure accepts as tags, and a warning for each other label, which inspect still shows.
+func tags(labels map[string]string) (map[string]string, []string) {
+	out := map[string]string{}
+	seen := map[string]bool{idTag: true, nameTag: true, ownerTag: true} // in lower case, because Azure ignores case
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		value, folded := labels[name], strings.ToLower(name)
+		if !validTag(name, value) || seen[folded] || len(seen) == maxTags {
+			warnings = append(warnings, fmt.Sprintf("label %.64q is kept but is not an Azure tag: Azure takes %d tags, "+
+				"names of %d characters without <>%%&\\?/ and values of %d", name, maxTags, maxTagName, maxTagValue))
+			continue
+		}
+		seen[folded] = true
+		out[name] = value
+	}
+	return out, warnings
+}
+
+func validTag(name, value string) bool {
+	return name != "" && len(name) <= maxTagName && !strings.ContainsAny(name, `<>%&\?/`) && len(value) <= maxTagValue
+}
