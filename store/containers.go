@@ -13,10 +13,11 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// State is where a container stands. All but Creating are Docker's.
+// State is a container's state. All but Creating are Docker's.
 type State string
 
-// States of a container. Creating: its function app is being made. Dead: making or destroying it failed, and Error says how.
+// States of a container. Creating means that its function app is being created. Dead means that creating or destroying
+// the function app failed with the message in Error.
 const (
 	Creating State = "creating"
 	Created  State = "created"
@@ -26,7 +27,7 @@ const (
 	Dead     State = "dead"
 )
 
-// Container is one container. Times are UTC, zero when they have not come.
+// Container is one container. Times are UTC. A time is zero until its event has happened.
 type Container struct {
 	ID         string // 64 hex digits
 	Name       string // without a leading slash
@@ -46,24 +47,26 @@ type Container struct {
 	HostName    string
 	PlanSummary string
 
-	// ImageID is the image that it was created from, as long as that is known. It is set by CreateContainer.
+	// ImageID is the image from which the container was created, as long as that image is known. CreateContainer sets it.
 	ImageID string
-	// Failures counts how often making or removing it failed, and RetryAt is when removing a Dead one is tried again.
+	// Failures counts the failed attempts to create or remove the container.
 	Failures int
-	RetryAt  time.Time
+	// RetryAt is the time of the next attempt to remove a Dead container.
+	RetryAt time.Time
 }
 
-// App is what becomes known of a container's function app when it has been made.
+// App describes a container's function app, as known after its creation.
 type App struct {
 	ResourceID  string
 	HostName    string
 	PlanSummary string
 }
 
-const containerColumns = `id, name, config, host_config, networking, state, error, exit_code, created_at, started_at, finished_at,
+const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
+	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at`
 
-// CreateContainer inserts c in state Creating, with Created from the clock, and the job that makes its function app.
+// CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
 func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) error {
 	config, err := json.Marshal(c.Config)
@@ -82,7 +85,8 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 		if err := nameFree(ctx, tx, c.Name); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO containers (id, name, config, host_config, networking, state, created_at, function_app)
+		_, err = tx.ExecContext(ctx, `INSERT INTO containers
+			(id, name, config, host_config, networking, state, created_at, function_app)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp)
 		if err != nil {
@@ -96,18 +100,19 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 	})
 }
 
-// Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in this order.
-// None is a NotFound error, an ambiguous prefix an InvalidParameter error.
+// Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in
+// this order. It returns a NotFound error for no container and an InvalidParameter error for an ambiguous prefix.
 func (db *DB) Container(ctx context.Context, ref string) (c Container, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	return findContainer(ctx, db.sql, ref)
 }
 
 func findContainer(ctx context.Context, q querier, ref string) (Container, error) {
 	if !utf8.ValidString(ref) || strings.ContainsRune(ref, 0) {
-		return Container{}, api.Errorf(api.NotFound, "No such container: %q", ref) // PostgreSQL takes no such text
+		return Container{}, api.Errorf(api.NotFound, "No such container: %q", ref) // PostgreSQL refuses such a string
 	}
-	// At most two rows decide: one match, or ambiguous. Ids with the prefix are a range of the index, as g follows all hex digits.
+	// At most two rows decide between one match and an ambiguous prefix. Ids with the prefix are a range of the index,
+	// because g follows all hex digits.
 	prefix := hexPrefix(ref)
 	rows, err := q.QueryContext(ctx, "SELECT "+containerColumns+` FROM containers
 		WHERE id = $1 OR name = $2 OR id >= $3 AND id < $4
@@ -129,7 +134,7 @@ func findContainer(ctx context.Context, q querier, ref string) (Container, error
 	}
 }
 
-// upTo is what ends the range of ids that begin with a prefix; nothing is in that of an empty one.
+// upTo returns the end of the range of ids that begin with a prefix. The range of the empty prefix is empty.
 func upTo(prefix string) string {
 	if prefix == "" {
 		return ""
@@ -137,7 +142,7 @@ func upTo(prefix string) string {
 	return prefix + "g"
 }
 
-// hexPrefix is ref when it can be the beginning of an id, else empty.
+// hexPrefix returns ref when it can be the beginning of an id, otherwise "".
 func hexPrefix(ref string) string {
 	if len(ref) > 64 || strings.Trim(ref, "0123456789abcdef") != "" {
 		return ""
@@ -145,12 +150,13 @@ func hexPrefix(ref string) string {
 	return ref
 }
 
-// MatchesID tells whether ref is a container's id or a prefix of it.
+// MatchesID reports whether ref is a container's id or a prefix of it.
 func MatchesID(id, ref string) bool { return hexPrefix(ref) != "" && strings.HasPrefix(id, ref) }
 
-// Containers lists containers, the newest first; with no states given, all of them. limit 0 means no limit.
+// Containers lists the containers in the given states, or in all states when none is given, the newest first. limit 0
+// means no limit.
 func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list []Container, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	query, args := "SELECT "+containerColumns+" FROM containers", []any{}
 	if len(states) > 0 {
 		query += " WHERE state IN (" + placeholders(1, len(states)) + ")"
@@ -172,7 +178,7 @@ func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list 
 
 // CountContainers counts the containers in each state that has any.
 func (db *DB) CountContainers(ctx context.Context) (counts map[State]int, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	rows, err := db.sql.QueryContext(ctx, "SELECT state, count(*) FROM containers GROUP BY state")
 	if err != nil {
 		return nil, fmt.Errorf("count containers: %w", err)
@@ -193,10 +199,11 @@ func (db *DB) CountContainers(ctx context.Context) (counts map[State]int, err er
 	return counts, nil
 }
 
-// Provisioned records the function app of a container in state Creating and makes it Created.
-func (db *DB) Provisioned(ctx context.Context, id string, app App, outcome Outcome) error {
+// Provisioned records the function app of a container in state Creating, makes the container Created, and completes the
+// job that created the app.
+func (db *DB) Provisioned(ctx context.Context, id string, app App, complete InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
-		if err := db.settle(ctx, tx, outcome); err != nil {
+		if err := complete(ctx, tx.Tx); err != nil {
 			return err
 		}
 		err := transition(ctx, tx, id, []State{Creating}, Created,
@@ -212,7 +219,7 @@ func (db *DB) Provisioned(ctx context.Context, id string, app App, outcome Outco
 	})
 }
 
-// Rename gives a container another name. One in use is a Conflict error.
+// Rename gives a container another name. A name in use is a Conflict error.
 func (db *DB) Rename(ctx context.Context, id, name string) error {
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, id)
@@ -234,7 +241,7 @@ func (db *DB) Rename(ctx context.Context, id, name string) error {
 	})
 }
 
-// nameFree is a Conflict error with the holder of a name that is in use.
+// nameFree returns a Conflict error that names the holder of a name in use.
 func nameFree(ctx context.Context, tx *txn, name string) error {
 	var holder string
 	err := tx.QueryRowContext(ctx, "SELECT id FROM containers WHERE name = $1", name).Scan(&holder)
@@ -244,14 +251,15 @@ func nameFree(ctx context.Context, tx *txn, name string) error {
 	if err != nil {
 		return fmt.Errorf("look up name: %w", err)
 	}
-	return api.Errorf(api.Conflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, holder)
+	return api.Errorf(api.Conflict, "Conflict. The container name %q is already in use by container %q. "+
+		"You have to remove (or rename) that container to be able to reuse that name.", "/"+name, holder)
 }
 
-// exitKilled is the exit code of a run that a forced removal ends, Docker's of KILL.
+// exitKilled is the exit code of a run that a forced removal ends. It is Docker's for KILL.
 const exitKilled = 137
 
-// Remove makes a container Removing and inserts the job that destroys its function app. A running one needs force, and its run
-// ends with exit code 137.
+// Remove makes a container Removing and inserts the job that destroys its function app. A running container needs
+// force. Its run ends with exit code 137.
 func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) error {
 	from := []State{Created, Exited, Dead}
 	if force {
@@ -270,7 +278,8 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) e
 			if err != nil {
 				return err
 			}
-			if _, err := db.endRun(ctx, tx, run, Result{ExitCode: exitKilled, Error: "the container was removed by force"}); err != nil {
+			killed := Result{ExitCode: exitKilled, Error: "the container was removed by force"}
+			if _, err := db.endRun(ctx, tx, run, killed); err != nil {
 				return err
 			}
 		}
@@ -278,10 +287,11 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) e
 	})
 }
 
-// Delete forgets a container whose function app is gone, and its runs. One that is not Creating or Removing is a Conflict error.
-func (db *DB) Delete(ctx context.Context, id string, outcome Outcome) error {
+// Delete forgets a container whose function app is gone, and its runs, and completes the job that destroyed the app. A
+// container that is neither Creating nor Removing is a Conflict error.
+func (db *DB) Delete(ctx context.Context, id string, complete InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
-		if err := db.settle(ctx, tx, outcome); err != nil {
+		if err := complete(ctx, tx.Tx); err != nil {
 			return err
 		}
 		c, err := findContainer(ctx, tx, id)
@@ -293,24 +303,27 @@ func (db *DB) Delete(ctx context.Context, id string, outcome Outcome) error {
 			return err
 		}
 		if c.State == Creating {
-			return nil // of a container that never was there, clients have heard nothing
+			return nil // clients got no create event either
 		}
 		return db.containerEvent(ctx, tx, c, api.EventDestroy, nil)
 	})
 }
 
-// transition changes a container's state when it is one of from. set names further columns, with their values in args from $3 on.
+// transition changes a container's state from one of from. set assigns further columns, with their values in args from
+// $3 on.
 func transition(ctx context.Context, tx *txn, id string, from []State, to State, set string, args ...any) error {
 	args = append([]any{to, id}, args...)
 	states := placeholders(len(args)+1, len(from))
 	for _, s := range from {
 		args = append(args, s)
 	}
-	res, err := tx.ExecContext(ctx, "UPDATE containers SET state = $1, "+set+" WHERE id = $2 AND state IN ("+states+")", args...)
+	query := "UPDATE containers SET state = $1, " + set + " WHERE id = $2 AND state IN (" + states + ")"
+	res, err := tx.ExecContext(ctx, query, args...)
 	return changed(ctx, tx, id, res, err)
 }
 
-// changed is the one place that decides what no changed row means: no such container, or one whose state forbids the change.
+// changed checks that a change has changed one row. Otherwise there is no such container, or its state forbids the
+// change. changed alone decides which error that is.
 func changed(ctx context.Context, tx *txn, id string, res sql.Result, err error) error {
 	if err != nil {
 		return fmt.Errorf("change container %s: %w", id, err)
@@ -329,9 +342,11 @@ func changed(ctx context.Context, tx *txn, id string, res sql.Result, err error)
 	}
 	switch c.State {
 	case Creating:
-		return api.Errorf(api.Conflict, "container %s is still being created: its function app is not there yet, try again later", c.Name)
+		return api.Errorf(api.Conflict,
+			"container %s is still being created: its function app is not there yet, try again later", c.Name)
 	case Running:
-		return api.Errorf(api.Conflict, "cannot remove container %q: container is running: stop the container before removing or force remove", "/"+c.Name)
+		return api.Errorf(api.Conflict, "cannot remove container %q: "+
+			"container is running: stop the container before removing or force remove", "/"+c.Name)
 	case Removing:
 		return api.Errorf(api.Conflict, "removal of container %s is already in progress", c.Name)
 	case Dead:
@@ -347,7 +362,8 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 		var c Container
 		var config, hostConfig, networking string
 		var created, started, finished, retry sql.NullInt64
-		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode, &created, &started, &finished,
+		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
+			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)

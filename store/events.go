@@ -13,7 +13,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// keptEvents is how many events are kept: weeks of a busy daemon, and a few megabytes.
+// keptEvents bounds the number of stored events: weeks of a busy daemon, and a few megabytes.
 const keptEvents = 10_000
 
 // Event is an event with its place in the order of all events.
@@ -24,7 +24,7 @@ type Event struct {
 
 // EventsAfter returns up to limit events with a place after seq and a time not before since, the oldest first.
 func (db *DB) EventsAfter(ctx context.Context, seq int64, since time.Time, limit int) (list []Event, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	at := int64(0)
 	if !since.IsZero() {
 		at = nanos(since)
@@ -53,21 +53,22 @@ func (db *DB) EventsAfter(ctx context.Context, seq int64, since time.Time, limit
 	return list, nil
 }
 
-// LastEvent is the place of the newest event, 0 when there is none.
+// LastEvent returns the place of the newest event, 0 when there is none.
 func (db *DB) LastEvent(ctx context.Context) (seq int64, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	if err := db.sql.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM events").Scan(&seq); err != nil {
 		return 0, fmt.Errorf("find last event: %w", err)
 	}
 	return seq, nil
 }
 
-// LastExit is the exit code with which a container's last run ended, known also for a while after its removal; ok is false when none is known.
+// LastExit returns the exit code of the last run of a container that has ended, also for a while after the container's
+// removal. ok is false when none is known.
 func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bool, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	var attributes string
-	err = db.sql.QueryRowContext(ctx, "SELECT attributes FROM events WHERE actor_id = $1 AND action = $2 ORDER BY seq DESC LIMIT 1",
-		containerID, api.EventDie).Scan(&attributes)
+	err = db.sql.QueryRowContext(ctx, `SELECT attributes FROM events WHERE actor_id = $1 AND action = $2
+		ORDER BY seq DESC LIMIT 1`, containerID, api.EventDie).Scan(&attributes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
 	}
@@ -85,11 +86,14 @@ func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bo
 	return code, true, nil
 }
 
-// exitCodeAttribute is Docker's name of a die event's exit code.
+// exitCodeAttribute is Docker's name for a die event's exit code.
 const exitCodeAttribute = "exitCode"
 
-// containerEvent records what happened to a container, with Docker's attributes: its labels, image and name, and more.
-func (db *DB) containerEvent(ctx context.Context, tx *txn, c Container, action api.EventAction, more map[string]string) error {
+// containerEvent records an event of a container, with Docker's attributes: the labels, image and name of the
+// container, and more.
+func (db *DB) containerEvent(
+	ctx context.Context, tx *txn, c Container, action api.EventAction, more map[string]string,
+) error {
 	attributes := map[string]string{}
 	maps.Copy(attributes, c.Config.Labels)
 	attributes["image"], attributes["name"] = c.Config.Image, c.Name
@@ -97,13 +101,16 @@ func (db *DB) containerEvent(ctx context.Context, tx *txn, c Container, action a
 	return db.insertEvent(ctx, tx, api.ContainerEvent, action, c.ID, attributes)
 }
 
-func (db *DB) insertEvent(ctx context.Context, tx *txn, kind api.EventType, action api.EventAction, actorID string, attributes map[string]string) error {
+func (db *DB) insertEvent(
+	ctx context.Context, tx *txn, kind api.EventType, action api.EventAction, actorID string, attributes map[string]string,
+) error {
 	content, err := json.Marshal(attributes)
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
 	var seq int64
-	err = tx.QueryRowContext(ctx, "INSERT INTO events (at, type, action, actor_id, attributes) VALUES ($1, $2, $3, $4, $5) RETURNING seq",
+	err = tx.QueryRowContext(ctx, `INSERT INTO events (at, type, action, actor_id, attributes)
+		VALUES ($1, $2, $3, $4, $5) RETURNING seq`,
 		nanos(db.now()), kind, action, actorID, string(content)).Scan(&seq)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)

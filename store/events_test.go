@@ -10,13 +10,11 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// story is what EventsAfter returns, one word an event.
+// story returns the events of EventsAfter, each in a few words.
 func story(t *testing.T, db *store.DB, seq int64, since time.Time) string {
 	t.Helper()
 	list, err := db.EventsAfter(t.Context(), seq, since, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	succeed(t, err)
 	var words []string
 	for _, e := range list {
 		word := e.Actor.ID[:1] + " " + string(e.Action)
@@ -30,31 +28,35 @@ func story(t *testing.T, db *store.DB, seq int64, since time.Time) string {
 	return strings.Join(words, ", ")
 }
 
+// live takes container a through its whole life, with seven events, one every two seconds from began on.
+func live(t *testing.T, in database) (*store.DB, time.Time) {
+	t.Helper()
+	db, clock := in.open(t)
+	c := store.Container{ID: id("a"), Name: "web"}
+	c.Config.Image, c.Config.Labels = "alpine", map[string]string{"k": "v"}
+	succeed(t, db.CreateContainer(t.Context(), c, nothing))
+	if got := story(t, db, 0, time.Time{}); got != "" {
+		t.Errorf("before its app is created: %s", got)
+	}
+	began := clock.Now()
+	for _, step := range []func() error{
+		func() error { return db.Provisioned(t.Context(), c.ID, testApp, nothing) },
+		func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
+		func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, nothing, noRemoval) },
+		func() error { return db.Rename(t.Context(), c.ID, "new") },
+		func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
+		func() error { return db.Remove(t.Context(), c.ID, true, nothing) },
+		func() error { return db.Delete(t.Context(), c.ID, nothing) },
+	} {
+		clock.Advance(2 * time.Second)
+		succeed(t, step())
+	}
+	return db, began
+}
+
 func TestEvents(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
-		db, clock := in.open(t)
-		c := store.Container{ID: id("a"), Name: "web", Config: api.Config{Image: "alpine", Labels: map[string]string{"k": "v"}}}
-		if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
-			t.Fatal(err)
-		}
-		if got := story(t, db, 0, time.Time{}); got != "" {
-			t.Errorf("before its app is made: %s", got)
-		}
-		began := clock.now
-		for _, step := range []func() error{
-			func() error { return db.Provisioned(t.Context(), c.ID, testApp, store.Outcome{}) },
-			func() error { return db.Start(t.Context(), store.Run{ID: "r1", ContainerID: c.ID}, nothing) },
-			func() error { return db.Finish(t.Context(), "r1", store.Result{ExitCode: 3}, nothing, noRemoval) },
-			func() error { return db.Rename(t.Context(), c.ID, "new") },
-			func() error { return db.Start(t.Context(), store.Run{ID: "r2", ContainerID: c.ID}, nothing) },
-			func() error { return db.Remove(t.Context(), c.ID, true, nothing) },
-			func() error { return db.Delete(t.Context(), c.ID, store.Outcome{}) },
-		} {
-			clock.advance(2 * time.Second)
-			if err := step(); err != nil {
-				t.Fatal(err)
-			}
-		}
+		db, began := live(t, in)
 		want := "a create, a start, a die 3 2, a rename /web, a start, a die 137 2, a destroy"
 		if got := story(t, db, 0, time.Time{}); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -70,19 +72,27 @@ func TestEvents(t *testing.T) {
 			t.Fatal(list, err)
 		}
 		first := list[0]
-		if first.Type != api.ContainerEvent || first.TimeNano != began.Add(2*time.Second).UnixNano() || first.Time != first.TimeNano/1e9 || first.Scope != "local" ||
-			first.Actor.Attributes["image"] != "alpine" || first.Actor.Attributes["name"] != "web" || first.Actor.Attributes["k"] != "v" {
+		if first.Type != api.ContainerEvent || first.TimeNano != began.Add(2*time.Second).UnixNano() ||
+			first.Time != first.TimeNano/1e9 || first.Scope != "local" ||
+			first.Actor.Attributes["image"] != "alpine" || first.Actor.Attributes["name"] != "web" ||
+			first.Actor.Attributes["k"] != "v" {
 			t.Errorf("got %+v", first)
 		}
-		// The end of a run is known after its container.
-		if code, ok, err := db.LastExit(t.Context(), c.ID); err != nil || !ok || code != 137 {
+		if seq, err := db.LastEvent(t.Context()); err != nil || seq != 7 {
+			t.Errorf("got %d, %v", seq, err)
+		}
+	})
+}
+
+// TestLastExit expects the end of a run to be known after its container.
+func TestLastExit(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := live(t, in)
+		if code, ok, err := db.LastExit(t.Context(), id("a")); err != nil || !ok || code != 137 {
 			t.Errorf("got %d, %v, %v", code, ok, err)
 		}
 		if _, ok, err := db.LastExit(t.Context(), id("b")); err != nil || ok {
 			t.Errorf("of a container that never was: %v, %v", ok, err)
-		}
-		if seq, err := db.LastEvent(t.Context()); err != nil || seq != 7 {
-			t.Errorf("got %d, %v", seq, err)
 		}
 	})
 }
@@ -91,9 +101,7 @@ func TestAFailedCreateIsNoEvent(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
 		at(t, db, id("a"), store.Creating)
-		if err := db.Delete(t.Context(), id("a"), store.Outcome{}); err != nil {
-			t.Fatal(err)
-		}
+		succeed(t, db.Delete(t.Context(), id("a"), nothing))
 		if got := story(t, db, 0, time.Time{}); got != "" {
 			t.Errorf("got %s", got)
 		}
@@ -109,13 +117,9 @@ func TestOldEventsAreForgotten(t *testing.T) {
 		if db.Pool() != nil {
 			many = "ALTER TABLE events ALTER COLUMN seq RESTART WITH 10001"
 		}
-		if _, err := db.SQL().ExecContext(t.Context(), many); err != nil {
-			t.Fatal(err)
-		}
+		exec(t, db, many)
 		for n := range 2 {
-			if err := db.Rename(t.Context(), id("a"), fmt.Sprintf("name%d", n)); err != nil {
-				t.Fatal(err)
-			}
+			succeed(t, db.Rename(t.Context(), id("a"), fmt.Sprintf("name%d", n)))
 		}
 		if got := story(t, db, 0, time.Time{}); got != "a rename /naaaa, a rename /name0" {
 			t.Errorf("got %s", got)

@@ -16,21 +16,22 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// Image is what is known of an image.
+// Image describes an image, as far as it is known.
 type Image struct {
-	// ID is the digest of the image's configuration, or made from its reference while it is not resolved.
+	// ID is the digest of the image's configuration. While the image is not resolved, ID is derived from its reference.
 	ID string
-	// Names are the references of the image in full, each with a tag or a digest, in order. It may have none.
+	// Names are the full references of the image, each with a tag or a digest, in order. There may be none.
 	Names []string
-	// Resolved tells that its registry has told of it. Else Error says why not, and is empty when nobody tried, and the next three fields are zero.
+	// Resolved reports whether the registry has described the image. Otherwise Spec, LayerSizes and Size are zero.
 	Resolved bool
-	Error    string
-	Spec     api.ImageSpec
-	// LayerSizes are those of the layers and Size is that of the whole image, in bytes as its registry keeps it.
+	// Error is the reason why the image is not resolved, "" when nobody has asked the registry.
+	Error string
+	Spec  api.ImageSpec
+	// LayerSizes are the sizes of the layers, and Size is the size of the whole image, in bytes as stored in the registry.
 	LayerSizes []int64
 	Size       int64
 	Recorded   time.Time
-	// Users are the containers that were created from it.
+	// Users are the containers that were created from the image.
 	Users []ImageUser
 }
 
@@ -40,7 +41,7 @@ type ImageUser struct {
 	State       State
 }
 
-// Created is when the image was built, or when it was recorded where nobody knows.
+// Created returns the time at which the image was built or, when that is unknown, the time at which it was recorded.
 func (i Image) Created() time.Time {
 	if i.Spec.Created != nil {
 		return i.Spec.Created.UTC()
@@ -48,10 +49,10 @@ func (i Image) Created() time.Time {
 	return i.Recorded
 }
 
-// RepoTags are the names with a tag, as people write them. Never nil.
+// RepoTags returns the names with a tag, in their short form. It is never nil.
 func (i Image) RepoTags() []string { return i.familiar(false) }
 
-// RepoDigests are the names with a digest, as people write them. Never nil.
+// RepoDigests returns the names with a digest, in their short form. It is never nil.
 func (i Image) RepoDigests() []string { return i.familiar(true) }
 
 func (i Image) familiar(digests bool) []string {
@@ -66,7 +67,7 @@ func (i Image) familiar(digests bool) []string {
 
 func isDigest(name string) bool { return strings.Contains(name, "@") }
 
-// repository is a name without its tag or digest.
+// repository returns a name without its tag or digest.
 func repository(name string) string {
 	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
 		return ref.Name()
@@ -74,7 +75,7 @@ func repository(name string) string {
 	return name
 }
 
-// familiar is a name in full as people write it.
+// familiar returns the short form of a full name.
 func familiar(name string) string {
 	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
 		return reference.FamiliarString(ref)
@@ -82,8 +83,9 @@ func familiar(name string) string {
 	return name
 }
 
-// RecordImage records what ref names now, and that digest names it too, which is that of the manifest or index. The image that ref
-// named before stays without this name, unless it was not resolved: then this one takes its place. Of img, Names, Users and Recorded are ignored.
+// RecordImage records that ref, and ref's repository with digest, now name img. digest is that of the manifest or
+// index. An image that ref named before loses this name. An unresolved image that ref named before is replaced by
+// img. RecordImage ignores the Names, Users and Recorded of img.
 func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest string, img Image) error {
 	spec, err := json.Marshal(img.Spec)
 	if err != nil {
@@ -94,8 +96,9 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 		return fmt.Errorf("encode image: %w", err)
 	}
 	return db.tx(ctx, func(tx *txn) error {
-		// The same image may be compressed differently in another registry.
-		_, err := tx.ExecContext(ctx, `INSERT INTO images (id, resolved, spec, layer_sizes, size, recorded_at) VALUES ($1, TRUE, $2, $3, $4, $5)
+		// Another registry may compress the same image differently.
+		_, err := tx.ExecContext(ctx, `INSERT INTO images (id, resolved, spec, layer_sizes, size, recorded_at)
+			VALUES ($1, TRUE, $2, $3, $4, $5)
 			ON CONFLICT (id) DO UPDATE SET layer_sizes = excluded.layer_sizes, size = excluded.size`,
 			img.ID, string(spec), string(sizes), img.Size, nanos(db.now()))
 		if err != nil {
@@ -110,25 +113,28 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 	})
 }
 
-// RecordUnresolved records that ref was pulled and its registry could not be asked, for a reason. What is known of ref already stays.
+// RecordUnresolved records that ref was pulled while its registry could not be asked, for a reason. A known image keeps
+// its data.
 func (db *DB) RecordUnresolved(ctx context.Context, ref reference.Named, reason string) error {
 	return db.tx(ctx, func(tx *txn) error {
 		id, err := db.imageNamed(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE images SET error = $1 WHERE id = $2 AND resolved = FALSE", storable(reason), id); err != nil {
+		const query = "UPDATE images SET error = $1 WHERE id = $2 AND resolved = FALSE"
+		if _, err := tx.ExecContext(ctx, query, storable(reason), id); err != nil {
 			return fmt.Errorf("change image: %w", err)
 		}
 		return db.imageEvent(ctx, tx, api.EventPull, id, reference.FamiliarString(ref))
 	})
 }
 
-// useImage records that a container was created from the image that it names, which becomes known, if not resolved, by that.
+// useImage records that a container was created from the image that it names. An unknown image becomes a known one that
+// is not resolved.
 func (db *DB) useImage(ctx context.Context, tx *txn, c Container) error {
 	ref, err := api.ParseReference(c.Config.Image)
 	if err != nil {
-		return nil // it names none; whether that is allowed is for others to say
+		return nil // the container names no image; the caller decides whether that is allowed
 	}
 	id, err := db.imageNamed(ctx, tx, ref)
 	if err != nil {
@@ -140,7 +146,7 @@ func (db *DB) useImage(ctx context.Context, tx *txn, c Container) error {
 	return nil
 }
 
-// imageNamed is the id of the image that ref names, and makes one that is not resolved when there is none.
+// imageNamed returns the id of the image that ref names. When there is none, it inserts one that is not resolved.
 func (db *DB) imageNamed(ctx context.Context, tx *txn, ref reference.Named) (string, error) {
 	id, err := idNamed(ctx, tx, ref.String())
 	if err != nil || id != "" {
@@ -148,14 +154,15 @@ func (db *DB) imageNamed(ctx context.Context, tx *txn, ref reference.Named) (str
 	}
 	sum := sha256.Sum256([]byte(ref.String()))
 	id = "sha256:" + hex.EncodeToString(sum[:])
-	_, err = tx.ExecContext(ctx, "INSERT INTO images (id, resolved, recorded_at) VALUES ($1, FALSE, $2) ON CONFLICT (id) DO NOTHING", id, nanos(db.now()))
+	_, err = tx.ExecContext(ctx, `INSERT INTO images (id, resolved, recorded_at) VALUES ($1, FALSE, $2)
+		ON CONFLICT (id) DO NOTHING`, id, nanos(db.now()))
 	if err != nil {
 		return "", fmt.Errorf("insert image: %w", err)
 	}
 	return id, setName(ctx, tx, ref.String(), id, false)
 }
 
-// idNamed is the id of the image of that name, empty when there is none.
+// idNamed returns the id of the image with that name, "" when there is none.
 func idNamed(ctx context.Context, tx *txn, name string) (id string, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT image_id FROM image_names WHERE name = $1", name).Scan(&id)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -164,23 +171,26 @@ func idNamed(ctx context.Context, tx *txn, name string) (id string, err error) {
 	return id, nil
 }
 
-// setName makes a name that of an image. One that it named before, that is not resolved and has no other name, has stood for the name
-// only: it goes, and its containers follow the name. local tells that no registry knows the image by this name.
+// setName gives a name to an image. local means that no registry knows the image by this name. An unresolved image
+// that loses its only name to the image was a placeholder for the name: setName deletes it and gives its containers
+// the image.
 func setName(ctx context.Context, tx *txn, name, id string, local bool) error {
 	before, err := idNamed(ctx, tx, name)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO image_names (name, image_id, local) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, local = excluded.local",
-		name, id, local)
+	_, err = tx.ExecContext(ctx, `INSERT INTO image_names (name, image_id, local) VALUES ($1, $2, $3)
+		ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, local = excluded.local`, name, id, local)
 	if err != nil {
 		return fmt.Errorf("name image: %w", err)
 	}
 	if before == "" || before == id {
 		return nil
 	}
-	const nameless = "SELECT id FROM images WHERE id = $1 AND resolved = FALSE AND NOT EXISTS (SELECT 1 FROM image_names WHERE image_id = images.id)"
-	if _, err := tx.ExecContext(ctx, "UPDATE containers SET image_id = $2 WHERE image_id IN ("+nameless+")", before, id); err != nil {
+	const nameless = `SELECT id FROM images WHERE id = $1 AND resolved = FALSE
+		AND NOT EXISTS (SELECT 1 FROM image_names WHERE image_id = images.id)`
+	const follow = "UPDATE containers SET image_id = $2 WHERE image_id IN (" + nameless + ")"
+	if _, err := tx.ExecContext(ctx, follow, before, id); err != nil {
 		return fmt.Errorf("record image of container: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM images WHERE id IN ("+nameless+")", before); err != nil {
@@ -189,10 +199,11 @@ func setName(ctx context.Context, tx *txn, name, id string, local bool) error {
 	return nil
 }
 
-// Image finds an image by its whole id, its name, or a unique prefix of its id, in this order; ids with or without "sha256:".
-// None is a NotFound error; an invalid name and an ambiguous prefix are InvalidParameter errors.
+// Image finds an image by its whole id, its name, or a unique prefix of its id, in this order. An id may have or lack
+// its "sha256:". Image returns a NotFound error for no image, and an InvalidParameter error for an invalid name and
+// an ambiguous prefix.
 func (db *DB) Image(ctx context.Context, name string) (img Image, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	return db.findImage(ctx, db.sql, name)
 }
 
@@ -229,11 +240,16 @@ func (db *DB) findImage(ctx context.Context, q querier, name string) (Image, err
 	}
 }
 
-// PullReference is the reference by which Azure can pull the image that name stands for, as Image finds it: name itself, unless that is an
-// id or was given by TagImage; then one that the image was pulled or created by, rather a tag than a digest. A name of no known image stands
-// for itself, and the id of none is a NotFound error; an image whose other names were removed is a Conflict error.
+// PullReference returns the reference by which Azure can pull the image that Image finds by name:
+//
+//	name                                  result
+//	names no known image                  name itself
+//	is an id of no known image            a NotFound error
+//	a registry knows the image by it      name itself
+//	is an id, or was given by TagImage    a name by which the image was pulled or created, a tag before a digest
+//	the same, but no such name is left    a Conflict error
 func (db *DB) PullReference(ctx context.Context, name string) (pull string, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	img, err := db.findImage(ctx, db.sql, name)
 	if api.KindOf(err) == api.NotFound && len(hexPrefix(strings.TrimPrefix(name, "sha256:"))) < 64 {
 		return name, nil
@@ -242,7 +258,7 @@ func (db *DB) PullReference(ctx context.Context, name string) (pull string, err 
 		return "", err
 	}
 	var named string
-	// What does not parse, or is no name of the image that was found, is an id.
+	// A name that does not parse, or is not a name of the found image, is an id.
 	if ref, err := api.ParseReference(name); err == nil {
 		named = ref.String()
 	}
@@ -250,7 +266,8 @@ func (db *DB) PullReference(ctx context.Context, name string) (pull string, err 
 		ORDER BY name = $2 DESC, name LIKE '%@%', name LIMIT 1`, img.ID, named).Scan(&pull)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return "", api.Errorf(api.Conflict, "image %s has no name left that a registry knows it by: pull it again, and name it by what you pull", name)
+		return "", api.Errorf(api.Conflict, "image %s has no name left that a registry knows it by: "+
+			"pull it again, and use the name that you pull", name)
 	case err != nil:
 		return "", fmt.Errorf("look up image name: %w", err)
 	case pull == named:
@@ -261,7 +278,7 @@ func (db *DB) PullReference(ctx context.Context, name string) (pull string, err 
 
 // Images lists all images.
 func (db *DB) Images(ctx context.Context) (list []Image, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	return db.images(ctx, db.sql, "")
 }
 
@@ -299,8 +316,8 @@ func (db *DB) images(ctx context.Context, q querier, where string, args ...any) 
 	return list, nil
 }
 
-// imageEvent records what happened to an image, within the change. name is that of the reference, or the id where there is none.
-// A pull is told of by name, as in Docker.
+// imageEvent records an event of an image within the change. name is the reference or, where there is none, the id.
+// As in Docker, the actor of a pull is the name, and the actor of any other event is the id.
 func (db *DB) imageEvent(ctx context.Context, tx *txn, action api.EventAction, id, name string) error {
 	actor := name
 	if action != api.EventPull {

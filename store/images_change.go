@@ -12,7 +12,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// TagImage gives the image that source finds, as Image does, one more name, which may be another's until now.
+// TagImage gives the image that Image finds by source one more name. Another image that has the name loses it.
 func (db *DB) TagImage(ctx context.Context, source string, target reference.NamedTagged) error {
 	return db.tx(ctx, func(tx *txn) error {
 		img, err := db.findImage(ctx, tx, source)
@@ -26,9 +26,10 @@ func (db *DB) TagImage(ctx context.Context, source string, target reference.Name
 	})
 }
 
-// RemoveImage takes a name from an image, and with the last one forgets the image; given an id or a prefix of it, it forgets the image
-// with all its names, of which more than one need force. An image that a container uses needs force, and stays when that container is running.
-// It returns what was done, in order. A refusal is a Conflict error and changes nothing.
+// RemoveImage takes a name from an image. It forgets the image with its last name. Given an id, or a prefix of one, it
+// forgets the image with all its names. It needs force to remove several names, and to remove an image that a container
+// uses. It never forgets the image of a running container. RemoveImage returns the changes in order. A refusal is a
+// Conflict error and changes nothing.
 func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []api.ImageDeleted, err error) {
 	err = db.tx(ctx, func(tx *txn) error {
 		done, err = db.removeImage(ctx, tx, name, force)
@@ -40,7 +41,7 @@ func (db *DB) RemoveImage(ctx context.Context, name string, force bool) (done []
 	return done, nil
 }
 
-// The rules and words are those of Docker's daemon.
+// removeImage follows the rules, and uses the messages, of Docker's daemon.
 func (db *DB) removeImage(ctx context.Context, tx *txn, name string, force bool) ([]api.ImageDeleted, error) {
 	img, err := db.findImage(ctx, tx, name)
 	if err != nil {
@@ -48,21 +49,24 @@ func (db *DB) removeImage(ctx context.Context, tx *txn, name string, force bool)
 	}
 	running, stopped := img.user(true), img.user(false)
 	gone := img.Names
-	// What does not parse, or is no name of the image that was found, is an id.
+	// A name that does not parse, or is not a name of the found image, is an id.
 	if ref, err := api.ParseReference(name); err == nil && slices.Contains(img.Names, ref.String()) {
 		if user := cmp.Or(running, stopped); !force && isSingle(img.Names) && user != "" {
-			return nil, api.Errorf(api.Conflict, "conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-				name, shortID(user), shortID(img.ID))
+			return nil, api.Errorf(api.Conflict, "conflict: unable to remove repository reference %q (must force) - "+
+				"container %s is using its referenced image %s", name, shortID(user), shortID(img.ID))
 		}
 		gone = namesWith(img.Names, ref.String())
 	} else {
 		switch {
 		case running != "":
-			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", shortID(img.ID), shortID(running))
+			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (cannot be forced) - "+
+				"image is being used by running container %s", shortID(img.ID), shortID(running))
 		case !force && !isSingle(img.Names):
-			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", shortID(img.ID))
+			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (must be forced) - "+
+				"image is referenced in multiple repositories", shortID(img.ID))
 		case !force && stopped != "":
-			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", shortID(img.ID), shortID(stopped))
+			return nil, api.Errorf(api.Conflict, "conflict: unable to delete %s (must be forced) - "+
+				"image is being used by stopped container %s", shortID(img.ID), shortID(stopped))
 		}
 	}
 	done := make([]api.ImageDeleted, 0, len(gone)+1)
@@ -75,7 +79,7 @@ func (db *DB) removeImage(ctx context.Context, tx *txn, name string, force bool)
 		}
 		done = append(done, api.ImageDeleted{Untagged: familiar(name)})
 	}
-	// It has other names, or a running container keeps it though its last name was taken by force.
+	// The image has other names, or a running container keeps it although its last name was removed by force.
 	if len(gone) < len(img.Names) || running != "" {
 		return done, nil
 	}
@@ -88,7 +92,8 @@ func (db *DB) removeImage(ctx context.Context, tx *txn, name string, force bool)
 	return append(done, api.ImageDeleted{Deleted: img.ID}), nil
 }
 
-// PruneImages forgets the images that no container uses and that match selects, with all their names, and returns what was done, in order.
+// PruneImages forgets the images that no container uses and that match selects, with all their names. It returns the
+// changes in order.
 func (db *DB) PruneImages(ctx context.Context, match func(Image) bool) (done []api.ImageDeleted, err error) {
 	err = db.tx(ctx, func(tx *txn) error {
 		list, err := db.images(ctx, tx, "")
@@ -113,7 +118,8 @@ func (db *DB) PruneImages(ctx context.Context, match func(Image) bool) (done []a
 	return done, nil
 }
 
-// user is the first container that was created from the image and is running or not, empty when there is none.
+// user returns the id of the first container that was created from the image and is running, or is not running. It
+// returns "" when there is none.
 func (i Image) user(running bool) string {
 	for _, u := range i.Users {
 		if (u.State == Running) == running {
@@ -123,7 +129,7 @@ func (i Image) user(running bool) string {
 	return ""
 }
 
-// isSingle tells whether names are at most one tag, and digests of its repository.
+// isSingle reports whether names are at most one tag, and digests of the same repository.
 func isSingle(names []string) bool {
 	var tags int
 	repositories := map[string]bool{}
@@ -136,7 +142,7 @@ func isSingle(names []string) bool {
 	return tags <= 1 && len(repositories) <= 1
 }
 
-// namesWith is name and, when it is the last tag of its repository, the digests of that repository.
+// namesWith returns name and, when name is the last tag of its repository, the digests of that repository.
 func namesWith(names []string, name string) []string {
 	gone := []string{name}
 	if isDigest(name) {
@@ -155,7 +161,7 @@ func namesWith(names []string, name string) []string {
 	return slices.Concat(gone, digests)
 }
 
-// shortID is the beginning of an id, as people see it.
+// shortID returns the first 12 digits of an id, the form for people.
 func shortID(id string) string {
 	id = strings.TrimPrefix(id, "sha256:")
 	return id[:min(12, len(id))]

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,22 +18,19 @@ func tag(t *testing.T, db *store.DB, source, target string) {
 	if !ok {
 		t.Fatalf("%s has no tag", target)
 	}
-	if err := db.TagImage(t.Context(), source, tagged); err != nil {
-		t.Fatal(err)
-	}
+	succeed(t, db.TagImage(t.Context(), source, tagged))
 }
 
-// remove is what a removal did, as text.
+// remove removes an image and returns the changes in short.
 func remove(t *testing.T, db *store.DB, name string, force bool) string {
 	t.Helper()
 	done, err := db.RemoveImage(t.Context(), name, force)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return told(done)
+	succeed(t, err)
+	return short(done)
 }
 
-func told(done []api.ImageDeleted) string {
+// short returns changes as one string.
+func short(done []api.ImageDeleted) string {
 	words := []string{}
 	for _, d := range done {
 		if d.Untagged != "" {
@@ -59,58 +57,116 @@ func TestTagImage(t *testing.T) {
 		if !ok {
 			t.Fatal("x:1 has no tag")
 		}
-		if err := db.TagImage(t.Context(), "none", tagged); api.KindOf(err) != api.NotFound || err.Error() != "No such image: none:latest" {
+		err := db.TagImage(t.Context(), "none", tagged)
+		if api.KindOf(err) != api.NotFound || err.Error() != "No such image: none:latest" {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
+// removal is a removal of an image. setup records images and containers. done and left are what the removal changes and
+// leaves, in short. err is the message of a refusal.
+type removal struct {
+	setup func(*testing.T, *store.DB)
+	image string
+	force bool
+	done  string
+	err   string
+	left  []string
+}
+
+func removals() map[string]removal {
+	one := func(t *testing.T, db *store.DB) { pull(t, db, "alpine", "a", "1") }
+	two := func(t *testing.T, db *store.DB) { one(t, db); tag(t, db, "alpine", "mine:1") }
+	used := func(state store.State, images func(*testing.T, *store.DB)) func(*testing.T, *store.DB) {
+		return func(t *testing.T, db *store.DB) { images(t, db); use(t, db, "c", "alpine", state) }
+	}
+	a, c, alpine := strings.Repeat("a", 12), strings.Repeat("c", 12), "alpine@"+digest("1")
+	const both, creating, running = "aa alpine:latest mine:1 alpine@11",
+		"aa alpine:latest alpine@11 <c creating", "aa alpine:latest alpine@11 <c running"
+	const inUse = "conflict: unable to remove repository reference %q (must force) - " +
+		"container %s is using its referenced image %s"
+	return map[string]removal{
+		"the last tag": {
+			setup: one, image: "alpine", done: "-alpine:latest -" + alpine + " gone aa", left: []string{},
+		},
+		"its digest, a tag left": {
+			setup: one, image: alpine, done: "-" + alpine, left: []string{"aa alpine:latest"},
+		},
+		"one of two tags": {
+			setup: two, image: "mine:1", done: "-mine:1", left: []string{"aa alpine:latest alpine@11"},
+		},
+		"the other of two tags": {
+			setup: two, image: "alpine", done: "-alpine:latest -" + alpine, left: []string{"aa mine:1"},
+		},
+		"by id": {
+			setup: one, image: digest("a"), done: "-alpine:latest -" + alpine + " gone aa", left: []string{},
+		},
+		"by id, two tags": {
+			setup: two, image: "aaa", left: []string{both},
+			err: "conflict: unable to delete " + a + " (must be forced) - image is referenced in multiple repositories",
+		},
+		"by id, two tags, forced": {
+			setup: two, image: "aaa", force: true, done: "-alpine:latest -" + alpine + " -mine:1 gone aa", left: []string{},
+		},
+		"a tag of a stopped container": {
+			setup: used(store.Creating, one), image: "alpine:latest", left: []string{creating},
+			err: fmt.Sprintf(inUse, "alpine:latest", c, a),
+		},
+		"a tag of a running container": {
+			setup: used(store.Running, one), image: "alpine", left: []string{running},
+			err: fmt.Sprintf(inUse, "alpine", c, a),
+		},
+		"a tag of a stopped container, forced": {
+			setup: used(store.Creating, one), image: "alpine", force: true,
+			done: "-alpine:latest -" + alpine + " gone aa", left: []string{},
+		},
+		"a tag of a running container, forced": {
+			setup: used(store.Running, one), image: "alpine", force: true,
+			done: "-alpine:latest -" + alpine, left: []string{"aa <c running"},
+		},
+		"one of two tags of a used image": {
+			setup: used(store.Running, two), image: "alpine",
+			done: "-alpine:latest -" + alpine, left: []string{"aa mine:1 <c running"},
+		},
+		"by id, stopped container": {
+			setup: used(store.Creating, one), image: "aaa", left: []string{creating},
+			err: "conflict: unable to delete " + a + " (must be forced) - image is being used by stopped container " + c,
+		},
+		"by id, stopped container, forced": {
+			setup: used(store.Creating, one), image: "aaa", force: true,
+			done: "-alpine:latest -" + alpine + " gone aa", left: []string{},
+		},
+		"by id, running container, forced": {
+			setup: used(store.Running, one), image: "aaa", force: true, left: []string{running},
+			err: "conflict: unable to delete " + a + " (cannot be forced) - image is being used by running container " + c,
+		},
+		"a name that an id begins with": {
+			setup: func(t *testing.T, db *store.DB) { two(t, db); tag(t, db, "alpine", "aaa") },
+			image: "aaa", done: "-aaa:latest", left: []string{both},
+		},
+		"a dangling one": {
+			setup: func(t *testing.T, db *store.DB) { one(t, db); pull(t, db, "alpine", "b", "2") },
+			image: "aaa", done: "-" + alpine + " gone aa", left: []string{"bb alpine:latest alpine@22"},
+		},
+		"an unresolved one": {
+			setup: func(t *testing.T, db *store.DB) { pullUnresolved(t, db, "alpine", "x") },
+			image: "alpine", done: "-alpine:latest gone c9", left: []string{},
+		},
+		"none": {
+			setup: one, image: "mine", left: []string{"aa alpine:latest alpine@11"}, err: "No such image: mine:latest",
+		},
+	}
+}
+
 func TestRemoveImage(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
-		one := func(t *testing.T, db *store.DB) { pull(t, db, "alpine", "a", "1") }
-		two := func(t *testing.T, db *store.DB) { one(t, db); tag(t, db, "alpine", "mine:1") }
-		used := func(state store.State, images func(*testing.T, *store.DB)) func(*testing.T, *store.DB) {
-			return func(t *testing.T, db *store.DB) { images(t, db); use(t, db, "c", "alpine", state) }
-		}
-		a, c := strings.Repeat("a", 12), strings.Repeat("c", 12)
-		for name, row := range map[string]struct {
-			setup func(*testing.T, *store.DB)
-			image string
-			force bool
-			done  string
-			err   string
-			left  []string
-		}{
-			"the last tag":           {one, "alpine", false, "-alpine:latest -alpine@" + digest("1") + " gone aa", "", []string{}},
-			"its digest, a tag left": {one, "alpine@" + digest("1"), false, "-alpine@" + digest("1"), "", []string{"aa alpine:latest"}},
-			"one of two tags":        {two, "mine:1", false, "-mine:1", "", []string{"aa alpine:latest alpine@11"}},
-			"the other of two tags":  {two, "alpine", false, "-alpine:latest -alpine@" + digest("1"), "", []string{"aa mine:1"}},
-			"by id":                  {one, digest("a"), false, "-alpine:latest -alpine@" + digest("1") + " gone aa", "", []string{}},
-			"by id, two tags": {two, "aaa", false, "", "conflict: unable to delete " + a + " (must be forced) - image is referenced in multiple repositories",
-				[]string{"aa alpine:latest mine:1 alpine@11"}},
-			"by id, two tags, forced": {two, "aaa", true, "-alpine:latest -alpine@" + digest("1") + " -mine:1 gone aa", "", []string{}},
-			"a tag of a stopped container": {used(store.Creating, one), "alpine:latest", false, "",
-				`conflict: unable to remove repository reference "alpine:latest" (must force) - container ` + c + " is using its referenced image " + a, []string{"aa alpine:latest alpine@11 <c creating"}},
-			"a tag of a running container": {used(store.Running, one), "alpine", false, "",
-				`conflict: unable to remove repository reference "alpine" (must force) - container ` + c + " is using its referenced image " + a, []string{"aa alpine:latest alpine@11 <c running"}},
-			"a tag of a stopped container, forced": {used(store.Creating, one), "alpine", true, "-alpine:latest -alpine@" + digest("1") + " gone aa", "", []string{}},
-			"a tag of a running container, forced": {used(store.Running, one), "alpine", true, "-alpine:latest -alpine@" + digest("1"), "", []string{"aa <c running"}},
-			"one of two tags of a used image":      {used(store.Running, two), "alpine", false, "-alpine:latest -alpine@" + digest("1"), "", []string{"aa mine:1 <c running"}},
-			"by id, stopped container": {used(store.Creating, one), "aaa", false, "",
-				"conflict: unable to delete " + a + " (must be forced) - image is being used by stopped container " + c, []string{"aa alpine:latest alpine@11 <c creating"}},
-			"by id, stopped container, forced": {used(store.Creating, one), "aaa", true, "-alpine:latest -alpine@" + digest("1") + " gone aa", "", []string{}},
-			"by id, running container, forced": {used(store.Running, one), "aaa", true, "",
-				"conflict: unable to delete " + a + " (cannot be forced) - image is being used by running container " + c, []string{"aa alpine:latest alpine@11 <c running"}},
-			"a name that an id begins with": {func(t *testing.T, db *store.DB) { two(t, db); tag(t, db, "alpine", "aaa") }, "aaa", false, "-aaa:latest", "", []string{"aa alpine:latest mine:1 alpine@11"}},
-			"a dangling one":                {func(t *testing.T, db *store.DB) { one(t, db); pull(t, db, "alpine", "b", "2") }, "aaa", false, "-alpine@" + digest("1") + " gone aa", "", []string{"bb alpine:latest alpine@22"}},
-			"an unresolved one":             {func(t *testing.T, db *store.DB) { pullUnresolved(t, db, "alpine", "x") }, "alpine", false, "-alpine:latest gone c9", "", []string{}},
-			"none":                          {one, "mine", false, "", "No such image: mine:latest", []string{"aa alpine:latest alpine@11"}},
-		} {
+		for name, row := range removals() {
 			t.Run(name, func(t *testing.T) {
 				db, _ := in.open(t)
 				row.setup(t, db)
 				done, err := db.RemoveImage(t.Context(), row.image, row.force)
-				if got := told(done); got != row.done {
+				if got := short(done); got != row.done {
 					t.Errorf("did %q, want %q", got, row.done)
 				}
 				kind := api.Conflict
@@ -128,7 +184,7 @@ func TestRemoveImage(t *testing.T) {
 	})
 }
 
-// TestRemovedImageLeavesContainers: a container outlives its image, and its removal leaves the image.
+// TestRemovedImageLeavesContainers expects a container to outlive its image, and an image to outlive its container.
 func TestRemovedImageLeavesContainers(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
@@ -138,9 +194,7 @@ func TestRemovedImageLeavesContainers(t *testing.T) {
 			t.Error(err)
 		}
 		use(t, db, "d", "alpine", store.Creating)
-		if err := db.Delete(t.Context(), id("d"), store.Outcome{}); err != nil {
-			t.Fatal(err)
-		}
+		succeed(t, db.Delete(t.Context(), id("d"), nothing))
 		expect(t, db, "unresolved() alpine:latest")
 	})
 }
@@ -154,8 +208,8 @@ func TestPruneImages(t *testing.T) {
 		pull(t, db, "app:2", "b", "2")
 		pull(t, db, "keep", "d", "4")
 		done, err := db.PruneImages(t.Context(), func(i store.Image) bool { return i.RepoTags()[0] != "keep:latest" })
-		if err != nil || told(done) != "-app:1 -app:2 -app@"+digest("2")+" gone bb" {
-			t.Errorf("did %q, %v", told(done), err)
+		if err != nil || short(done) != "-app:1 -app:2 -app@"+digest("2")+" gone bb" {
+			t.Errorf("did %q, %v", short(done), err)
 		}
 		expect(t, db, "aa alpine:latest alpine@11 <c creating", "dd keep:latest keep@44")
 	})

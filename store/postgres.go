@@ -17,17 +17,18 @@ import (
 
 // Classes of PostgreSQL's advisory locks, which the whole database shares.
 const (
-	lockClass    = 0x617a66 // locks with a name
-	replicaClass = 0x617a67 // what a daemon holds for its life
+	lockClass   = 0x617a66 // locks with a name
+	daemonClass = 0x617a67 // the lock that marks a daemon as live
 )
 
-// changes is the channel on which daemons tell each other of committed changes, by container or image id.
+// changes is the channel on which daemons notify each other of committed changes, by container or image id.
 const changes = "sockerless_azf_changes"
 
-// maxConns is for a daemon alone; pool_max_conns in the URL overrides it.
+// maxConns bounds the connections of one daemon. pool_max_conns in the URL overrides it.
 const maxConns = 15
 
-// CheckURL finds what is wrong with a PostgreSQL URL, without a connection. Its error does not hold the URL's password.
+// CheckURL returns an error for a URL that is not a valid PostgreSQL URL. It does not connect. The error does not
+// contain the URL's password.
 func CheckURL(url string) error {
 	_, err := parseURL(url)
 	return err
@@ -59,9 +60,9 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	if params["application_name"] == "" {
 		params["application_name"] = "sockerless-backend-azf"
 	}
-	// One transaction goes on at a time, and a daemon that is stuck in it must not stop the others.
+	// One transaction runs at a time. A daemon that is stuck in its transaction must not stop the others.
 	params["idle_in_transaction_session_timeout"] = "10000"
-	// The database is to notice within half a minute that this machine is gone. Sockets of the same machine have no such settings.
+	// The database notices within half a minute that this machine is gone. Unix sockets ignore these settings.
 	params["tcp_keepalives_idle"], params["tcp_keepalives_interval"], params["tcp_keepalives_count"] = "10", "5", "3"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -72,9 +73,10 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 		version:    postgresVersion,
 		setVersion: "UPDATE schema_version SET version = ",
 		names:      "coalesce(json_agg(name ORDER BY name), '[]')",
-		users:      "coalesce(json_agg(json_build_object('ContainerID', id, 'State', state) ORDER BY created_at, id), '[]')",
-		begin:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, 0)", lockClass),
-		wake:       "SELECT pg_notify('" + changes + "', $1)",
+		users: "coalesce(json_agg(json_build_object('ContainerID', id, 'State', state) ORDER BY created_at, id), " +
+			"'[]')",
+		begin: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, 0)", lockClass),
+		wake:  "SELECT pg_notify('" + changes + "', $1)",
 		down: func(err error) string {
 			if postgresDown(err) {
 				return "cannot be reached: try again when it is back"
@@ -84,7 +86,7 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	}}, nil
 }
 
-// postgresVersion makes the table with the version when there is none.
+// postgresVersion reads the version. It creates the table that holds it, with version 0, when there is none.
 func postgresVersion(ctx context.Context, q querier) (version int, err error) {
 	var exists bool
 	if err := q.QueryRowContext(ctx, "SELECT to_regclass('schema_version') IS NOT NULL").Scan(&exists); err != nil {
@@ -97,7 +99,8 @@ func postgresVersion(ctx context.Context, q querier) (version int, err error) {
 	return version, q.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version)
 }
 
-// postgresDown tells the loss of a connection, and refusals that pass: shutdown, start, failover to and from a standby, lack of connections.
+// postgresDown reports whether an error means that a connection was lost, or refused for a while: by a shutdown, a
+// start, a failover to or from a standby, or for lack of connections.
 func postgresDown(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
@@ -119,11 +122,11 @@ func postgresDown(err error) bool {
 		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || pgconn.SafeToRetry(err)
 }
 
-// MigrationLock is held while schemas are brought up to date.
+// MigrationLock is the name under which Exclusive runs migrations.
 const MigrationLock = "migration"
 
-// Exclusive runs f while no other daemon on the same database runs something under the same name. It blocks until it may. A daemon that
-// dies gives up what it holds.
+// Exclusive runs f while no other daemon on the same database runs a function under the same name. It blocks until the
+// name is free. A daemon that dies frees its names.
 func (db *DB) Exclusive(ctx context.Context, name string, f func(context.Context) error) error {
 	if db.pool == nil {
 		return f(ctx) // a SQLite database has one daemon
@@ -137,15 +140,15 @@ func (db *DB) Exclusive(ctx context.Context, name string, f func(context.Context
 }
 
 func (db *DB) lock(ctx context.Context, name string) (unlock func(), err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	// Closing the connection unlocks. One that cannot be closed is gone, and its lock with it.
+	// Closing the connection unlocks. A connection that cannot be closed is gone, and its lock is too.
 	held := conn.Hijack()
 	unlock = func() { _ = held.Close(context.WithoutCancel(ctx)) }
-	// Key 0 is the one of transactions.
+	// Key 0 belongs to transactions.
 	if _, err := held.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext($2) | 1)", lockClass, name); err != nil {
 		unlock()
 		return nil, fmt.Errorf("lock %s: %w", name, err)

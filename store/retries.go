@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Fail makes a container Dead with the reason: its function app could be neither made nor destroyed. retryAfter tells when removing it is
-// due again, after so many failures.
-func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(failures int) time.Duration, outcome Outcome) error {
+// Fail makes a container Dead with the reason for which its function app could be neither created nor destroyed, and
+// completes the job that found it. retryAfter returns the delay before retrying a removal that failed n times.
+func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(n int) time.Duration, complete InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
-		if err := db.settle(ctx, tx, outcome); err != nil {
+		if err := complete(ctx, tx.Tx); err != nil {
 			return err
 		}
 		c, err := findContainer(ctx, tx, id)
@@ -24,17 +24,17 @@ func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(failu
 	})
 }
 
-// DueRemovals lists the ids of the Dead containers whose removal is due again, the longest due first. One that is due later than horizon from
-// now is due as well: no retry is so far away, so the clock was set back.
+// DueRemovals lists the ids of the Dead containers whose removal is due again, the longest due first. A retry that is
+// more than horizon away is due as well: no delay is that long, so the clock was set back.
 func (db *DB) DueRemovals(ctx context.Context, horizon time.Duration) (ids []string, err error) {
 	now := db.now()
-	return db.list(ctx, "SELECT id FROM containers WHERE state = $1 AND (coalesce(retry_at, 0) <= $2 OR retry_at > $3) ORDER BY coalesce(retry_at, 0), id",
-		Dead, nanos(now), nanos(now.Add(horizon)))
+	return db.list(ctx, `SELECT id FROM containers WHERE state = $1 AND (coalesce(retry_at, 0) <= $2 OR retry_at > $3)
+		ORDER BY coalesce(retry_at, 0), id`, Dead, nanos(now), nanos(now.Add(horizon)))
 }
 
-// list runs a query for one column of texts.
+// list runs a query for one column of strings.
 func (db *DB) list(ctx context.Context, query string, args ...any) (out []string, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	rows, err := db.sql.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", err)

@@ -20,28 +20,29 @@ type Run struct {
 	TraceID  string
 	SpanID   string
 	Started  time.Time
-	Sent     time.Time // zero until the function app is called: until then it is certain that nothing ran
-	Finished time.Time // zero while it runs
+	Sent     time.Time // zero until the function app is called: until then nothing ran
+	Finished time.Time // zero while the run goes on
 	ExitCode int
 	Error    string
-	// Output is what the run's answer brought back; nil while it runs, and for answers that were lost or brought nothing that is its output.
+	// Output holds the lines in the run's answer. It is nil while the run goes on, when the answer was lost, and when the
+	// answer contained no output.
 	Output []api.LogLine
-	// Truncated tells that lines are missing from Output.
+	// Truncated reports whether lines are missing from Output.
 	Truncated bool
 }
 
-// Result is how a run ended.
+// Result describes the end of a run.
 type Result struct {
 	ExitCode int
 	Error    string
-	// Started, when set, is the handler's own time of start and replaces the time at which the run was recorded.
+	// Started, when set, is the handler's own time of start. It replaces the time at which the run was recorded.
 	Started   time.Time
 	Output    []api.LogLine
 	Truncated bool
 }
 
-// Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the call.
-// A running container is a NotModified error.
+// Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the
+// call. A running container is a NotModified error.
 func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, run.ContainerID)
@@ -57,8 +58,8 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO runs (id, container_id, trace_id, span_id, started_at) VALUES ($1, $2, $3, $4, $5)",
-			run.ID, run.ContainerID, run.TraceID, run.SpanID, now)
+		_, err = tx.ExecContext(ctx, `INSERT INTO runs (id, container_id, trace_id, span_id, started_at)
+			VALUES ($1, $2, $3, $4, $5)`, run.ID, run.ContainerID, run.TraceID, run.SpanID, now)
 		if err != nil {
 			return fmt.Errorf("insert run: %w", err)
 		}
@@ -69,20 +70,25 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 	})
 }
 
-// Sent records that the function app is about to be called for a run, or, with sent false, that the call has started nothing.
+// Sent records that the function app is about to be called for a run. With sent false it records that the call has
+// started nothing.
 func (db *DB) Sent(ctx context.Context, runID string, sent bool) error {
 	at := sql.NullInt64{Int64: nanos(db.now()), Valid: sent}
 	return db.tx(ctx, func(tx *txn) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = $1 WHERE id = $2 AND finished_at IS NULL", at, runID); err != nil {
+		_, err := tx.ExecContext(ctx, "UPDATE runs SET sent_at = $1 WHERE id = $2 AND finished_at IS NULL", at, runID)
+		if err != nil {
 			return fmt.Errorf("record call of run %s: %w", runID, err)
 		}
 		return nil
 	})
 }
 
-// Finish records how a run ended and makes its container Exited, or Removing when it is to be removed after its run: then the
-// job that enqueueRemoval makes is inserted. A run that has ended already, or is forgotten, is left as it is. complete completes the job of the run.
-func (db *DB) Finish(ctx context.Context, runID string, result Result, complete InTx, enqueueRemoval func(containerID string) InTx) error {
+// Finish records the end of a run, completes the job of the run, and makes its container Exited. A container with
+// AutoRemove becomes Removing, and Finish inserts the job that enqueueRemoval returns. A run that has ended already, or
+// is forgotten, stays as it is.
+func (db *DB) Finish(
+	ctx context.Context, runID string, result Result, complete InTx, enqueueRemoval func(containerID string) InTx,
+) error {
 	return db.tx(ctx, func(tx *txn) error {
 		if err := complete(ctx, tx.Tx); err != nil {
 			return err
@@ -98,8 +104,8 @@ func (db *DB) Finish(ctx context.Context, runID string, result Result, complete 
 	})
 }
 
-// endRun records how a run ended, on the run and on its container, which it returns as it then is. It returns nil for a run that
-// has ended already or is forgotten.
+// endRun records the end of a run in the run and in its container. It returns the changed container, or nil for a run
+// that has ended already or is forgotten.
 func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) (*Container, error) {
 	output, err := json.Marshal(result.Output)
 	if err != nil {
@@ -108,14 +114,16 @@ func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) 
 	now := db.now()
 	result.Error = storable(result.Error)
 	var started sql.NullInt64
-	// A handler's clock that is ahead of ours must not make a run end before it started.
+	// A run must not end before it started, even when the handler's clock is ahead of ours.
 	if !result.Started.IsZero() && result.Started.Before(now) {
 		started = sql.NullInt64{Int64: nanos(result.Started), Valid: true}
 	}
 	var containerID string
-	err = tx.QueryRowContext(ctx, `UPDATE runs SET finished_at = $1, exit_code = $2, error = $3, output = $4, truncated = $5, started_at = coalesce($6, started_at)
+	err = tx.QueryRowContext(ctx, `UPDATE runs
+		SET finished_at = $1, exit_code = $2, error = $3, output = $4, truncated = $5, started_at = coalesce($6, started_at)
 		WHERE id = $7 AND finished_at IS NULL RETURNING container_id, started_at`,
-		nanos(now), result.ExitCode, result.Error, string(output), result.Truncated, started, runID).Scan(&containerID, &started)
+		nanos(now), result.ExitCode, result.Error, string(output), result.Truncated, started, runID,
+	).Scan(&containerID, &started)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -133,13 +141,15 @@ func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) 
 		return nil, err
 	}
 	return &c, db.containerEvent(ctx, tx, c, api.EventDie, map[string]string{
-		exitCodeAttribute: strconv.Itoa(result.ExitCode), "execDuration": strconv.FormatInt(int64(now.Sub(fromNanos(started))/time.Second), 10),
+		exitCodeAttribute: strconv.Itoa(result.ExitCode),
+		"execDuration":    strconv.FormatInt(int64(now.Sub(fromNanos(started))/time.Second), 10),
 	})
 }
 
-// runningRun is the id of the run that a Running container has.
+// runningRun returns the id of the run of a Running container.
 func runningRun(ctx context.Context, tx *txn, containerID string) (id string, err error) {
-	if err := tx.QueryRowContext(ctx, "SELECT id FROM runs WHERE container_id = $1 AND finished_at IS NULL", containerID).Scan(&id); err != nil {
+	const query = "SELECT id FROM runs WHERE container_id = $1 AND finished_at IS NULL"
+	if err := tx.QueryRowContext(ctx, query, containerID).Scan(&id); err != nil {
 		return "", fmt.Errorf("find running run of %s: %w", containerID, err)
 	}
 	return id, nil
@@ -152,29 +162,30 @@ func (db *DB) RunningRuns(ctx context.Context) ([]string, error) {
 
 // FinishedRuns counts the runs of a container that have ended.
 func (db *DB) FinishedRuns(ctx context.Context, containerID string) (n int, err error) {
-	defer db.explained(&err)
-	err = db.sql.QueryRowContext(ctx, "SELECT count(*) FROM runs WHERE container_id = $1 AND finished_at IS NOT NULL", containerID).Scan(&n)
-	if err != nil {
+	defer db.explain(&err)
+	const query = "SELECT count(*) FROM runs WHERE container_id = $1 AND finished_at IS NOT NULL"
+	if err := db.sql.QueryRowContext(ctx, query, containerID).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count runs of %s: %w", containerID, err)
 	}
 	return n, nil
 }
 
-// FinishedRun is a container's run that ended as number n, from 0; ok is false when it has not ended yet. A container has one run at a time,
-// so runs end in the order in which they are inserted.
+// FinishedRun returns the run of a container that ended as number n, counted from 0. ok is false while fewer runs have
+// ended. A container has one run at a time, so runs end in the order in which they are inserted.
 func (db *DB) FinishedRun(ctx context.Context, containerID string, n int) (run Run, ok bool, err error) {
-	defer db.explained(&err)
-	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = $1 AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET $2", containerID, n))
+	defer db.explain(&err)
+	return scanRun(db.sql.QueryRowContext(ctx,
+		selectRun+"WHERE container_id = $1 AND finished_at IS NOT NULL ORDER BY rowid LIMIT 1 OFFSET $2", containerID, n))
 }
 
-// RunIDs are the ids of a container's runs, in the order in which they were started.
+// RunIDs lists the ids of a container's runs, in the order in which they were started.
 func (db *DB) RunIDs(ctx context.Context, containerID string) ([]string, error) {
 	return db.list(ctx, "SELECT id FROM runs WHERE container_id = $1 ORDER BY rowid", containerID)
 }
 
-// Run finds a run by its id. None is a NotFound error.
+// Run finds a run by its id. It returns a NotFound error for no run.
 func (db *DB) Run(ctx context.Context, id string) (run Run, err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	run, ok, err := scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE id = $1", id))
 	if err == nil && !ok {
 		err = api.Errorf(api.NotFound, "no such run: %s", id)
@@ -182,18 +193,21 @@ func (db *DB) Run(ctx context.Context, id string) (run Run, err error) {
 	return run, err
 }
 
-// LastRun is the run that a container started last; ok is false when there was none.
+// LastRun returns the latest run of a container. ok is false when there was none.
 func (db *DB) LastRun(ctx context.Context, containerID string) (run Run, ok bool, err error) {
-	defer db.explained(&err)
-	return scanRun(db.sql.QueryRowContext(ctx, selectRun+"WHERE container_id = $1 ORDER BY rowid DESC LIMIT 1", containerID))
+	defer db.explain(&err)
+	return scanRun(db.sql.QueryRowContext(ctx,
+		selectRun+"WHERE container_id = $1 ORDER BY rowid DESC LIMIT 1", containerID))
 }
 
-const selectRun = "SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error, output, truncated FROM runs "
+const selectRun = `SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error,
+	output, truncated FROM runs `
 
 func scanRun(row *sql.Row) (run Run, ok bool, err error) {
 	var started, sent, finished sql.NullInt64
 	var output string
-	err = row.Scan(&run.ID, &run.ContainerID, &run.TraceID, &run.SpanID, &started, &sent, &finished, &run.ExitCode, &run.Error, &output, &run.Truncated)
+	err = row.Scan(&run.ID, &run.ContainerID, &run.TraceID, &run.SpanID, &started, &sent, &finished,
+		&run.ExitCode, &run.Error, &output, &run.Truncated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Run{}, false, nil
 	}

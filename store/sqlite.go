@@ -13,7 +13,7 @@ import (
 )
 
 func openSQLite(path string) (*DB, error) {
-	// SQLite would make the file with the process's umask; it holds the containers' environments.
+	// SQLite would create the file with the process's umask. The file holds the containers' environments.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -30,7 +30,7 @@ func openSQLite(path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	// One writer is all that SQLite has; River on SQLite asks for one connection too.
+	// SQLite has one writer. River on SQLite requires one connection too.
 	conn.SetMaxOpenConns(1)
 	return &DB{sql: conn, dialect: dialect{
 		folder: "sqlite",
@@ -44,7 +44,8 @@ func openSQLite(path string) (*DB, error) {
 	}}, nil
 }
 
-// sqliteDown is about the file and its disk. The low byte is the primary result code (https://sqlite.org/rescode.html).
+// sqliteDown explains errors of the file and its disk. The low byte of a code is the primary result code
+// (https://sqlite.org/rescode.html).
 func sqliteDown(err error) string {
 	failed, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -54,11 +55,12 @@ func sqliteDown(err error) string {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return "is locked by another process: end that, and try again"
 	case sqlite3.SQLITE_FULL:
-		return "cannot grow, because the disk is full: free space in the state folder (workspaces/archive may be deleted), and try again"
+		return "cannot grow, because the disk is full: " +
+			"free space in the state folder (workspaces/archive may be deleted), and try again"
 	case sqlite3.SQLITE_READONLY:
 		return "cannot be written: make the state folder and the files in it writable for the daemon, and try again"
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
-		return "cannot be read or written, because of its disk: look after that, and try again"
+		return "cannot be read or written, because its disk fails: check the disk, and try again"
 	}
 	return ""
 }

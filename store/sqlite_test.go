@@ -8,52 +8,43 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// TestSQLiteThatCannotBeWritten holds each way in which a file cannot be written to a clear error, and to no loss when it can be again.
+// TestSQLiteThatCannotBeWritten expects, for each cause that makes a file unwritable, a clear error, and no loss after
+// the cause is gone.
 func TestSQLiteThatCannotBeWritten(t *testing.T) {
 	cfg := sqlite.fresh(t)
 	for _, row := range []struct {
 		name, want string
-		// hinder makes other unable to write; what it returns undoes that.
+		// hinder makes db unable to write. undo reverts that.
 		hinder func(t *testing.T, db, other *store.DB) (undo func(t *testing.T))
 	}{
-		{"locked", "the daemon's database is locked by another process: end that, and try again", func(t *testing.T, db, other *store.DB) func(*testing.T) {
-			exec(t, db, "PRAGMA busy_timeout = 0")
-			tx, err := other.SQL().BeginTx(t.Context(), nil) // immediate
-			if err != nil {
-				t.Fatal(err)
-			}
-			return func(t *testing.T) {
-				if err := tx.Rollback(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}},
-		{"full", "the daemon's database cannot grow, because the disk is full", func(t *testing.T, db, _ *store.DB) func(*testing.T) {
-			exec(t, db, "PRAGMA max_page_count = 1") // as many as there are
-			return func(t *testing.T) { exec(t, db, "PRAGMA max_page_count = 1000000") }
-		}},
-		{"read-only", "the daemon's database cannot be written", func(t *testing.T, db, _ *store.DB) func(*testing.T) {
-			exec(t, db, "PRAGMA query_only = 1")
-			return func(t *testing.T) { exec(t, db, "PRAGMA query_only = 0") }
-		}},
+		{
+			"locked", "the daemon's database is locked by another process: end that, and try again",
+			func(t *testing.T, db, other *store.DB) func(*testing.T) {
+				exec(t, db, "PRAGMA busy_timeout = 0")
+				tx, err := other.SQL().BeginTx(t.Context(), nil) // immediate
+				succeed(t, err)
+				return func(t *testing.T) { succeed(t, tx.Rollback()) }
+			},
+		},
+		{
+			"full", "the daemon's database cannot grow, because the disk is full",
+			func(t *testing.T, db, _ *store.DB) func(*testing.T) {
+				exec(t, db, "PRAGMA max_page_count = 1") // the present number of pages
+				return func(t *testing.T) { exec(t, db, "PRAGMA max_page_count = 1000000") }
+			},
+		},
+		{
+			"read-only", "the daemon's database cannot be written",
+			func(t *testing.T, db, _ *store.DB) func(*testing.T) {
+				exec(t, db, "PRAGMA query_only = 1")
+				return func(t *testing.T) { exec(t, db, "PRAGMA query_only = 0") }
+			},
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			var all [2]*store.DB
-			for i := range all {
-				db, err := store.Open(t.Context(), cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
-				all[i] = db
-				defer func() {
-					if err := db.Close(); err != nil {
-						t.Error(err)
-					}
-				}()
-			}
-			db, other := all[0], all[1]
+			db, other := open(t, cfg), open(t, cfg)
 			c := store.Container{ID: id(row.name[:1]), Name: "n" + row.name, FunctionApp: "app"}
-			c.Config.Labels = map[string]string{"long": strings.Repeat("x", 1<<16)} // more than a page has left
+			c.Config.Labels = map[string]string{"long": strings.Repeat("x", 1<<16)} // more than is free in a page
 			undo := row.hinder(t, db, other)
 			err := db.CreateContainer(t.Context(), c, nothing)
 			if api.KindOf(err) != api.Unavailable || !strings.HasPrefix(err.Error(), row.want) {
@@ -61,7 +52,7 @@ func TestSQLiteThatCannotBeWritten(t *testing.T) {
 			}
 			undo(t)
 			if _, err := db.Container(t.Context(), c.ID); api.KindOf(err) != api.NotFound {
-				t.Errorf("what was refused is there: %v", err)
+				t.Errorf("the refused container is there: %v", err)
 			}
 			if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
 				t.Errorf("afterwards: %v", err)
@@ -70,9 +61,15 @@ func TestSQLiteThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-func exec(t *testing.T, db *store.DB, statement string) {
-	t.Helper()
-	if _, err := db.SQL().ExecContext(t.Context(), statement); err != nil {
-		t.Fatal(err)
+func TestPragmas(t *testing.T) {
+	db, _ := sqlite.open(t)
+	for pragma, want := range map[string]string{
+		"foreign_keys": "1", "journal_mode": "wal", "busy_timeout": "5000", "synchronous": "2",
+	} {
+		var got string
+		err := db.SQL().QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got)
+		if err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %q", pragma, got, err, want)
+		}
 	}
 }

@@ -1,7 +1,10 @@
-// Package store remembers containers, their runs and images in SQLite or PostgreSQL, and is the only place where a container's state may
-// change: every legal change is one method, guarded by its SQL, and wakes those who wait for it, also those in other daemons on the same
-// database. It must not know of Terraform, Azure, HTTP or what a job does; a method that starts work takes a function that inserts the
-// job within the same transaction.
+// Package store keeps containers, their runs and images in SQLite or PostgreSQL. It is the only place where a
+// container's state may change: every legal change is one method, guarded by its SQL. A change wakes everyone who
+// waits for it, in all daemons on the same database. The package must not know of Terraform, Azure, HTTP or the work
+// of a job. A method that starts work takes a function that inserts the job within the same transaction; a method
+// that records the end of work takes one that completes the job.
+//
+// The package lies in the root because the design fixes it there. Only invoker/protocol is a Go API promised to others.
 //
 //	db, err := store.Open(ctx, store.Config{Path: "state.db"})
 //	err = db.CreateContainer(ctx, c, func(ctx context.Context, tx *sql.Tx) error { return enqueue(ctx, tx, c.ID) })
@@ -29,41 +32,44 @@ import (
 //go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
 var migrations embed.FS
 
-// Config configures Open. URL goes before Path.
+// Config configures Open. Path is ignored when URL is set.
 type Config struct {
-	// Path of the SQLite database file. It is made with mode 0600 when it does not exist; its folder must exist.
+	// Path of the SQLite database file. Open creates the file, with mode 0600, when it does not exist. Its folder must
+	// exist.
 	Path string
-	// URL of a PostgreSQL database: postgres://user:password@host/database and parameters, as of libpq and pgxpool.
+	// URL of a PostgreSQL database: postgres://user:password@host/database, with the parameters of libpq and pgxpool.
 	URL string
-	// Now is the clock, nil means time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
 
-// DB is an open store. Its methods are safe for concurrent use; each is one transaction. A database that cannot be reached is an
-// Unavailable error.
+// DB is an open store. Its methods are safe for concurrent use. Each is one transaction. Each returns an Unavailable
+// error when the database cannot be reached.
 type DB struct {
 	sql     *sql.DB
 	pool    *pgxpool.Pool // nil on SQLite
 	dialect dialect
 	now     func() time.Time
 	waiters *broadcast
-	replica int32
+	daemon  int32
 }
 
-// dialect is where the two databases differ. SQL is else written so that both take it.
+// dialect holds the differences between the two databases. Both take all other SQL.
 type dialect struct {
-	// folder of the migrations.
+	// folder is the folder of the migrations.
 	folder string
-	// version reads and setVersion writes the number of the last migration that was run.
+	// version reads, and setVersion writes, the number of the last applied migration.
 	version    func(ctx context.Context, q querier) (int, error)
 	setVersion string
 	// names and users aggregate the names and the containers of an image into JSON.
 	names, users string
-	// begin is run first in each transaction that changes something, so that one goes on at a time; "" is nothing.
+	// begin is the first statement of each transaction that changes something. It serializes these transactions. ""
+	// means that the database does so by itself.
 	begin string
-	// wake tells other daemons of a change, once it is committed; "" when there are none.
+	// wake notifies other daemons of a change when the transaction is committed. "" means that there are no others.
 	wake string
-	// down says why the database cannot be used at the moment, and may be later, and what to do; "" when the error means something else.
+	// down explains an error that means that the database cannot be used at the moment, and names the remedy. It
+	// returns "" for all other errors.
 	down func(error) string
 }
 
@@ -74,11 +80,11 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// InTx changes the job queue within the store's transaction: it inserts a job, or completes one.
+// InTx changes the job queue within the store's transaction: it inserts a job or completes one.
 type InTx func(ctx context.Context, tx *sql.Tx) error
 
-// Open opens the database and brings its schema up to date, one daemon at a time. A schema newer than this program is refused. The caller
-// closes it.
+// Open opens the database and brings its schema up to date, one daemon at a time. It refuses a schema that is newer
+// than this program. The caller closes the DB.
 func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 	if cfg.URL != "" {
 		db, err = openPostgres(ctx, cfg.URL)
@@ -92,21 +98,21 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 	if _, err := rand.Read(random[:]); err != nil {
 		return nil, errors.Join(fmt.Errorf("name this daemon: %w", err), db.Close())
 	}
-	db.replica = int32(binary.BigEndian.Uint32(random[:]) >> 1)
+	db.daemon = int32(binary.BigEndian.Uint32(random[:]) >> 1)
 	db.now, db.waiters = cfg.Now, newBroadcast()
 	if db.now == nil {
 		db.now = time.Now
 	}
 	if err := db.Exclusive(ctx, MigrationLock, db.migrate); err != nil {
 		if known, ok := errors.AsType[*api.Error](err); ok && known.Err != nil {
-			err = known.Err // whoever starts the daemon can mend the cause
+			err = known.Err // whoever starts the daemon can fix the cause
 		}
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
 	}
 	return db, nil
 }
 
-// Now is the store's clock.
+// Now returns the time of the store's clock.
 func (db *DB) Now() time.Time { return db.now() }
 
 // Close closes the database.
@@ -118,13 +124,13 @@ func (db *DB) Close() error {
 	return err
 }
 
-// SQL is the connection pool, for a job queue that lives in the same database. It is closed by Close.
+// SQL returns the connection pool, for a job queue in the same database. Close closes the pool.
 func (db *DB) SQL() *sql.DB { return db.sql }
 
-// Pool is the same pool with what only PostgreSQL has, nil on SQLite. It is closed by Close.
+// Pool returns the same pool in the form that only PostgreSQL has, nil on SQLite. Close closes it.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }
 
-// migrate must be called under MigrationLock.
+// migrate applies the missing migrations. The caller holds MigrationLock.
 func (db *DB) migrate(ctx context.Context) error {
 	names, err := fs.Glob(migrations, "migrations/"+db.dialect.folder+"/*.sql")
 	if err != nil {
@@ -136,7 +142,8 @@ func (db *DB) migrate(ctx context.Context) error {
 		return err
 	}
 	if version > len(names) {
-		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it", version, len(names))
+		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it",
+			version, len(names))
 	}
 	for i, name := range names[version:] {
 		script, err := migrations.ReadFile(name)
@@ -158,22 +165,22 @@ func (db *DB) migrate(ctx context.Context) error {
 	return nil
 }
 
-// txn is a transaction with the keys of those whom it wakes when it is committed.
+// txn is a transaction, with the keys whose watchers wake when it is committed.
 type txn struct {
 	*sql.Tx
 	woken []string
 }
 
-// wake notes that a container or image changes.
+// wake adds a container or image that changes.
 func (tx *txn) wake(key string) {
 	if !slices.Contains(tx.woken, key) {
 		tx.woken = append(tx.woken, key)
 	}
 }
 
-// tx runs f in a transaction that is committed when f returns nil and rolled back otherwise.
+// tx runs f in a transaction. It commits when f returns nil and rolls back otherwise.
 func (db *DB) tx(ctx context.Context, f func(tx *txn) error) (err error) {
-	defer db.explained(&err)
+	defer db.explain(&err)
 	begun, err := db.sql.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
@@ -203,22 +210,24 @@ func (db *DB) inTx(ctx context.Context, tx *txn, f func(tx *txn) error) error {
 	}
 	for _, key := range tx.woken {
 		if _, err := tx.ExecContext(ctx, db.dialect.wake, key); err != nil {
-			return fmt.Errorf("tell other daemons: %w", err)
+			return fmt.Errorf("notify other daemons: %w", err)
 		}
 	}
 	return nil
 }
 
-// downAfter is when a database that is down is worth asking again.
-const downAfter = 5 * time.Second
+// retryWhenDown is the delay after which a request to a database that is down is worth a retry.
+const retryWhenDown = 5 * time.Second
 
-// explained makes an error that means that the database is down one that says so.
-func (db *DB) explained(err *error) {
+// explain replaces an error that means that the database is down by an Unavailable one with the reason.
+func (db *DB) explain(err *error) {
 	if *err == nil || api.KindOf(*err) != api.Internal {
 		return
 	}
 	if reason := db.dialect.down(*err); reason != "" {
-		*err = &api.Error{Kind: api.Unavailable, Message: "the daemon's database " + reason, Err: *err, RetryAfter: downAfter}
+		*err = &api.Error{
+			Kind: api.Unavailable, Message: "the daemon's database " + reason, Err: *err, RetryAfter: retryWhenDown,
+		}
 	}
 }
 
@@ -231,7 +240,7 @@ func fromNanos(n sql.NullInt64) time.Time {
 	return time.Unix(0, n.Int64).UTC()
 }
 
-// placeholders is "$4, $5, $6" for 3 values from 4 on.
+// placeholders returns "$4, $5, $6" for from 4 and n 3.
 func placeholders(from, n int) string {
 	list := make([]string, n)
 	for i := range list {
@@ -240,7 +249,7 @@ func placeholders(from, n int) string {
 	return strings.Join(list, ", ")
 }
 
-// storable is text that both databases take: PostgreSQL refuses NUL and what is no UTF-8.
+// storable replaces the characters that PostgreSQL refuses: NUL and invalid UTF-8.
 func storable(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }

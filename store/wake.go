@@ -2,7 +2,7 @@ package store
 
 import "sync"
 
-// broadcast wakes everyone who waits for a key.
+// broadcast wakes everyone who watches a key.
 type broadcast struct {
 	mu    sync.Mutex
 	chans map[string]chan struct{}
@@ -10,14 +10,14 @@ type broadcast struct {
 
 func newBroadcast() *broadcast { return &broadcast{chans: map[string]chan struct{}{}} }
 
-// anything is the key that every change wakes.
+// anything is the key whose watchers wake at every change.
 const anything = ""
 
-// Watch returns a channel that is closed when the container with this id may have changed next, in whichever daemon on the same database.
-// Waiters take the channel first and look at the truth afterwards, so no change is missed.
+// Watch returns a channel that is closed at the next possible change of the container with this id, by any daemon on
+// the same database. Callers take the channel first and read the container afterwards, so that they miss no change.
 func (db *DB) Watch(containerID string) <-chan struct{} { return db.waiters.watch(containerID) }
 
-// WatchAll is Watch for whatever changes, images too.
+// WatchAll returns a channel that is closed at the next possible change of any container or image.
 func (db *DB) WatchAll() <-chan struct{} { return db.waiters.watch(anything) }
 
 // watch returns a channel that is closed at the next notify for key.
@@ -32,7 +32,7 @@ func (b *broadcast) watch(key string) <-chan struct{} {
 	return ch
 }
 
-// notify wakes who waits for one of keys or for anything.
+// notify wakes everyone who watches one of keys, or anything.
 func (b *broadcast) notify(keys ...string) {
 	if len(keys) == 0 {
 		return

@@ -165,12 +165,11 @@ func (e *Engine) Start(ctx context.Context) error {
 	// A SQLite database has one daemon, so a running job belongs to a daemon that died. On PostgreSQL another daemon may
 	// still work on it, and takeOverJobs finds out.
 	if e.cfg.Store.Pool() == nil {
-		res, err := e.cfg.Store.SQL().ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = CURRENT_TIMESTAMP
-			WHERE state IN ('running', 'retryable')`)
+		n, err := e.cfg.Store.ReleaseJobs(ctx)
 		if err != nil {
 			return fmt.Errorf("recover jobs: %w", err)
 		}
-		if n, err := res.RowsAffected(); err == nil && n > 0 {
+		if n > 0 {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
 	}

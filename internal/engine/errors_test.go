@@ -69,7 +69,7 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 	}
 	ctx, calls = api.WithCorrelations(t.Context())
 	if err := f.ContainerRemove(ctx, "web", false); api.KindOf(err) != api.Unavailable ||
-		!strings.Contains(err.Error(), "its removal is tried again") || strings.Join(calls(), " ") != "other" {
+		!strings.Contains(err.Error(), "the daemon will retry its removal") || strings.Join(calls(), " ") != "other" {
 		t.Errorf("got %v, calls %q", err, calls())
 	}
 }

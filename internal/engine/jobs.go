@@ -18,8 +18,8 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// The jobs. Each looks at the store first and does nothing when its work is done, so it may run any number of times. An error that
-// a job returns is one that the next daemon shall try again; what Azure or Terraform refuse is recorded instead.
+// The jobs. Each reads the store first and does nothing when its work is done, so it may run any number of times. A job
+// that returns an error runs again. A refusal by Azure or Terraform is no such error: the job records it and completes.
 
 type provisionArgs struct {
 	ContainerID string `json:"container_id"`
@@ -39,7 +39,7 @@ type destroyArgs struct {
 
 func (destroyArgs) Kind() string { return "destroy" }
 
-// maxAttempts is out of reach: a job that the queue gave up would be lost work.
+// maxAttempts is out of reach, because work would be lost with a job that the queue gives up.
 const maxAttempts = 10_000
 
 func insertOpts(args river.JobArgs) river.InsertOpts {
@@ -47,10 +47,13 @@ func insertOpts(args river.JobArgs) river.InsertOpts {
 	if args.Kind() == (invokeArgs{}).Kind() {
 		queue = invocationQueue
 	}
-	return river.InsertOpts{Queue: queue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished}}
+	return river.InsertOpts{
+		Queue: queue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished},
+	}
 }
 
-// enqueue inserts a job in the store's transaction, unless there is the same one unfinished, and tells its id.
+// enqueue inserts a job in the store's transaction, unless the same job is there and unfinished. It sets id to the id of
+// the inserted or the existing job.
 func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
@@ -67,14 +70,15 @@ func (e *Engine) enqueueDestroy(containerID string) store.InTx {
 	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
 }
 
-// completed completes a job with the change that it has made: from then on the next one of its kind may be inserted for what it is about.
+// completed completes a job in the transaction of the job's change. From then on the next job of this kind may be
+// inserted for the same container.
 func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 	return func(ctx context.Context, tx *sql.Tx) error {
 		done, err := river.JobCompleteTx[riverdriver.Driver[*sql.Tx]](ctx, tx, job)
 		if err != nil {
 			return fmt.Errorf("complete job %d: %w", job.ID, err)
 		}
-		// Terraform's work may be done again. The end of a run is known once.
+		// A Terraform operation may be repeated. The result of a run would be lost.
 		if done.State != rivertype.JobStateCompleted && job.Queue == terraformQueue {
 			return fmt.Errorf("complete job %d: it is %s, so another daemon has taken it over", job.ID, done.State)
 		}
@@ -82,20 +86,32 @@ func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 	}
 }
 
-// outcome is how a job ends, with err or, if that is nil, with its work done; calls are those that it has made to Azure.
-func outcome[T river.JobArgs](job *river.Job[T], calls func() []string, err *api.Error) store.Outcome {
-	return store.Outcome{Job: job.ID, Err: err, Correlations: calls(), Complete: completed(job)}
+// ended completes a job, as completed does, with its outcome for the requests that wait for the job. err is nil when the
+// job succeeded. calls returns the correlation ids of its Azure calls.
+//
+// The outcome is the job's recorded output. River's usual way, RecordOutput, also stores the output of an attempt whose
+// transaction fails, and a later attempt that completes without an outcome would keep that output. JobUpdateTx writes the
+// output in the transaction that completes the job: either both are stored or neither is.
+func ended[T river.JobArgs](job *river.Job[T], calls func() []string, err *api.Error) store.InTx {
+	output := &river.JobUpdateParams{Output: store.Outcome{Err: err, Correlations: calls()}}
+	complete := completed(job)
+	return func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := river.ClientFromContext[*sql.Tx](ctx).JobUpdateTx(ctx, tx, job.ID, output); err != nil {
+			return fmt.Errorf("record outcome of job %d: %w", job.ID, err)
+		}
+		return complete(ctx, tx)
+	}
 }
 
-// keptAsDead ends the message of a failure that leaves something behind.
-const keptAsDead = ". The container is kept as dead, and its removal is tried again: mend the cause, or remove it by hand"
+// keptAsDead ends the message of a failure that leaves resources behind.
+const keptAsDead = ". The container is kept as dead, and the daemon will retry its removal: fix the cause, or remove it by hand"
 
 type provisionWorker struct {
 	river.WorkerDefaults[provisionArgs]
 	engine *Engine
 }
 
-// Work makes the container's function app. When that fails, what was made is destroyed and the container is forgotten.
+// Work creates the container's function app. When that fails, it destroys what was created and forgets the container.
 func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
 	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
@@ -106,7 +122,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	ctx, calls := collect(ctx)
 	app, err := e.provision(ctx, c)
 	if err == nil {
-		if err := e.cfg.Store.Provisioned(ctx, id, app, outcome(job, calls, nil)); err != nil {
+		if err := e.cfg.Store.Provisioned(ctx, id, app, ended(job, calls, nil)); err != nil {
 			return err
 		}
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
@@ -120,8 +136,8 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 		return refused.Err
 	}
 	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
-	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.Outcome {
-		return outcome(job, calls, err)
+	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.InTx {
+		return ended(job, calls, err)
 	})
 }
 
@@ -146,29 +162,32 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	return store.App{ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Operation.Plan.String()}, nil
 }
 
-// undo destroys what a failed create has made and forgets the container, or keeps it as dead. The client gets the outcome of the error.
-// again tells that it is not the first try.
-func (e *Engine) undo(ctx context.Context, c store.Container, again bool, refused *api.Error, outcome func(*api.Error) store.Outcome) error {
+// undo destroys what a failed create has created and forgets the container. When that fails too, it keeps the container
+// as dead. end completes the job with the error for the client. again reports whether this is not the job's first
+// attempt.
+func (e *Engine) undo(
+	ctx context.Context, c store.Container, again bool, refused *api.Error, end func(*api.Error) store.InTx,
+) error {
 	err := e.destroy(ctx, c, again)
 	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
-		return e.cfg.Store.Delete(ctx, c.ID, outcome(refused))
+		return e.cfg.Store.Delete(ctx, c.ID, end(refused))
 	}
 	if later := snoozed(err); later != nil {
 		return later
 	}
-	left := e.refused(ctx, "destroy what was made of it", c, err)
+	left := e.refused(ctx, "destroy what was created of it", c, err)
 	both := *refused
 	both.Message = refused.Message + "; then it " + left.Message
-	both.Err = fmt.Errorf("%w; then what was made could not be destroyed: %w", refused.Err, left.Err)
+	both.Err = fmt.Errorf("%w; then what was created could not be destroyed: %w", refused.Err, left.Err)
 	if ctx.Err() != nil {
 		return both.Err
 	}
 	reason := both.Message
 	both.Message += keptAsDead
-	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, outcome(&both))
+	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, end(&both))
 }
 
-// destroy destroys a container's function app. others tells that another daemon may have made it.
+// destroy destroys a container's function app. others reports whether another daemon may have created the app.
 func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) error {
 	if others {
 		err := e.cfg.Workspaces.Restore(c.ID, c.ResourceID != "", func() (workspace.FunctionApp, error) {
@@ -195,7 +214,8 @@ type destroyWorker struct {
 	engine *Engine
 }
 
-// Work destroys the container's function app and forgets the container, or keeps it as dead with the error.
+// Work destroys the container's function app and forgets the container. When that fails, it keeps the container as dead
+// with the error.
 func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
 	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
@@ -210,7 +230,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	}
 	switch {
 	case err == nil:
-		if err := e.cfg.Store.Delete(ctx, id, outcome(job, calls, nil)); err != nil {
+		if err := e.cfg.Store.Delete(ctx, id, ended(job, calls, nil)); err != nil {
 			return err
 		}
 		e.cfg.Invoker.Forget(e.target(c))
@@ -223,7 +243,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")
 		reason := refused.Message
 		refused.Message += keptAsDead
-		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, outcome(job, calls, refused))
+		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, ended(job, calls, refused))
 	}
 }
 
@@ -232,10 +252,10 @@ type invokeWorker struct {
 	engine *Engine
 }
 
-// Exit codes of runs that brought no code of their own, after Docker's and timeout(1)'s.
+// exitNotInvoked is the exit code of a run that did not report one. It is Docker's code for a command that did not start.
 const exitNotInvoked = 125
 
-// Work calls the function app and records how the run ended.
+// Work calls the function app and records the end of the run.
 func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) error {
 	e := w.engine
 	run, err := e.cfg.Store.Run(ctx, job.Args.RunID)
@@ -259,7 +279,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 		BeforeStart: func(ctx context.Context) error { return e.cfg.Store.Sent(ctx, run.ID, true) },
 		NotStarted: func(ctx context.Context) {
 			if err := e.cfg.Store.Sent(context.WithoutCancel(ctx), run.ID, false); err != nil {
-				log.Warn().Err(err).Msg("cannot record that the run was not started: if this daemon ends now, nobody starts it")
+				log.Warn().Err(err).Msg("cannot record that the run was not started: if this daemon ends now, no daemon starts it")
 			}
 		},
 	})
@@ -270,7 +290,10 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	if err != nil && ctx.Err() != nil {
 		return hide.Seal(err)
 	}
-	result := store.Result{ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt, Output: logLines(answer), Truncated: answer.Truncated}
+	result := store.Result{
+		ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt,
+		Output: logLines(answer), Truncated: answer.Truncated,
+	}
 	if err != nil {
 		result = e.lookUp(ctx, c, run, err)
 	}
@@ -279,12 +302,13 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	return e.cfg.Store.Finish(ctx, run.ID, result, completed(job), e.enqueueDestroy)
 }
 
-// logLines is the output that an answer brought back. What an image's own handler answers is its stdout; when that is nothing, what it
-// printed is its output, which only Log Analytics has.
+// logLines returns the output in an answer. The response body of an image's own handler is the run's stdout. When the
+// body is empty, the printed lines are the output, and only Log Analytics has them. An empty slice that is not
+// nil means that the run printed nothing.
 func logLines(answer invoker.Result) []api.LogLine {
 	var out []api.LogLine
 	if answer.Protocol && !answer.Truncated {
-		out = []api.LogLine{} // all of it is known, even if it is none
+		out = []api.LogLine{}
 	}
 	for _, l := range answer.Lines {
 		line := api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
@@ -294,7 +318,8 @@ func logLines(answer invoker.Result) []api.LogLine {
 		if answer.Protocol {
 			line.Seq = l.Seq
 		}
-		if o := l.Omitted; o != nil && o.Stdout >= 0 && o.Stderr >= 0 && o.Stdout+o.Stderr > 0 && o.Stdout+o.Stderr <= l.Seq {
+		o := l.Omitted
+		if o != nil && o.Stdout >= 0 && o.Stderr >= 0 && o.Stdout+o.Stderr > 0 && o.Stdout+o.Stderr <= l.Seq {
 			line.Omitted = &api.OmittedLines{Stdout: o.Stdout, Stderr: o.Stderr}
 		}
 		out = append(out, line)

@@ -48,11 +48,11 @@ func (e *Engine) terraform(ctx context.Context, id string, f func() error) error
 	if !e.cfg.RemoteState {
 		return f() // the kernel frees the lock
 	}
-	earlier, err := e.cfg.Store.TerraformRuns(ctx, id)
+	earlier, err := e.cfg.Store.Operations(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := e.cfg.Store.BeginTerraform(ctx, id, e.cfg.Home, workspace.Who()); err != nil {
+	if err := e.cfg.Store.BeginOperation(ctx, id, e.cfg.Home, workspace.Who()); err != nil {
 		return err
 	}
 	defer e.atWork.begin(id)()
@@ -73,7 +73,7 @@ func (e *Engine) terraform(ctx context.Context, id string, f func() error) error
 	if err != nil {
 		return err
 	}
-	return e.cfg.Store.EndTerraform(ctx, id)
+	return e.cfg.Store.EndOperation(ctx, id)
 }
 
 // atWork are the workspaces that this daemon works on.
@@ -102,8 +102,8 @@ func (a *atWork) list() []string {
 
 // ownerIsDead tells whether a lock was taken by one of earlier runs of daemons, and that is dead. A lock of anybody else, and one of a daemon
 // that lives, is none of these. Its error is a perhapsDead one while that is not known.
-func (e *Engine) ownerIsDead(ctx context.Context, earlier []store.TerraformRun, lock workspace.Lock) (dead bool, err error) {
-	live, err := e.cfg.Store.Replicas(ctx)
+func (e *Engine) ownerIsDead(ctx context.Context, earlier []store.Operation, lock workspace.Lock) (dead bool, err error) {
+	live, err := e.cfg.Store.LiveDaemons(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -113,13 +113,13 @@ func (e *Engine) ownerIsDead(ctx context.Context, earlier []store.TerraformRun, 
 			continue
 		}
 		switch {
-		case run.Replica == e.cfg.Store.Replica():
+		case run.DaemonID == e.cfg.Store.DaemonID():
 			dead = true // the work is ours now, so what we ran before has ended
-		case live[run.Replica]:
+		case live[run.DaemonID]:
 			return false, nil
 		case run.Home == e.cfg.Home:
 			dead = true // we have its state folder now
-		case !run.Lost.IsZero() && e.cfg.Store.Now().Sub(run.Lost) >= deadAfter:
+		case !run.MissingSince.IsZero() && e.cfg.Store.Now().Sub(run.MissingSince) >= deadAfter:
 			dead = true
 		default:
 			perhaps = true

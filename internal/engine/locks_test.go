@@ -24,44 +24,44 @@ func lockedBy(who string, created time.Time) error {
 
 func TestLocksOfTheDead(t *testing.T) {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	all := replicas(t, pgtest.Database(t), 3, time.Minute)
+	all := daemons(t, pgtest.Database(t), 3, time.Minute)
 	e, other, dead := all[0], all[1], all[2]
 	e.cfg.Home = "here"
 	other.begin(t) // it lives
 	for {
-		live, err := e.db.Replicas(t.Context())
+		live, err := e.db.LiveDaemons(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if live[other.db.Replica()] {
+		if live[other.db.DaemonID()] {
 			break
 		}
 		<-other.db.WatchAll()
 	}
-	run := func(replica, home string, lost time.Time) store.TerraformRun {
-		return store.TerraformRun{Replica: replica, Home: home, Who: "root@ci", Started: at, Seen: at.Add(time.Hour), Lost: lost}
+	run := func(daemon, home string, missing time.Time) store.Operation {
+		return store.Operation{DaemonID: daemon, Home: home, Who: "root@ci", Started: at, Seen: at.Add(time.Hour), MissingSince: missing}
 	}
-	gone, now := dead.db.Replica(), time.Now()
+	gone, now := dead.db.DaemonID(), time.Now()
 	for name, row := range map[string]struct {
 		who     string
 		created time.Time
-		runs    []store.TerraformRun
+		runs    []store.Operation
 		dead    bool
 		later   bool
 	}{
 		"nobody's":                    {"root@ci", at, nil, false, false},
-		"our own, of an earlier try":  {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(e.db.Replica(), "here", time.Time{})}, true, false},
-		"our predecessor's":           {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "here", time.Time{})}, true, false},
-		"of one that lives":           {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(other.db.Replica(), "there", time.Time{})}, false, false},
-		"of one that lives, or ours":  {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "here", time.Time{}), run(other.db.Replica(), "there", time.Time{})}, false, false},
-		"of one just missed":          {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "there", now.Add(-time.Minute))}, false, true},
-		"of one not missed yet":       {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "there", time.Time{})}, false, true},
-		"of one that is missed":       {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "there", now.Add(-deadAfter))}, true, false},
-		"of a person":                 {"eve@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "here", time.Time{})}, false, false},
-		"older than the run":          {"root@ci", at.Add(-time.Minute), []store.TerraformRun{run(gone, "here", time.Time{})}, false, false},
-		"younger than the run's end":  {"root@ci", at.Add(2 * time.Hour), []store.TerraformRun{run(gone, "here", time.Time{})}, false, false},
-		"of the dead or just missed":  {"root@ci", at.Add(time.Minute), []store.TerraformRun{run(gone, "here", time.Time{}), run("azf-x", "there", now)}, false, true},
-		"just before the run's start": {"root@ci", at.Add(-time.Second), []store.TerraformRun{run(gone, "here", time.Time{})}, true, false},
+		"our own, of an earlier try":  {"root@ci", at.Add(time.Minute), []store.Operation{run(e.db.DaemonID(), "here", time.Time{})}, true, false},
+		"our predecessor's":           {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "here", time.Time{})}, true, false},
+		"of one that lives":           {"root@ci", at.Add(time.Minute), []store.Operation{run(other.db.DaemonID(), "there", time.Time{})}, false, false},
+		"of one that lives, or ours":  {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "here", time.Time{}), run(other.db.DaemonID(), "there", time.Time{})}, false, false},
+		"of one just missed":          {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "there", now.Add(-time.Minute))}, false, true},
+		"of one not missed yet":       {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "there", time.Time{})}, false, true},
+		"of one that is missed":       {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "there", now.Add(-deadAfter))}, true, false},
+		"of a person":                 {"eve@ci", at.Add(time.Minute), []store.Operation{run(gone, "here", time.Time{})}, false, false},
+		"older than the run":          {"root@ci", at.Add(-time.Minute), []store.Operation{run(gone, "here", time.Time{})}, false, false},
+		"younger than the run's end":  {"root@ci", at.Add(2 * time.Hour), []store.Operation{run(gone, "here", time.Time{})}, false, false},
+		"of the dead or just missed":  {"root@ci", at.Add(time.Minute), []store.Operation{run(gone, "here", time.Time{}), run("azf-x", "there", now)}, false, true},
+		"just before the run's start": {"root@ci", at.Add(-time.Second), []store.Operation{run(gone, "here", time.Time{})}, true, false},
 	} {
 		lock, ok := workspace.LockOf(lockedBy(row.who, row.created))
 		if !ok || lock.ID != "4b1d" || lock.Who != row.who || !lock.Created.Equal(row.created) {
@@ -75,10 +75,10 @@ func TestLocksOfTheDead(t *testing.T) {
 }
 
 func TestLockOfTheDeadIsRemoved(t *testing.T) {
-	f := replicas(t, pgtest.Database(t), 1, time.Hour)[0]
+	f := daemons(t, pgtest.Database(t), 1, time.Hour)[0]
 	f.cfg.RemoteState, f.cfg.Home = true, "here"
 	// The run of a daemon that had this state folder before.
-	const insert = "INSERT INTO terraform_runs (workspace, replica, home, who, started_at, seen_at) VALUES ($1, 'azf-dead', 'here', $2, $3, $4)"
+	const insert = "INSERT INTO operations (workspace, daemon_id, home, who, started_at, seen_at) VALUES ($1, 'azf-dead', 'here', $2, $3, $4)"
 	f.workspaces.provision = func(ctx context.Context) error {
 		f.workspaces.set(func() { f.workspaces.provision = nil })
 		return lockedBy(workspace.Who(), time.Now().Add(-time.Minute))
@@ -107,7 +107,7 @@ func TestLockOfTheDeadIsRemoved(t *testing.T) {
 		}
 	})
 	if _, err := f.db.SQL().ExecContext(t.Context(), `CREATE FUNCTION leave() RETURNS trigger AS $$ BEGIN
-		INSERT INTO terraform_runs (workspace, replica, home, who, started_at, seen_at) VALUES (NEW.id, 'azf-dead', 'here', '`+workspace.Who()+`', 1, 9000000000000000000); RETURN NEW; END $$ LANGUAGE plpgsql;
+		INSERT INTO operations (workspace, daemon_id, home, who, started_at, seen_at) VALUES (NEW.id, 'azf-dead', 'here', '`+workspace.Who()+`', 1, 9000000000000000000); RETURN NEW; END $$ LANGUAGE plpgsql;
 		CREATE TRIGGER leave AFTER INSERT ON containers FOR EACH ROW EXECUTE FUNCTION leave()`); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestLockOfTheDeadIsRemoved(t *testing.T) {
 	if diff := cmp.Diff([]string{id + " 4b1d"}, f.workspaces.unlocked); diff != "" {
 		t.Error(diff)
 	}
-	if left, err := f.db.TerraformRuns(t.Context(), id); err != nil || len(left) != 0 {
+	if left, err := f.db.Operations(t.Context(), id); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v; want none after a run that succeeded", left, err)
 	}
 }

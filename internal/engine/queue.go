@@ -60,7 +60,7 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	river.AddWorker(workers, &destroyWorker{engine: e})
 	river.AddWorker(workers, &reconcileWorker{engine: e})
 	e.river, err = river.NewClient(driver, &river.Config{
-		ID: e.cfg.Store.Replica(),
+		ID: e.cfg.Store.DaemonID(),
 		Queues: map[string]river.QueueConfig{
 			terraformQueue:  {MaxWorkers: e.cfg.Limits.TerraformRuns},
 			invocationQueue: {MaxWorkers: concurrentInvocations},

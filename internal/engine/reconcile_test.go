@@ -178,7 +178,7 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 	f := setup(t)
 	f.workspaces.provision = func(context.Context) error { return errors.New("no quota") }
 	f.workspaces.destroy = func(context.Context) error { return errors.New("no answer") }
-	if _, err := f.ContainerCreate(t.Context(), "web", request); err == nil || !strings.Contains(err.Error(), "its removal is tried again") {
+	if _, err := f.ContainerCreate(t.Context(), "web", request); err == nil || !strings.Contains(err.Error(), "the daemon will retry its removal") {
 		t.Errorf("got %v, want it to say so", err)
 	}
 	f.until(t, "web", store.Dead)

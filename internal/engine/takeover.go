@@ -61,7 +61,7 @@ func (o *ownJobs) cancelAll(cause error) {
 // stops to work on them.
 func (e *Engine) attend(ctx context.Context) {
 	var cutOff *time.Timer
-	e.cfg.Store.Attend(ctx, func(err error) {
+	e.cfg.Store.StayConnected(ctx, func(err error) {
 		switch {
 		case err == nil && cutOff != nil:
 			cutOff.Stop()
@@ -109,11 +109,11 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
-	live, err := e.cfg.Store.Replicas(ctx)
+	live, err := e.cfg.Store.LiveDaemons(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(e.cfg.Store.MissReplicas(ctx, live), e.cfg.Store.SeeTerraform(ctx, e.atWork.list())); err != nil {
+	if err := errors.Join(e.cfg.Store.MarkMissingDaemons(ctx, live), e.cfg.Store.ContinueOperations(ctx, e.atWork.list())); err != nil {
 		return nil, err
 	}
 	still := map[int64]abandoned{}
@@ -122,7 +122,7 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 		if n := len(job.AttemptedBy); n > 0 {
 			owner = job.AttemptedBy[n-1]
 		}
-		if live[owner] && (owner != e.cfg.Store.Replica() || e.jobs.has(job.ID)) {
+		if live[owner] && (owner != e.cfg.Store.DaemonID() || e.jobs.has(job.ID)) {
 			continue
 		}
 		a, ok := seen[job.ID]
@@ -133,11 +133,11 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 			still[job.ID] = a
 			continue
 		}
-		res, err := e.cfg.Store.SQL().ExecContext(ctx, "UPDATE river_job SET state = 'available' WHERE id = $1 AND state = 'running' AND attempt = $2", job.ID, job.Attempt)
+		released, err := e.cfg.Store.ReleaseJob(ctx, job.ID, job.Attempt)
 		if err != nil {
 			return still, fmt.Errorf("take over job %d: %w", job.ID, err)
 		}
-		if n, err := res.RowsAffected(); err == nil && n > 0 {
+		if released {
 			e.cfg.Log.Warn().Int64("job_id", job.ID).Str("kind", job.Kind).Str("daemon", owner).Msg("took over a job that nobody works on")
 		}
 	}

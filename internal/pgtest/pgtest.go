@@ -1,5 +1,6 @@
-// Package pgtest runs a real PostgreSQL for tests, from the machine's own binaries: in a temporary folder, on a unix socket, without TCP. As
-// root it runs the server as the user postgres or nobody, as PostgreSQL wants it. It must not know of what is tested.
+// Package pgtest runs a real PostgreSQL for tests, from the machine's own binaries: in a temporary folder, on a unix
+// socket, without TCP. As root it runs the server as the user postgres or nobody, because PostgreSQL refuses to run as
+// root. Under go test -short it skips the tests that ask for a database. It must not know of what is tested.
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 //	url := pgtest.Database(t) // a fresh database of the test binary's server
@@ -24,6 +25,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 // Server is a PostgreSQL server of its own.
@@ -33,7 +36,7 @@ type Server struct {
 	credential *syscall.Credential
 	cmd        *exec.Cmd
 	exited     chan struct{}
-	made       int // databases and schemas
+	created    int // number of databases and schemas
 }
 
 // shared is the server of the test binary, started when it is first needed.
@@ -57,26 +60,29 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Database makes an empty database on the test binary's server and returns its URL. The binary's TestMain must call Main. Without PostgreSQL
-// on the machine the test fails.
+// Database creates an empty database on the test binary's server and returns its URL. The binary's TestMain must call
+// Main. The test fails when the machine has no PostgreSQL.
 func Database(t testing.TB) string {
 	t.Helper()
 	return fromShared(t, func(s *Server) (string, error) { return s.Database(context.Background()) })
 }
 
-// Schema is Database for what needs tables only: an empty schema, which is made much sooner, of a database with others like it.
+// Schema creates an empty schema, in a database with other schemas, and returns the URL that selects it. It is much
+// faster than Database, and enough for tests that need tables only.
 func Schema(t testing.TB) string {
 	t.Helper()
 	return fromShared(t, func(s *Server) (string, error) {
-		s.made++
-		name := "test" + strconv.Itoa(s.made)
+		s.created++
+		name := "test" + strconv.Itoa(s.created)
 		return s.url("postgres") + "&search_path=" + name, s.do(context.Background(), "CREATE SCHEMA "+name)
 	})
 }
 
-// Own starts a server that the test may stop and start, with an empty database, and returns that one's URL. It is closed with the test.
+// Own starts a server that the test may stop and start. It returns the server and the URL of an empty database on it.
+// The server is closed with the test.
 func Own(t testing.TB) (s *Server, url string) {
 	t.Helper()
+	azuretest.Needs(t, "PostgreSQL")
 	s, err := Start()
 	if err != nil {
 		t.Fatal(err)
@@ -92,8 +98,9 @@ func Own(t testing.TB) (s *Server, url string) {
 	return s, url
 }
 
-func fromShared(t testing.TB, make func(*Server) (string, error)) string {
+func fromShared(t testing.TB, create func(*Server) (string, error)) string {
 	t.Helper()
+	azuretest.Needs(t, "PostgreSQL")
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.server == nil && shared.err == nil {
@@ -102,7 +109,7 @@ func fromShared(t testing.TB, make func(*Server) (string, error)) string {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	url, err := make(shared.server)
+	url, err := create(shared.server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +128,7 @@ func Start() (s *Server, err error) {
 	if s.bin, err = find(); err != nil {
 		return s, err
 	}
-	// Not TMPDIR, which may be a test's own: the path is short enough for a socket, and other users may go there.
+	// TMPDIR may be a test's own folder. This path is short enough for a socket, and other users may enter it.
 	if s.dir, err = os.MkdirTemp("/tmp", "pgtest"); err != nil {
 		return s, err
 	}
@@ -133,16 +140,18 @@ func Start() (s *Server, err error) {
 			return s, err
 		}
 	}
-	initdb := s.command("initdb", "--pgdata", s.data(), "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
+	initdb := s.command("initdb", "--pgdata", s.data(), "--username", "postgres", "--auth", "trust",
+		"--encoding", "UTF8", "--no-locale", "--no-sync")
 	if output, err := initdb.CombinedOutput(); err != nil {
 		return s, fmt.Errorf("initdb: %w\n%s", err, output)
 	}
 	return s, s.Start()
 }
 
-// Start starts the server again after Stop, with what it had.
+// Start starts the server again after Stop, with the same data.
 func (s *Server) Start() error {
-	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
+	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir,
+		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
 	s.cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -151,7 +160,7 @@ func (s *Server) Start() error {
 	ready, started, output := make(chan bool, 1), make(chan error), &strings.Builder{}
 	s.exited = make(chan struct{})
 	go func() {
-		// The signal for the parent's death comes when the thread that started the child ends.
+		// Linux sends the death signal when the thread that started the child ends.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := s.cmd.Start()
@@ -171,7 +180,7 @@ func (s *Server) Start() error {
 			}
 		}
 		_, _ = io.Copy(io.Discard, stderr) // a line too long for the scanner must not block the server
-		_ = s.cmd.Wait()                   // it tells of the signal that Stop sends
+		_ = s.cmd.Wait()                   // its error is the signal that Stop sends
 		close(s.exited)
 		if !up {
 			ready <- false
@@ -186,7 +195,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop ends the server at once, as a crash of its machine would end its connections. Start starts it again.
+// Stop ends the server at once, which ends its connections as a crash of its machine would. Start starts it again.
 func (s *Server) Stop() error {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return nil
@@ -199,7 +208,7 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// Close ends the server and deletes all that it had.
+// Close ends the server and deletes its data.
 func (s *Server) Close() error {
 	err := s.Stop()
 	if s.dir == "" {
@@ -208,10 +217,10 @@ func (s *Server) Close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// Database makes an empty database and returns its URL.
+// Database creates an empty database and returns its URL.
 func (s *Server) Database(ctx context.Context) (string, error) {
-	s.made++
-	name := "test" + strconv.Itoa(s.made)
+	s.created++
+	name := "test" + strconv.Itoa(s.created)
 	return s.url(name), s.do(ctx, "CREATE DATABASE "+name)
 }
 
@@ -226,7 +235,10 @@ func (s *Server) do(ctx context.Context, statement string) error {
 }
 
 func (s *Server) url(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	u := url.URL{
+		Scheme: "postgres", User: url.User("postgres"), Path: "/" + database,
+		RawQuery: url.Values{"host": {s.dir}}.Encode(),
+	}
 	return u.String()
 }
 
@@ -240,7 +252,7 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// find is the folder of PostgreSQL's programs: Debian's newest, else that of the postgres on PATH.
+// find returns the folder of PostgreSQL's programs: Debian's newest, otherwise that of the postgres on PATH.
 func find() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if err != nil {
@@ -257,7 +269,8 @@ func find() (string, error) {
 	}
 	path, err := exec.LookPath("postgres")
 	if err != nil {
-		return "", errors.New("no postgres on PATH or below /usr/lib/postgresql: install the Debian package postgresql (make programs does where it may)")
+		return "", errors.New("no postgres on PATH or below /usr/lib/postgresql: " +
+			"install the Debian package postgresql (make programs does where it may)")
 	}
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return "", err
@@ -265,7 +278,7 @@ func find() (string, error) {
 	return filepath.Dir(path), nil
 }
 
-// unprivileged is a user to run the server as, nil when this process's own will do.
+// unprivileged returns the user for the server, nil when this process's own user may run it.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -285,5 +298,5 @@ func unprivileged() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("this is root, and there is neither a user postgres nor a user nobody to run the server as")
+	return nil, errors.New("root may not run the server, and there is neither a user postgres nor a user nobody")
 }

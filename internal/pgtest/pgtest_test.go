@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/pgtest"
 )
 
@@ -27,6 +28,7 @@ func TestDatabasesAreApart(t *testing.T) {
 }
 
 func TestStoppedServerComesBack(t *testing.T) {
+	azuretest.Needs(t, "PostgreSQL")
 	s, err := pgtest.Start()
 	if err != nil {
 		t.Fatal(err)

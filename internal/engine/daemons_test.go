@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// replicas are engines on one PostgreSQL database, of which none is started, with the same fakes.
-func replicas(t *testing.T, url string, n int, takeOverAfter time.Duration) []*fixture {
+// daemons are engines on one PostgreSQL database, of which none is started, with the same fakes.
+func daemons(t *testing.T, url string, n int, takeOverAfter time.Duration) []*fixture {
 	t.Helper()
 	shared := fixture{workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}, azure: &fakeAzure{}}
 	list := make([]*fixture, n)
@@ -64,7 +64,7 @@ func (f *fixture) begin(t *testing.T) {
 }
 
 func TestAnyDaemonAnswers(t *testing.T) {
-	all := replicas(t, pgtest.Database(t), 3, time.Hour)
+	all := daemons(t, pgtest.Database(t), 3, time.Hour)
 	for _, f := range all {
 		f.begin(t)
 	}
@@ -119,13 +119,13 @@ func TestAnyDaemonAnswers(t *testing.T) {
 }
 
 func TestRefusalsReachTheDaemonThatWaits(t *testing.T) {
-	all := replicas(t, pgtest.Database(t), 2, time.Hour)
+	all := daemons(t, pgtest.Database(t), 2, time.Hour)
 	all[1].begin(t) // the first one takes no jobs, so all run in the other
 	ctx, end := context.WithCancel(t.Context())
 	attended := make(chan struct{})
 	go func() {
 		defer close(attended)
-		all[0].db.Attend(ctx, func(error) {})
+		all[0].db.StayConnected(ctx, func(error) {})
 	}()
 	defer func() { end(); <-attended }()
 	all[0].workspaces.provision = func(context.Context) error {
@@ -140,7 +140,7 @@ func TestRefusalsReachTheDaemonThatWaits(t *testing.T) {
 }
 
 func TestForcedRemoveEndsARunElsewhere(t *testing.T) {
-	all := replicas(t, pgtest.Database(t), 2, time.Hour)
+	all := daemons(t, pgtest.Database(t), 2, time.Hour)
 	all[0].begin(t)
 	began, cause := make(chan struct{}), make(chan error, 1)
 	all[0].invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
@@ -191,13 +191,13 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 		"of this one, which lost it": {0, true}, "of a dead one": {1, true}, "not of one that lives": {2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := replicas(t, pgtest.Database(t), 3, time.Hour)
+			all := daemons(t, pgtest.Database(t), 3, time.Hour)
 			own, dead, other := all[0], all[1], all[2]
 			own.begin(t)
 			attending := other.db.Watch("any") // attending wakes everyone
 			other.begin(t)
 			<-attending
-			runningIn(t, own, []*fixture{own, dead, other}[row.owner].db.Replica())
+			runningIn(t, own, []*fixture{own, dead, other}[row.owner].db.DaemonID())
 			now := time.Now()
 			seen, err := own.takeOver(t.Context(), nil, now)
 			if err != nil || (len(seen) == 1) != row.taken {
@@ -224,7 +224,7 @@ func TestAbandonedJobsAreTakenOver(t *testing.T) {
 // TestDatabaseGoneAndBack cuts a daemon off from its database while Terraform works for a client who waits.
 func TestDatabaseGoneAndBack(t *testing.T) {
 	server, url := pgtest.Own(t)
-	f := replicas(t, url, 1, 300*time.Millisecond)[0]
+	f := daemons(t, url, 1, 300*time.Millisecond)[0]
 	f.begin(t)
 	began, cut := make(chan struct{}), make(chan error, 1)
 	f.workspaces.provision = func(ctx context.Context) error {
@@ -262,7 +262,7 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 
 // TestOneDaemonAtATimeMakesTheFoundation is for daemons that begin together.
 func TestOneDaemonAtATimeMakesTheFoundation(t *testing.T) {
-	all := replicas(t, pgtest.Database(t), 3, time.Hour)
+	all := daemons(t, pgtest.Database(t), 3, time.Hour)
 	ids := make(chan string, 6)
 	for _, f := range all {
 		f.begin(t)
@@ -284,6 +284,8 @@ func TestOneDaemonAtATimeMakesTheFoundation(t *testing.T) {
 	}
 }
 
+func nothing(context.Context, *sql.Tx) error { return nil }
+
 // TestLostJobsDoNotKeepClientsWaiting: another job in place of the one that a client waits for ends what was asked for.
 func TestLostJobsDoNotKeepClientsWaiting(t *testing.T) {
 	f := setup(t)
@@ -293,25 +295,26 @@ func TestLostJobsDoNotKeepClientsWaiting(t *testing.T) {
 		end   func(id string) error
 		want  string
 	}{
-		"removed": {store.Removing, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, ""},
+		"removed": {store.Removing, func(id string) error { return f.db.Delete(t.Context(), id, nothing) }, ""},
 		"not removed": {store.Removing, func(id string) error {
-			return f.db.Fail(t.Context(), id, "no role", retryAfter, store.Outcome{})
+			return f.db.Fail(t.Context(), id, "no role", retryAfter, nothing)
 		}, "no role"},
 		"created": {store.Creating, func(id string) error {
-			return f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, store.Outcome{})
+			return f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, nothing)
 		}, ""},
-		"not created": {store.Creating, func(id string) error { return f.db.Delete(t.Context(), id, store.Outcome{}) }, "the container could not be created, and is gone: the daemon's log has the reason"},
+		"not created": {store.Creating, func(id string) error {
+			return f.db.Delete(t.Context(), id, nothing)
+		}, "the container could not be created, and is gone: the daemon's log has the reason"},
 	} {
 		id, err := randomHex(32)
 		if err != nil {
 			t.Fatal(err)
 		}
-		nothing := func(context.Context, *sql.Tx) error { return nil }
 		if err := f.db.CreateContainer(t.Context(), store.Container{ID: id, Name: id[:12]}, nothing); err != nil {
 			t.Fatal(err)
 		}
 		if row.doing == store.Removing {
-			if err := f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, store.Outcome{}); err != nil {
+			if err := f.db.Provisioned(t.Context(), id, store.App{ResourceID: "r", HostName: "h"}, nothing); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.db.Remove(t.Context(), id, false, nothing); err != nil {

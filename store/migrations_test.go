@@ -1,0 +1,147 @@
+package store_test
+
+import (
+	"database/sql"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/pgtest"
+	"github.com/sockerless/backend-azf/store"
+)
+
+// load runs a dump of a database in testdata on an empty database.
+func load(t *testing.T, cfg store.Config, name string) {
+	t.Helper()
+	dump, err := os.ReadFile("testdata/" + name)
+	succeed(t, err)
+	if cfg.URL != "" {
+		conn, err := pgx.Connect(t.Context(), cfg.URL)
+		succeed(t, err)
+		_, err = conn.Exec(t.Context(), string(dump))
+		succeed(t, err, conn.Close(t.Context()))
+		return
+	}
+	db, err := sql.Open("sqlite", cfg.Path)
+	succeed(t, err)
+	_, err = db.ExecContext(t.Context(), string(dump))
+	succeed(t, err, db.Close())
+}
+
+// TestMigration opens databases of older versions. The dumps contain a running, an exited and a dead container, an
+// image, and the operations of a daemon that is missing since one of them.
+func TestMigration(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		cfg := in.fresh(t)
+		if in.name == sqlite.name {
+			cfg.Path = strings.ReplaceAll(cfg.Path, "?", "")
+		}
+		load(t, cfg, in.folder+"-7.sql")
+		db := open(t, cfg)
+		at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		list, err := db.Containers(t.Context(), 0)
+		succeed(t, err)
+		states := map[string]store.State{}
+		for _, c := range list {
+			states[c.Name] = c.State
+		}
+		want := map[string]store.State{"nc": store.Running, "nbbbb": store.Exited, "ndddd": store.Dead}
+		if diff := cmp.Diff(want, states); diff != "" {
+			t.Errorf("containers: %s", diff)
+		}
+		expect(t, db, "aa alpine:latest alpine@11 <c running")
+		if got := story(t, db, 3, time.Time{}); got != "b create, b start, b die 0 0" {
+			t.Errorf("events: %s", got)
+		}
+		one := store.Operation{
+			DaemonID: "azf-00000001", Home: "/var/lib/one", Who: "root@ci",
+			Started: at.Add(time.Second), Seen: at.Add(time.Second), MissingSince: at.Add(61 * time.Second),
+		}
+		two := one
+		two.Seen, two.MissingSince = at.Add(61*time.Second), time.Time{}
+		for workspace, want := range map[string]store.Operation{"foundation": one, id("b"): two} {
+			got, err := db.Operations(t.Context(), workspace)
+			if diff := cmp.Diff([]store.Operation{want}, got); diff != "" || err != nil {
+				t.Errorf("operations on %.10s: %s, %v", workspace, diff, err)
+			}
+		}
+		if _, err := db.SQL().ExecContext(t.Context(), "SELECT * FROM outcomes"); err == nil {
+			t.Error("the table of outcomes is still there")
+		}
+		// The database goes on as a new one does.
+		succeed(t, db.Remove(t.Context(), id("d"), false, nothing), db.Delete(t.Context(), id("d"), nothing))
+		succeed(t, db.BeginOperation(t.Context(), "foundation", "home", "root@ci"))
+		succeed(t, db.EndOperation(t.Context(), "foundation"))
+	})
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		cfg := in.fresh(t)
+		db, err := store.Open(t.Context(), cfg)
+		succeed(t, err)
+		newer := "PRAGMA user_version = 99"
+		if db.Pool() != nil {
+			newer = "UPDATE schema_version SET version = 99"
+		}
+		exec(t, db, newer)
+		succeed(t, db.Close())
+		if _, err = store.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "99") {
+			t.Errorf("got %v, want a refusal that names version 99", err)
+		}
+	})
+}
+
+func TestDaemonsMigrateOneAtATime(t *testing.T) {
+	azuretest.Needs(t, postgres.name)
+	url := pgtest.Database(t)
+	var g errgroup.Group
+	for range 5 {
+		g.Go(func() error {
+			db, err := store.Open(t.Context(), store.Config{URL: url})
+			if err != nil {
+				return err
+			}
+			return db.Close()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChecks writes, past the methods, what no method writes.
+func TestChecks(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		at(t, db, id("a"), store.Creating)
+		at(t, db, id("b"), store.Running)
+		const insertRun = "INSERT INTO runs (id, container_id, trace_id, span_id, started_at) VALUES "
+		for name, statement := range map[string]string{
+			"created without app":      "UPDATE containers SET state = 'created' WHERE id = '" + id("a") + "'",
+			"unknown state":            "UPDATE containers SET state = 'paused'",
+			"exited without end":       "UPDATE containers SET state = 'exited' WHERE id = '" + id("b") + "'",
+			"dead without error":       "UPDATE containers SET state = 'dead'",
+			"config is not JSON":       "UPDATE containers SET config = '{'",
+			"second run under way":     insertRun + "('x', '" + id("b") + "', 't', 's', 1)",
+			"run of unknown container": insertRun + "('x', 'nobody', 't', 's', 1)",
+			"id of the wrong length":   "UPDATE containers SET id = 'a'",
+			"container without a name": "UPDATE containers SET name = ''",
+			"two containers, one name": "UPDATE containers SET name = 'same'",
+			"output is not JSON":       "UPDATE runs SET output = 'x'",
+			"event of an unknown type": "UPDATE events SET type = 'plugin'",
+			"attributes are not JSON":  "UPDATE events SET attributes = '{'",
+			"truncated is not boolean": "UPDATE runs SET truncated = 2",
+		} {
+			if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {
+				t.Errorf("%s: the database accepts it", name)
+			}
+		}
+	})
+}
