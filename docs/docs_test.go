@@ -169,3 +169,22 @@ func TestEveryPageIsOnTheMap(t *testing.T) {
 		}
 	}
 }
+
+// makeForm finds the targets that code of a page runs: in a code span, in an indented block, or behind a prompt.
+var makeForm = regexp.MustCompile("(?m)(?:`|^    |^\\$ )make ([a-z]+)")
+
+func TestMakeTargetsExist(t *testing.T) {
+	makefile := content(t, "../Makefile")
+	found := 0
+	for _, page := range pages(t) {
+		for _, target := range makeForm.FindAllStringSubmatch(content(t, page), -1) {
+			found++
+			if !strings.Contains(makefile, "\n"+target[1]+":") {
+				t.Errorf("%s names make %s, which is not in the Makefile", page, target[1])
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("found %d targets", found)
+	}
+}
