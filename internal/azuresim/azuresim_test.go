@@ -8,67 +8,46 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os/exec"
 	"strings"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
 )
 
 // azure is a simulator under test with a client that holds a Resource Manager token.
 type azure struct {
 	*azuresim.Sim
 	t      *testing.T
+	cloud  *cloudtest.Cloud
 	client *http.Client
 	token  string
 }
 
 func start(t *testing.T, cfg azuresim.Config) *azure {
 	t.Helper()
-	cfg.Dir = t.TempDir()
 	cfg.Log = zerolog.New(zerolog.NewTestWriter(t))
-	sim, err := azuresim.Start(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := sim.Transport()
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := sim.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	a := &azure{Sim: sim, t: t, client: &http.Client{Transport: transport}}
-	a.token = a.tokenFor(sim.URL())
+	c := cloudtest.Start(t, cfg)
+	a := &azure{Sim: c.Sim, t: t, cloud: c, client: c.Client}
+	a.token = a.tokenFor(c.Sim.URL())
 	return a
 }
 
-// tokenFor asks for a token by hand.
+// tokenFor returns a token for an audience.
 func (a *azure) tokenFor(audience string) string {
 	a.t.Helper()
-	resp, err := a.client.PostForm(a.URL()+"/"+azuresim.DefaultTenantID+"/oauth2/v2.0/token", url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {azuresim.DefaultClientID}, "client_secret": {azuresim.DefaultClientSecret},
-		"scope": {audience + "/.default"},
-	})
+	token, err := a.cloud.GetToken(a.t.Context(), policy.TokenRequestOptions{Scopes: []string{audience + "/.default"}})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	var answer struct {
-		Token string `json:"access_token"`
-	}
-	err = errors.Join(json.NewDecoder(resp.Body).Decode(&answer), resp.Body.Close())
-	if err != nil || answer.Token == "" {
-		a.t.Fatalf("no token: %s %v", resp.Status, err)
-	}
-	return answer.Token
+	return token.Token
 }
 
-// answer is what came back, with the error's code and message if it is an error of Azure's form.
+// answer is an answer, with the error's code and message if it is an error of Azure's form.
 type answer struct {
 	status        int
 	header        http.Header
@@ -155,7 +134,8 @@ func planBody(sku string) m {
 // siteBody is a site as azurerm puts it: plan, image and the settings of a host that can use its storage.
 func (a *azure) siteBody(plan, image string, settings map[string]string) m {
 	a.t.Helper()
-	keys := a.must("POST", groupPath+"/providers/Microsoft.Storage/storageAccounts/"+azuresim.DefaultStorageAccount+"/listKeys?api-version=2025-08-01", nil)
+	account := groupPath + "/providers/Microsoft.Storage/storageAccounts/" + azuresim.DefaultStorageAccount
+	keys := a.must("POST", account+"/listKeys?api-version=2025-08-01", nil)
 	key := keys["keys"].([]any)[0].(m)["value"].(string)
 	list := []m{{"name": "AzureWebJobsStorage", "value": "DefaultEndpointsProtocol=https;AccountName=" + azuresim.DefaultStorageAccount +
 		";AccountKey=" + key + ";EndpointSuffix=core.windows.net"}}
@@ -164,18 +144,16 @@ func (a *azure) siteBody(plan, image string, settings map[string]string) m {
 	}
 	return m{
 		"location": "West Europe", "kind": "functionapp,linux", "tags": m{"owner": "test"},
-		"properties": m{"serverFarmId": planPath(plan), "siteConfig": m{"linuxFxVersion": "DOCKER|" + image, "appSettings": list}},
+		"properties": m{
+			"serverFarmId": planPath(plan), "siteConfig": m{"linuxFxVersion": "DOCKER|" + image, "appSettings": list},
+		},
 	}
 }
 
-func (a *azure) cloud() policy.ClientOptions {
+// options are those of an SDK client that tries each call once.
+func (a *azure) options() policy.ClientOptions {
 	return policy.ClientOptions{
-		Cloud: cloud.Configuration{
-			ActiveDirectoryAuthorityHost: a.URL(),
-			Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: a.URL(), Audience: a.URL()}},
-		},
-		Transport: a.client,
-		Retry:     policy.RetryOptions{MaxRetries: -1},
+		Cloud: a.cloud.Configuration, Transport: a.client, Retry: policy.RetryOptions{MaxRetries: -1},
 	}
 }
 
@@ -242,6 +220,9 @@ func TestUnknownRoutes(t *testing.T) {
 func TestResourceManagerChecks(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})
+	instead := func(before, after string) string { return strings.Replace(sitePath("x"), before, after, 1) + webAPI }
+	otherSubscription := instead(azuresim.DefaultSubscriptionID, azuresim.DefaultTenantID)
+	otherGroup := instead(azuresim.DefaultResourceGroup, "other")
 	for _, row := range []struct {
 		method, path string
 		body         any
@@ -249,9 +230,9 @@ func TestResourceManagerChecks(t *testing.T) {
 		code         string
 	}{
 		{"GET", sitePath("x"), nil, 400, "MissingApiVersionParameter"},
-		{"GET", strings.Replace(sitePath("x"), azuresim.DefaultSubscriptionID, azuresim.DefaultTenantID, 1) + webAPI, nil, 404, "SubscriptionNotFound"},
-		{"GET", strings.Replace(sitePath("x"), azuresim.DefaultResourceGroup, "other", 1) + webAPI, nil, 404, "ResourceGroupNotFound"},
-		{"PUT", strings.Replace(sitePath("x"), azuresim.DefaultResourceGroup, "other", 1) + webAPI, m{}, 404, "ResourceGroupNotFound"},
+		{"GET", otherSubscription, nil, 404, "SubscriptionNotFound"},
+		{"GET", otherGroup, nil, 404, "ResourceGroupNotFound"},
+		{"PUT", otherGroup, m{}, 404, "ResourceGroupNotFound"},
 		{"GET", sitePath("x") + webAPI, nil, 404, "ResourceNotFound"},
 		{"PUT", sitePath("x") + webAPI, nil, 400, "InvalidRequestContent"},
 		{"PUT", sitePath("x") + webAPI, "not an object", 400, "InvalidRequestContent"},
@@ -261,7 +242,8 @@ func TestResourceManagerChecks(t *testing.T) {
 	} {
 		result := a.arm(row.method, row.path, row.body)
 		if result.status != row.status || result.code != row.code {
-			t.Errorf("%s %s: %d %s (%s), want %d %s", row.method, row.path, result.status, result.code, result.message, row.status, row.code)
+			t.Errorf("%s %s: %d %s (%s), want %d %s",
+				row.method, row.path, result.status, result.code, result.message, row.status, row.code)
 		}
 		if got := result.header.Get("x-ms-correlation-request-id"); got != "correlation-of-the-test" {
 			t.Errorf("%s %s: correlation id %q is not echoed", row.method, row.path, got)
@@ -282,15 +264,17 @@ func TestCallsAndResources(t *testing.T) {
 			found = &c
 		}
 	}
-	if found == nil || found.Service != "arm" || found.Path != planPath("plan") || found.APIVersion != "2023-12-01" || found.Status != 200 ||
-		found.UserAgent != "azuresim-test" || found.CorrelationID != "correlation-of-the-test" || found.Time.IsZero() {
+	if found == nil || found.Service != "arm" || found.Path != planPath("plan") || found.APIVersion != "2023-12-01" ||
+		found.Status != 200 || found.UserAgent != "azuresim-test" || found.CorrelationID != "correlation-of-the-test" || found.Time.IsZero() {
 		t.Errorf("call of the PUT: %+v", found)
 	}
 	if calls := a.Calls(); calls[0].Service != "entra" {
 		t.Errorf("first call: %+v, want the token's", calls[0])
 	}
 
-	for path, want := range map[string]string{"/azuresim/resources": planPath("plan"), "/azuresim/calls": "correlation-of-the-test"} {
+	for path, want := range map[string]string{
+		"/azuresim/resources": planPath("plan"), "/azuresim/calls": "correlation-of-the-test",
+	} {
 		resp, err := a.client.Get(a.URL() + path)
 		if err != nil {
 			t.Fatal(err)

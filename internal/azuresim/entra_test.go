@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 func TestAzidentity(t *testing.T) {
@@ -22,12 +22,12 @@ func TestAzidentity(t *testing.T) {
 	a := start(t, azuresim.Config{})
 	withSecret := func(tenant, client, secret string) (azcore.TokenCredential, error) {
 		return azidentity.NewClientSecretCredential(tenant, client, secret,
-			&azidentity.ClientSecretCredentialOptions{ClientOptions: a.cloud(), DisableInstanceDiscovery: true})
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: a.options(), DisableInstanceDiscovery: true})
 	}
 	withAssertion := func(claims map[string]any) (azcore.TokenCredential, error) {
 		return azidentity.NewClientAssertionCredential(azuresim.DefaultTenantID, azuresim.DefaultClientID,
 			func(context.Context) (string, error) { return unsignedJWT(t, claims), nil },
-			&azidentity.ClientAssertionCredentialOptions{ClientOptions: a.cloud(), DisableInstanceDiscovery: true})
+			&azidentity.ClientAssertionCredentialOptions{ClientOptions: a.options(), DisableInstanceDiscovery: true})
 	}
 	const exchange, other = "api://AzureADTokenExchange", "00000000-0000-4000-8000-000000000000"
 	inAnHour := time.Now().Add(time.Hour).Unix()
@@ -108,8 +108,8 @@ func TestTokenClaims(t *testing.T) {
 
 func TestTokenIsChecked(t *testing.T) {
 	t.Parallel()
-	var hours atomic.Int64
-	a := start(t, azuresim.Config{Now: func() time.Time { return time.Now().Add(time.Duration(hours.Load()) * time.Hour) }})
+	var clock azuretest.ShiftedClock
+	a := start(t, azuresim.Config{Now: clock.Now})
 	const logs = azuresim.LogsAudience
 	query := "/v1/workspaces/" + azuresim.DefaultTenantID + "/query"
 	check := func(name, path, token string, status int, code string) {
@@ -131,7 +131,7 @@ func TestTokenIsChecked(t *testing.T) {
 	check("logs without token", query, "", 401, "AuthenticationFailed")
 	check("logs with a token for arm", query, a.token, 403, "InsufficientAccessError")
 	check("logs of an unknown workspace", query, a.tokenFor(logs), 404, "PathNotFoundError")
-	hours.Store(2)
+	clock.Advance(2 * time.Hour)
 	check("arm with an expired token", plan, a.token, 401, "ExpiredAuthenticationToken")
 }
 

@@ -2,15 +2,10 @@ package azuresim_test
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
@@ -19,34 +14,14 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-// buildHandler compiles the custom handler of the tests' images, once.
-var buildHandler = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "azuresim-handler-")
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "handler")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./testdata/handler")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	output, err := build.CombinedOutput()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("build handler: %w: %s", err, output), os.RemoveAll(dir))
-	}
-	content, err := os.ReadFile(file)
-	return content, errors.Join(err, os.RemoveAll(dir))
-})
-
-// pushImage makes a function image with one function, /api/run, and returns its reference.
+// pushImage builds and pushes a function image with one function, /api/run, and returns its reference.
 func (a *azure) pushImage(name string) string {
 	a.t.Helper()
-	handler, err := buildHandler()
-	if err != nil {
-		a.t.Fatal(err)
-	}
 	image, err := appimage.Build(map[string]appimage.File{
-		"/home/site/wwwroot/handler": {Content: handler, Mode: 0o755},
+		"/home/site/wwwroot/handler": {Content: azuretest.BuildProgram(a.t, "./testdata/handler"), Mode: 0o755},
 		"/home/site/wwwroot/host.json": {Mode: 0o644, Content: []byte(`{"version":"2.0","customHandler":{
 			"description":{"defaultExecutablePath":"handler"},"enableForwardingHttpRequest":true}}`)},
 		"/home/site/wwwroot/run/function.json": {Mode: 0o644, Content: []byte(`{"bindings":[
@@ -72,13 +47,15 @@ func customHandler(settings map[string]string) map[string]string {
 // hostKeys asks as the product does, with armappservice and azidentity.
 func (a *azure) hostKeys(app string) (armappservice.HostKeys, error) {
 	a.t.Helper()
-	options := a.cloud()
-	credential, err := azidentity.NewClientSecretCredential(azuresim.DefaultTenantID, azuresim.DefaultClientID, azuresim.DefaultClientSecret,
+	options := a.options()
+	credential, err := azidentity.NewClientSecretCredential(
+		azuresim.DefaultTenantID, azuresim.DefaultClientID, azuresim.DefaultClientSecret,
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	client, err := armappservice.NewWebAppsClient(azuresim.DefaultSubscriptionID, credential, &arm.ClientOptions{ClientOptions: options})
+	client, err := armappservice.NewWebAppsClient(
+		azuresim.DefaultSubscriptionID, credential, &arm.ClientOptions{ClientOptions: options})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -165,7 +142,9 @@ func TestHostThatNeverComesUp(t *testing.T) {
 		a.must("PUT", planPath(sku)+webAPI, planBody(sku))
 	}
 	wrongKey := a.siteBody("B1", image, nil)
-	wrongKey["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{{"name": "AzureWebJobsStorage", "value": "AccountName=sockerlessstore;AccountKey=x"}}
+	wrongKey["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{
+		{"name": "AzureWebJobsStorage", "value": "AccountName=sockerlessstore;AccountKey=x"},
+	}
 	stopped := a.siteBody("B1", image, nil)
 	stopped["properties"].(m)["enabled"] = false
 	for name, row := range map[string]struct {
@@ -180,10 +159,12 @@ func TestHostThatNeverComesUp(t *testing.T) {
 		"stopped":          {stopped, 403},
 	} {
 		a.must("PUT", sitePath(name)+webAPI, row.site)
-		if _, err := a.hostKeys(name); err == nil || !strings.Contains(err.Error(), "Encountered an error (InternalServerError) from host runtime.") {
+		const refusal = "Encountered an error (InternalServerError) from host runtime."
+		if _, err := a.hostKeys(name); err == nil || !strings.Contains(err.Error(), refusal) {
 			t.Errorf("%s: keys: %v", name, err)
 		}
-		if result, err := a.do("GET", "https://"+name+".azurewebsites.net/api/run", "", nil); err != nil || result.status != row.status {
+		result, err := a.do("GET", "https://"+name+".azurewebsites.net/api/run", "", nil)
+		if err != nil || result.status != row.status {
 			t.Errorf("%s: %d %v, want %d", name, result.status, err, row.status)
 		}
 	}
@@ -198,7 +179,8 @@ func TestStorageByIdentity(t *testing.T) {
 	id, clientID := a.Identity()
 	site["identity"] = m{"type": "UserAssigned", "userAssignedIdentities": m{id: m{}}}
 	site["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{
-		{"name": "AzureWebJobsStorage__accountName", "value": azuresim.DefaultStorageAccount}, {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "custom"},
+		{"name": "AzureWebJobsStorage__accountName", "value": azuresim.DefaultStorageAccount},
+		{"name": "FUNCTIONS_WORKER_RUNTIME", "value": "custom"},
 		{"name": "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "value": "false"},
 	}
 	put := a.must("PUT", sitePath("app")+webAPI, site)
@@ -215,17 +197,20 @@ func TestTelemetryReachesWorkspace(t *testing.T) {
 	image := a.pushImage("app:1")
 	workspace := groupPath + "/providers/Microsoft.OperationalInsights/workspaces/w"
 	component := groupPath + "/providers/Microsoft.Insights/components/C"
-	customer := a.must("PUT", workspace+"?api-version=2025-07-01",
-		m{"location": "westeurope", "properties": m{"sku": m{"name": "PerGB2018"}}})["properties"].(m)["customerId"].(string)
-	connection := a.must("PUT", component+"?api-version=2020-02-02",
-		m{"location": "westeurope", "kind": "other", "properties": m{"WorkspaceResourceId": workspace}})["properties"].(m)["ConnectionString"].(string)
+	properties := a.must("PUT", workspace+"?api-version=2025-07-01",
+		m{"location": "westeurope", "properties": m{"sku": m{"name": "PerGB2018"}}})["properties"].(m)
+	customer := properties["customerId"].(string)
+	properties = a.must("PUT", component+"?api-version=2020-02-02",
+		m{"location": "westeurope", "kind": "other", "properties": m{"WorkspaceResourceId": workspace}})["properties"].(m)
+	settings := map[string]string{"APPLICATIONINSIGHTS_CONNECTION_STRING": properties["ConnectionString"].(string)}
 	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
-	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", image, customHandler(map[string]string{"APPLICATIONINSIGHTS_CONNECTION_STRING": connection})))
+	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", image, customHandler(settings)))
 	a.invoke("app", a.keyWhenUp("app"))
 
 	token := a.tokenFor(azuresim.LogsAudience)
+	query := m{"query": "AppRequests | project _ResourceId, AppRoleName"}
 	for { // the host logs a request after it is answered
-		result, err := a.do("POST", "/v1/workspaces/"+customer+"/query", token, m{"query": "AppRequests | project _ResourceId, AppRoleName"})
+		result, err := a.do("POST", "/v1/workspaces/"+customer+"/query", token, query)
 		switch {
 		case err != nil || result.status != http.StatusOK && result.status != http.StatusNoContent:
 			t.Fatalf("query: %d %s %v", result.status, result.message, err)
@@ -252,14 +237,16 @@ func TestHostFaults(t *testing.T) {
 	a := start(t, azuresim.Config{})
 	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
 	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", a.Registry()+"/none:1", nil))
-	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Host: regexp.MustCompile(`^app\.azurewebsites\.net$`), Status: 502, Times: 1}}})
+	rule := azuresim.Rule{Host: regexp.MustCompile(`^app\.azurewebsites\.net$`), Status: 502, Times: 1}
+	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{rule}})
 	for _, want := range []int{502, 503} {
 		if result, err := a.do("POST", "https://app.azurewebsites.net/api/run", "", m{}); err != nil || result.status != want {
 			t.Errorf("%d %v, want %d", result.status, err, want)
 		}
 	}
 	calls := a.Calls()
-	if last := calls[len(calls)-1]; last.Service != "host" || last.Host != "app.azurewebsites.net" || last.Path != "/api/run" || last.Status != 503 {
+	last := calls[len(calls)-1]
+	if last.Service != "host" || last.Host != "app.azurewebsites.net" || last.Path != "/api/run" || last.Status != 503 {
 		t.Errorf("last call %+v", last)
 	}
 }

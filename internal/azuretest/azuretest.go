@@ -8,6 +8,7 @@
 //	cred := azuretest.Credential{}           // an azcore.TokenCredential that asks nobody
 //	azuretest.Eventually(t, "the file exists", func() bool { ... })
 //	azuretest.Children(t)                    // processes that this one started; see also Processes
+//	azuretest.BuildProgram(t, "./testdata/x") // a main package's binary, built once
 package azuretest
 
 import (

@@ -221,6 +221,23 @@ func exe(t *testing.T) string {
 	return path
 }
 
+func TestBuildProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hello")
+	if err := os.WriteFile(path, BuildProgram(t, "./testdata/hello"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(path).CombinedOutput(); err != nil || string(out) != "hello\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+	if first, second := BuildProgram(t, "./testdata/hello"), BuildProgram(t, "./testdata/hello"); &first[0] != &second[0] {
+		t.Error("the program was built twice")
+	}
+	r := record(t, func(t testing.TB) { BuildProgram(t, "./testdata/broken") })
+	if !strings.Contains(r.failed, "undefined: nonsense") {
+		t.Errorf("got %q, want the compiler's message", r.failed)
+	}
+}
+
 // TestChild is the child process of TestProcesses: it lives until its standard input ends.
 func TestChild(t *testing.T) {
 	if os.Getenv("AZURETEST_CHILD") == "" {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,25 +22,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-// handler is the test handler's binary, built once.
-var handler = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "handler")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // nothing depends on it
-	path := filepath.Join(dir, "handler")
-	cmd := exec.Command("go", "build", "-o", path, "./testdata/handler")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
-	}
-	return os.ReadFile(path)
-})
-
-// sink keeps rows, and tells of each.
+// sink keeps rows and announces each.
 type sink struct {
 	mu   sync.Mutex
 	rows []map[string]any
@@ -79,38 +63,48 @@ func message(text string) func(map[string]any) bool {
 	}
 }
 
-const hostJSON = `{"version": "2.0", "functionTimeout": "00:05:00", "customHandler": {"description": {"defaultExecutablePath": "handler", "arguments": ["--name", "%WHO%"]}, "enableForwardingHttpRequest": true}}`
+const hostJSON = `{"version": "2.0", "functionTimeout": "00:05:00", "customHandler": {
+	"description": {"defaultExecutablePath": "handler", "arguments": ["--name", "%WHO%"]},
+	"enableForwardingHttpRequest": true}}`
 
 func functionJSON(level, methods, route string) string {
-	return fmt.Sprintf(`{"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": %q, "methods": [%s], "route": %q}, {"type": "http", "direction": "out", "name": "res"}]}`, level, methods, route)
+	return fmt.Sprintf(`{"bindings": [
+		{"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": %q, "methods": [%s], "route": %q},
+		{"type": "http", "direction": "out", "name": "res"}]}`, level, methods, route)
 }
 
 type fixture struct {
 	*Host
+	t    *testing.T
 	sink *sink
 }
 
 // setup starts a host whose image and settings a test may change. An empty file is left out.
 func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fixture {
 	t.Helper()
-	binary, err := handler()
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := map[string]string{
-		"host.json": hostJSON, "echo/function.json": functionJSON("function", `"post", "get"`, "echo/{id}/{*rest}"), "open/function.json": functionJSON("anonymous", `"get"`, "open"),
-		"admin/function.json": functionJSON("admin", `"get"`, "admin"), "exit/function.json": functionJSON("anonymous", `"get"`, "exit/{code}"), "hang/function.json": functionJSON("anonymous", `"post"`, "hang"),
+		"host.json":           hostJSON,
+		"echo/function.json":  functionJSON("function", `"post", "get"`, "echo/{id}/{*rest}"),
+		"open/function.json":  functionJSON("anonymous", `"get"`, "open"),
+		"admin/function.json": functionJSON("admin", `"get"`, "admin"),
+		"exit/function.json":  functionJSON("anonymous", `"get"`, "exit/{code}"),
+		"hang/function.json":  functionJSON("anonymous", `"post"`, "hang"),
 	}
-	f := &fixture{sink: &sink{more: make(chan struct{})}}
+	f := &fixture{t: t, sink: &sink{more: make(chan struct{})}}
 	cfg := Config{
-		Name: "App", Image: "r.io/app:1", Dir: t.TempDir(), Keys: Keys{Master: "master", Default: "default"}, Telemetry: f.sink, Log: zerolog.Nop(),
-		Settings: map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom", "WEBSITES_ENABLE_APP_SERVICE_STORAGE": "false", "WHO": "me", "DOCKER_REGISTRY_SERVER_PASSWORD": "hidden"},
+		Name: "App", Image: "r.io/app:1", Dir: t.TempDir(), Keys: Keys{Master: "master", Default: "default"},
+		Telemetry: f.sink, Log: zerolog.Nop(),
+		Settings: map[string]string{
+			"FUNCTIONS_WORKER_RUNTIME": "custom", "WEBSITES_ENABLE_APP_SERVICE_STORAGE": "false", "WHO": "me",
+			"DOCKER_REGISTRY_SERVER_PASSWORD": "hidden",
+		},
 	}
 	t.Setenv("SIMULATORS_OWN", "secret")
 	if change != nil {
 		change(files, &cfg)
 	}
-	image := map[string]appimage.File{"/home/site/wwwroot/handler": {Content: binary, Mode: 0o755}}
+	program := azuretest.BuildProgram(t, "./testdata/handler")
+	image := map[string]appimage.File{"/home/site/wwwroot/handler": {Content: program, Mode: 0o755}}
 	for name, content := range files {
 		if content != "" {
 			image["/home/site/wwwroot/"+name] = appimage.File{Content: []byte(content), Mode: 0o644}
@@ -134,9 +128,18 @@ func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fix
 
 // up waits until the host answers.
 func (f *fixture) up() *fixture {
-	for !f.Ready() { // a moment
-		<-time.After(time.Millisecond)
-	}
+	f.t.Helper()
+	azuretest.Eventually(f.t, "the host answers", f.Ready)
+	return f
+}
+
+// restarted waits until the host answers with another process than before.
+func (f *fixture) restarted(before *app) *fixture {
+	f.t.Helper()
+	azuretest.Eventually(f.t, "the host answers with a new process", func() bool {
+		now := f.current.Load()
+		return now != nil && now != before
+	})
 	return f
 }
 
@@ -158,10 +161,12 @@ func TestForwarding(t *testing.T) {
 		Path, Method, Body, Traceparent string
 		Env, Args                       []string
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &seen); err != nil || w.Code != http.StatusTeapot || w.Header().Get("X-Test") != "yes" {
+	err := json.Unmarshal(w.Body.Bytes(), &seen)
+	if err != nil || w.Code != http.StatusTeapot || w.Header().Get("X-Test") != "yes" {
 		t.Fatalf("got %d %s, %v", w.Code, w.Body, err)
 	}
-	if seen.Path != "/api/echo/1/a/b?x=y" || seen.Method != http.MethodPost || seen.Body != "hello" || seen.Traceparent != "" || !slices.Equal(seen.Args, []string{"--name", "me"}) {
+	if seen.Path != "/api/echo/1/a/b?x=y" || seen.Method != http.MethodPost || seen.Body != "hello" ||
+		seen.Traceparent != "" || !slices.Equal(seen.Args, []string{"--name", "me"}) {
 		t.Errorf("the handler saw %+v", seen)
 	}
 	env := strings.Join(seen.Env, "\n")
@@ -191,12 +196,15 @@ func TestTelemetry(t *testing.T) {
 	f.do("POST", "/api/echo/1", "default", "x")
 	for text, severity := range map[string]int{"stdout line": 1, "stderr line": 3, "a Warning on stderr": 2} {
 		row := f.sink.wait(message(text))
-		if row["SeverityLevel"] != severity || row["OperationId"] != "" || row["AppRoleName"] != "app" || row["Properties"].(map[string]any)["Category"] != "Host.Function.Console" {
+		category := row["Properties"].(map[string]any)["Category"]
+		if row["SeverityLevel"] != severity || row["OperationId"] != "" || row["AppRoleName"] != "app" ||
+			category != "Host.Function.Console" {
 			t.Errorf("%s: got %v", text, row)
 		}
 	}
 	row := f.sink.wait(func(row map[string]any) bool { return row["Table"] == "AppRequests" })
-	if row["OperationId"] != strings.Repeat("a", 32) || row["Name"] != "echo" || row["ResultCode"] != "418" || row["Success"] != false {
+	if row["OperationId"] != strings.Repeat("a", 32) || row["Name"] != "echo" || row["ResultCode"] != "418" ||
+		row["Success"] != false {
 		t.Errorf("got %v", row)
 	}
 }
@@ -207,9 +215,12 @@ func TestRoutesAndKeys(t *testing.T) {
 		method, target, key string
 		status              int
 	}{
-		{"GET", "/", "", 200}, {"GET", "/api/open", "", 418}, {"POST", "/api/open", "", 405}, {"GET", "/api/none", "", 404}, {"GET", "/open", "", 404},
-		{"GET", "/api/echo/1", "", 401}, {"GET", "/api/echo/1", "wrong", 401}, {"GET", "/api/echo/1", "default", 418}, {"GET", "/api/echo/1", "master", 418},
-		{"GET", "/api/echo/1?code=default", "", 418}, {"GET", "/api/echo", "default", 404}, {"GET", "/API/ECHO/1", "default", 418},
+		{"GET", "/", "", 200}, {"GET", "/api/open", "", 418}, {"POST", "/api/open", "", 405},
+		{"GET", "/api/none", "", 404}, {"GET", "/open", "", 404},
+		{"GET", "/api/echo/1", "", 401}, {"GET", "/api/echo/1", "wrong", 401},
+		{"GET", "/api/echo/1", "default", 418}, {"GET", "/api/echo/1", "master", 418},
+		{"GET", "/api/echo/1?code=default", "", 418}, {"GET", "/api/echo", "default", 404},
+		{"GET", "/API/ECHO/1", "default", 418},
 		{"GET", "/api/admin", "default", 401}, {"GET", "/api/admin", "master", 418},
 		{"GET", "/admin/host/status", "default", 401}, {"GET", "/admin/host/status", "master", 200},
 	} {
@@ -226,7 +237,7 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 		},
 		"no host.json":       func(files map[string]string, _ *Config) { files["host.json"] = "" },
 		"host.json is empty": func(files map[string]string, _ *Config) { files["host.json"] = "{}" },
-		"host.json is no":    func(files map[string]string, _ *Config) { files["host.json"] = "{" },
+		"host.json is half":  func(files map[string]string, _ *Config) { files["host.json"] = "{" },
 		"no handler": func(files map[string]string, _ *Config) {
 			files["host.json"] = strings.Replace(hostJSON, `"handler"`, `"none"`, 1)
 		},
@@ -242,7 +253,8 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 				p, _ := row["Properties"].(map[string]any)
 				return p["Category"] == "Host.Startup"
 			})
-			if w := f.do("GET", "/", "", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "Function host is not running.") || f.Ready() {
+			w := f.do("GET", "/", "", "")
+			if w.Code != 503 || !strings.Contains(w.Body.String(), "Function host is not running.") || f.Ready() {
 				t.Errorf("got %d %s, ready %v", w.Code, w.Body, f.Ready())
 			}
 		})
@@ -250,7 +262,9 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 }
 
 func TestSharedStorageHidesTheImage(t *testing.T) {
-	f := setup(t, func(_ map[string]string, cfg *Config) { delete(cfg.Settings, "WEBSITES_ENABLE_APP_SERVICE_STORAGE") }).up()
+	f := setup(t, func(_ map[string]string, cfg *Config) {
+		delete(cfg.Settings, "WEBSITES_ENABLE_APP_SERVICE_STORAGE")
+	}).up()
 	if w := f.do("GET", "/api/open", "", ""); w.Code != 404 {
 		t.Errorf("got %d, want 404", w.Code)
 	}
@@ -282,10 +296,11 @@ func TestFunctionTimeoutRestartsTheHandler(t *testing.T) {
 	f := setup(t, func(_ map[string]string, cfg *Config) {
 		cfg.Settings["AzureFunctionsJobHost__functionTimeout"] = "00:00:01"
 	}).up()
+	before := f.current.Load()
 	if w := f.do("POST", "/api/hang", "", "/nowhere/never"); w.Code != 500 {
 		t.Errorf("got %d, want 500", w.Code)
 	}
-	if w := f.up().do("GET", "/api/open", "", ""); w.Code != 418 {
+	if w := f.restarted(before).do("GET", "/api/open", "", ""); w.Code != 418 {
 		t.Errorf("after the restart: got %d", w.Code)
 	}
 }
@@ -293,7 +308,8 @@ func TestFunctionTimeoutRestartsTheHandler(t *testing.T) {
 func TestRestartRules(t *testing.T) {
 	crash := func(code, starts string) func(map[string]string, *Config) {
 		return func(_ map[string]string, cfg *Config) {
-			cfg.Settings["CRASH"], cfg.Settings["STARTS"], cfg.Settings["MARKS"] = code, starts, filepath.Join(cfg.Dir, "marks")
+			cfg.Settings["CRASH"], cfg.Settings["STARTS"] = code, starts
+			cfg.Settings["MARKS"] = filepath.Join(cfg.Dir, "marks")
 		}
 	}
 	marks := func(f *fixture) int {
@@ -335,7 +351,7 @@ func TestRestartRules(t *testing.T) {
 
 func TestWithoutForwarding(t *testing.T) {
 	f := setup(t, func(files map[string]string, _ *Config) {
-		files["host.json"] = strings.Replace(hostJSON, `"enableForwardingHttpRequest": true`, `"enableForwardingHttpRequest": false`, 1)
+		files["host.json"] = strings.Replace(hostJSON, `HttpRequest": true`, `HttpRequest": false`, 1)
 		files["wrapped/function.json"] = functionJSON("anonymous", `"post"`, "wrapped")
 	}).up()
 	w := f.do("POST", "/api/wrapped", "", "content")
@@ -351,8 +367,8 @@ func TestCloseEndsEverything(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the handler is left: %v", err)
+	if left := azuretest.Processes(t, func(p azuretest.Process) bool { return p.PID == pid }); len(left) > 0 {
+		t.Errorf("the handler is left: %v", left)
 	}
 	if w := f.do("GET", "/", "", ""); w.Code != 503 {
 		t.Errorf("got %d after Close", w.Code)
@@ -361,9 +377,16 @@ func TestCloseEndsEverything(t *testing.T) {
 
 func TestUnpackStaysInside(t *testing.T) {
 	for name, entries := range map[string][]tar.Header{
-		"a link out":            {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/tmp"}, {Name: "out/evil", Typeflag: tar.TypeReg}},
-		"a relative link out":   {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../.."}, {Name: "out/evil", Typeflag: tar.TypeReg}},
-		"a hard link to a link": {{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, {Name: "evil", Typeflag: tar.TypeLink, Linkname: "out/passwd"}},
+		"a link out": {
+			{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/tmp"}, {Name: "out/evil", Typeflag: tar.TypeReg},
+		},
+		"a relative link out": {
+			{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../.."}, {Name: "out/evil", Typeflag: tar.TypeReg},
+		},
+		"a hard link to a link": {
+			{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
+			{Name: "evil", Typeflag: tar.TypeLink, Linkname: "out/passwd"},
+		},
 	} {
 		var buf bytes.Buffer
 		w := tar.NewWriter(&buf)
@@ -382,7 +405,8 @@ func TestUnpackStaysInside(t *testing.T) {
 	// A path that climbs is one below the root.
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "../../evil", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close()); err != nil {
+	evil := &tar.Header{Name: "../../evil", Typeflag: tar.TypeReg, Mode: 0o644}
+	if err := errors.Join(w.WriteHeader(evil), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	root := filepath.Join(t.TempDir(), "root")

@@ -1,0 +1,4 @@
+// Command hello is a program that a test builds.
+package main
+
+func main() { println("hello") }
