@@ -21,7 +21,7 @@ const (
 	maxDelay = 10 * time.Second
 )
 
-// backoff is the delay after the nth failure in a row, from 0.
+// backoff returns the delay after the nth failure in a row, counted from 0.
 func backoff(n int) time.Duration {
 	if n > 5 {
 		return maxDelay
@@ -29,8 +29,8 @@ func backoff(n int) time.Duration {
 	return min(minDelay<<n, maxDelay)
 }
 
-// retry calls try until it succeeds, fails for good, or would be called later than until. The error is the last *Error, or
-// wraps ctx's.
+// retry calls try until try succeeds, fails permanently, or the next call would be later than until. The error is
+// try's last *Error, or wraps ctx's error.
 func (i *Invoker) retry(ctx context.Context, t Target, until time.Time, try func() *Error) error {
 	for n := 0; ; n++ {
 		e := try()
@@ -39,14 +39,15 @@ func (i *Invoker) retry(ctx context.Context, t Target, until time.Time, try func
 			return nil
 		case ctx.Err() != nil:
 			return stopped(t, ctx.Err())
-		case !e.again:
+		case !e.temporary:
 			return e
 		}
-		delay := max(backoff(n), e.after)
+		delay := max(backoff(n), e.retryAfter)
 		if i.now().Add(delay).After(until) {
 			return e
 		}
-		i.log.Debug().Str("app", t.App).Str("kind", string(e.Kind)).AnErr("cause", e.Err).Dur("delay", delay).Msg("function app is not up yet")
+		i.log.Debug().Str("app", t.App).Str("kind", string(e.Kind)).AnErr("cause", e.Err).Dur("delay", delay).
+			Msg("function app is not up yet")
 		if err := i.sleep(ctx, delay); err != nil {
 			return stopped(t, err)
 		}
@@ -55,7 +56,7 @@ func (i *Invoker) retry(ctx context.Context, t Target, until time.Time, try func
 
 func stopped(t Target, err error) error { return fmt.Errorf("invoke function app %s: %w", t.App, err) }
 
-// answer is a response whose body was read up to maxBody.
+// answer is a response with at most maxBody bytes of its body.
 type answer struct {
 	status    int
 	header    http.Header
@@ -63,36 +64,37 @@ type answer struct {
 	truncated bool
 }
 
-// ours tells whether azf-handler answered.
+// ours reports whether azf-handler answered.
 func (a answer) ours() bool { return a.header.Get(protocol.Header) != "" }
 
 // request is one HTTP request to an app.
 type request struct {
 	method, path, query string
 	body                []byte
-	// limit bounds the request, its answer's body included.
+	// limit bounds the request, including the body of its answer.
 	limit time.Duration
 }
 
-// call sends q with the given headers.
+// call sends q with header and returns the answer.
 func (i *Invoker) call(ctx context.Context, t Target, q request, header http.Header) (answer, error) {
 	ctx, cancel := i.withTimeout(ctx, q.limit)
 	defer cancel()
 	u := url.URL{Scheme: "https", Host: t.HostName, Path: q.path, RawQuery: q.query}
-	// A bytes.Reader makes net/http send Content-Length: Functions hosts may drop a chunked body.
+	// For a bytes.Reader net/http sends Content-Length. Functions hosts may drop a chunked body.
 	req, err := http.NewRequestWithContext(ctx, q.method, u.String(), bytes.NewReader(q.body))
 	if err != nil {
 		return answer{}, err
 	}
 	req.Header = header
-	// A connection kept from before may belong to a host that was restarted since. A POST that dies on one leaves its outcome open.
+	// A reused connection may belong to a host that has been restarted since. When a POST fails on such a connection, it
+	// is unknown whether the run started.
 	req.Close = true
 	resp, err := i.http.Do(req)
 	if err != nil {
 		return answer{}, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	_ = resp.Body.Close() // only read from
+	_ = resp.Body.Close() // a body that was only read has nothing to lose
 	if err != nil {
 		return answer{}, fmt.Errorf("read answer: %w", err)
 	}
@@ -100,25 +102,35 @@ func (i *Invoker) call(ctx context.Context, t Target, q request, header http.Hea
 	if len(body) > maxBody {
 		a.body, a.truncated = body[:maxBody], true
 	}
-	// The host hands all headers on, so a handler that echoes them would carry the key into output and errors.
+	// The host passes all headers on, so a handler that echoes them would carry the key into output and errors.
 	if key := header.Get(keyHeader); key != "" {
 		a.body = bytes.ReplaceAll(a.body, []byte(key), []byte("[host key]"))
 	}
 	return a, nil
 }
 
-// dialError returns the Error for an err of call after which the app surely has seen no request, or nil.
+// dialError returns the Error for an err of call that means that the app has received no request. It returns nil
+// for any other err.
 func dialError(t Target, err error) *Error {
 	op, isOp := errors.AsType[*net.OpError](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
 	_, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case isCert:
-		return &Error{Kind: KindNetwork, App: t.App, Err: err, Message: "its TLS certificate is not trusted; check " + t.HostName + " and proxies on the way"}
+		return &Error{
+			Kind: KindNetwork, App: t.App, Err: err,
+			Message: "its TLS certificate is not trusted; check " + t.HostName + " and proxies on the way",
+		}
 	case isDNS:
-		return &Error{Kind: KindNetwork, App: t.App, Err: err, again: true, Message: "its host name " + t.HostName + " cannot be resolved; check DNS, or whether the app was deleted"}
+		return &Error{
+			Kind: KindNetwork, App: t.App, Err: err, temporary: true,
+			Message: "its host name " + t.HostName + " cannot be resolved; check DNS, or whether the app was deleted",
+		}
 	case isOp && (op.Op == "dial" || op.Op == "proxyconnect"):
-		return &Error{Kind: KindNetwork, App: t.App, Err: err, again: true, Message: "no connection to " + t.HostName + "; check network, proxy and access restrictions of the app"}
+		return &Error{
+			Kind: KindNetwork, App: t.App, Err: err, temporary: true,
+			Message: "no connection to " + t.HostName + "; check network, proxy and access restrictions of the app",
+		}
 	}
 	return nil
 }

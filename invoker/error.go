@@ -5,41 +5,45 @@ import (
 	"time"
 )
 
-// Kind says which of the ways an invocation can fail this one was. A kind never says that the command failed: that is a Result.
+// Kind classifies the failure of an invocation. A failed command is not an Error but a Result.
 type Kind string
 
 // The kinds of an Error.
 const (
-	// KindNetwork: the app's host name could not be resolved, nothing listened there, or TLS failed. The run did not start, unless Message says otherwise.
+	// KindNetwork: the app's host name could not be resolved, the host refused connections, or TLS failed. The run did
+	// not start, unless Message says otherwise.
 	KindNetwork Kind = "network"
-	// KindUnauthorized: 401, from the app although its host key was read anew, or from Azure Resource Manager (also 403). The run did not start.
+	// KindUnauthorized: 401 from the app in spite of a host key that was just read, or 401 or 403 from Azure Resource
+	// Manager. The run did not start.
 	KindUnauthorized Kind = "unauthorized"
-	// KindNotFound: 404. The app is not there, or it has no function that answers POST /api/run. The run did not start.
+	// KindNotFound: 404. The app does not exist, or has no function that answers POST /api/run. The run did not start.
 	KindNotFound Kind = "not_found"
-	// KindHostError: an answer that a working app does not give, such as an early 502 or an unknown protocol version. The run may have started.
+	// KindHostError: an answer that a working app does not give, such as an early 502 or an unknown protocol version.
+	// The run may have started.
 	KindHostError Kind = "host_error"
-	// KindNotReady: the app still was not up, or too busy, after Config.ReadyTimeout. The run did not start, unless an image's own handler
-	// has answered 429 or 503 itself.
+	// KindNotReady: the app was still not up, or still too busy, after Config.ReadyTimeout. The run did not start,
+	// unless an image's own handler has answered 429 or 503.
 	KindNotReady Kind = "not_ready"
-	// KindCut: Azure or the client cut the answer (230 s) and the image's own handler cannot be asked how the run went on.
+	// KindCut: Azure cut the answer off after 230 s, and the image's own handler cannot be asked about the run.
 	KindCut Kind = "cut"
-	// KindLost: azf-handler was restarted and does not know the run any more, or does not answer any more. The run started; its end is unknown.
+	// KindLost: azf-handler was restarted and no longer knows the run, or no longer answers. The run started, and its
+	// end is unknown.
 	KindLost Kind = "lost"
 )
 
-// Error is why Run could not say how a run ended. Message tells what to do. An Error holds no host key.
+// Error is the reason why Run does not know the end of a run. Message advises the user. An Error holds no host key.
 type Error struct {
 	Kind    Kind
 	App     string
 	Message string
 	// Err is the cause, or nil.
 	Err error
-	// Foreign tells that the run was sent to an image that holds a handler of its own, not azf-handler.
+	// Foreign reports whether the image has a handler of its own and not azf-handler.
 	Foreign bool
 
-	// again marks an error that time may cure: nothing has started, so try once more, not before after.
-	again bool
-	after time.Duration
+	// temporary marks an error after which nothing has started and a retry may succeed, after at least retryAfter.
+	temporary  bool
+	retryAfter time.Duration
 }
 
 func (e *Error) Error() string {
@@ -52,7 +56,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// MayHaveRun tells whether the command may have run although the error hides how it ended.
+// MayHaveRun reports whether the command may have run.
 func (e *Error) MayHaveRun() bool {
 	return e.Kind == KindHostError || e.Kind == KindCut || e.Kind == KindLost || e.Kind == KindNetwork
 }

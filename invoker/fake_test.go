@@ -13,11 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/rs/zerolog"
 
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
@@ -32,14 +31,14 @@ var target = Target{ResourceGroup: "rg", App: "skls-app", HostName: testHost}
 // step answers one request to the fake.
 type step func(f *fake, w http.ResponseWriter, r *http.Request)
 
-// script is what the fake answers: the nth request of a kind gets the nth step, and the last one repeats.
+// script holds the fake's answers: the nth request of a kind gets the nth step, and the last step repeats.
 type script struct {
 	keys, root, post, poll []step
 	// dial fails the nth connection to the app when it returns an error.
 	dial func(n int) error
 }
 
-// fake is Azure Resource Manager and one function app, with a clock that only sleeps and steps advance.
+// fake serves Azure Resource Manager and one function app. Only sleeps and steps advance its clock.
 type fake struct {
 	script
 	srv  *httptest.Server
@@ -80,12 +79,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-type credential struct{ err error }
-
-func (c credential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(time.Hour)}, c.err
-}
-
 func newFake(t *testing.T, s script) (*fake, *Invoker) {
 	t.Helper()
 	if s.keys == nil {
@@ -98,7 +91,7 @@ func newFake(t *testing.T, s script) (*fake, *Invoker) {
 	f.srv = httptest.NewTLSServer(f)
 	t.Cleanup(f.srv.Close)
 
-	// The app's own name leads to the server, by way of the script's dial.
+	// Connections to the app's name go to the server, after the script's dial.
 	transport := f.srv.Client().Transport.(*http.Transport).Clone()
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		if f.dial != nil {
@@ -109,7 +102,8 @@ func newFake(t *testing.T, s script) (*fake, *Invoker) {
 		return (&net.Dialer{}).DialContext(ctx, network, f.srv.Listener.Addr().String())
 	}
 	inv, err := New(Config{
-		Credential: credential{}, SubscriptionID: "sub", Transport: f.srv.Client(), HTTP: &http.Client{Transport: transport},
+		Credential: azuretest.Credential{}, SubscriptionID: "sub",
+		Transport: f.srv.Client(), HTTP: &http.Client{Transport: transport},
 		Cloud: cloud.Configuration{Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: f.srv.URL, Audience: "https://management.test"},
 		}},
@@ -165,7 +159,7 @@ func (f *fake) total(kind string) int {
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := recorded{header: r.Header, url: r.URL.String(), length: r.ContentLength, coding: r.TransferEncoding}
-	_ = json.NewDecoder(r.Body).Decode(&rec.start) // only a POST has one
+	_ = json.NewDecoder(r.Body).Decode(&rec.start) // only a POST has a body
 	var kind string
 	var steps []step
 	switch {
@@ -196,11 +190,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func keys(key string) step {
 	return func(_ *fake, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"masterKey": "master", "functionKeys": map[string]string{"default": key}})
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"masterKey": "master", "functionKeys": map[string]string{"default": key},
+		})
 	}
 }
 
-// status answers as the host or a gateway does.
+// status answers like the host or a gateway.
 func status(code int) step { return body(code, http.StatusText(code)) }
 
 func body(code int, text string) step {
@@ -210,7 +206,7 @@ func body(code int, text string) step {
 	}
 }
 
-// handler answers as azf-handler does.
+// handler answers like azf-handler.
 func handler(code int, v any) step {
 	return func(_ *fake, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(protocol.Header, protocol.Version)
@@ -230,7 +226,7 @@ func ended(exit int) step {
 // running answers that the run goes on.
 func running() step { return handler(http.StatusAccepted, protocol.Run{RunID: testRun}) }
 
-// after lets d pass first.
+// after lets d pass before s.
 func after(d time.Duration, s step) step {
 	return func(f *fake, w http.ResponseWriter, r *http.Request) {
 		f.advance(d)
@@ -244,10 +240,10 @@ func broken(_ *fake, w http.ResponseWriter, _ *http.Request) {
 	if err != nil {
 		panic(err)
 	}
-	_ = conn.Close() // that is the fault
+	_ = conn.Close() // the close is the fault
 }
 
-// expired lets the client's own limit on the request pass.
+// expired answers only after the client's own limit on the request has passed.
 func expired(f *fake, _ http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	cancel := f.cancel

@@ -14,8 +14,9 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// FuzzAnswer holds any answer of a handler to one of three ends: azf-handler's state of the run, an error that a user can do something
-// about, or the result of an image's own handler. version is the header that azf-handler's answers have, empty for none.
+// FuzzAnswer expects one of three outcomes for any answer of a handler: azf-handler's state of the run, an error
+// that a user can act on, or the result of an image's own handler. version is the header of azf-handler's answers,
+// empty for none.
 func FuzzAnswer(f *testing.F) {
 	at := time.Unix(1_700_000_000, 0).UTC()
 	f.Fuzz(func(t *testing.T, status int, version string, body []byte) {
@@ -27,22 +28,27 @@ func FuzzAnswer(f *testing.F) {
 		}
 		a.header.Set(protocol.Header, version)
 		if !a.ours() {
-			t.Fatalf("an answer with the header %q is not taken for azf-handler's", version)
+			t.Fatalf("an answer with the header %q does not count as azf-handler's", version)
 		}
 		res, done, err := r.read(a)
 		if err != nil {
 			e, ok := errors.AsType[*Error](err)
-			if !ok || e.Message == "" || e.App != target.App || (e.Kind != KindHostError && e.Kind != KindLost) || done || !cmp.Equal(res, Result{}) {
+			if !ok || e.Message == "" || e.App != target.App || (e.Kind != KindHostError && e.Kind != KindLost) {
+				t.Fatalf("got the error %#v", err)
+			}
+			if done || !cmp.Equal(res, Result{}) {
 				t.Fatalf("got %+v, %t with the error %#v", res, done, err)
 			}
 			return
 		}
-		if version != protocol.Version || status != http.StatusOK && status != http.StatusAccepted || !res.Protocol || res.ExitCode < 0 || res.ExitCode > maxExitCode {
+		if version != protocol.Version || status != http.StatusOK && status != http.StatusAccepted ||
+			!res.Protocol || res.ExitCode < 0 || res.ExitCode > maxExitCode {
 			t.Fatalf("status %d, version %q: got %+v", status, version, res)
 		}
-		// What was read is written as azf-handler would, and read the same.
+		// The result, encoded like azf-handler's answer, must decode to the same result.
 		again, err := json.Marshal(protocol.Run{
-			RunID: testRun, Done: done, ExitCode: res.ExitCode, Error: res.Error, StartedAt: res.StartedAt, FinishedAt: res.FinishedAt, Lines: res.Lines, Truncated: res.Truncated,
+			RunID: testRun, Done: done, ExitCode: res.ExitCode, Error: res.Error,
+			StartedAt: res.StartedAt, FinishedAt: res.FinishedAt, Lines: res.Lines, Truncated: res.Truncated,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -66,11 +72,12 @@ func checkForeign(t *testing.T, a answer, res Result) {
 	}
 	size := 0
 	for n, l := range res.Lines {
-		if size += len(l.Text); l.Stream != protocol.Stderr || l.Seq != n+1 || !utf8.ValidString(l.Text) || strings.Contains(l.Text, "\n") {
+		size += len(l.Text)
+		if l.Stream != protocol.Stderr || l.Seq != n+1 || !utf8.ValidString(l.Text) || strings.Contains(l.Text, "\n") {
 			t.Fatalf("line %d is %+v", n, l)
 		}
 	}
-	if size > 3*maxLines { // a bad byte becomes a character of three
+	if size > 3*maxLines { // an invalid byte becomes a character of three bytes
 		t.Fatalf("%d bytes of output", size)
 	}
 }

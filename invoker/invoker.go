@@ -1,18 +1,21 @@
 // Package invoker makes one invocation of one function app and reports exit code, output and timing.
 //
-// It owns the host keys, which it reads through the Azure SDK, keeps in memory only and sends in a header only, and it owns
-// the knowledge of how a function app fails: cold starts, the cut of an HTTP answer after 230 seconds, restarted handlers.
-// It must not know containers, jobs, the store or Terraform, and it changes nothing in Azure.
+// It owns the host keys: it reads them through the Azure SDK, keeps them in memory only and sends them in a header
+// only. It also owns the handling of a function app's failures: cold starts, HTTP answers that Azure cuts off after
+// 230 seconds, restarted handlers. It must not know containers, jobs, the store or Terraform, and it changes
+// nothing in Azure.
+//
+// This package makes no promise to other modules: invoker/protocol is the only Go API of this module that does.
 //
 //	inv, err := invoker.New(invoker.Config{Credential: cred, SubscriptionID: sub})
 //	res, err := inv.Run(ctx, invoker.Target{ResourceGroup: rg, App: name, HostName: host}, invoker.Request{RunID: id})
-//	// err: an *Error when nobody can say how the run ended; else res.ExitCode is the command's
+//	// err is an *Error when the end of the run is unknown; otherwise res.ExitCode is the command's exit code
 //
-// An app whose image holds azf-handler speaks invoker/protocol: a run has an id, starting it twice starts it once, and a long
-// one is followed by polling. An image with a handler of its own is held to HTTP: status 2xx is exit code 0, and any other is
-// exit code 1 with the head of the body as output. Four statuses are the host's and not the handler's, so such a handler
-// must not use them for a failed run: 401 and 404 are errors, and 429 and 503 mean that the host is too busy or not up yet, so that the
-// request is sent again, and again.
+// An app whose image holds azf-handler speaks invoker/protocol: a run has an id, starting it twice starts it once,
+// and the Invoker polls a long run. For an image with a handler of its own, HTTP status 2xx means exit code 0. Any
+// other status means exit code 1, with the head of the body as output. Four statuses come from the host and not
+// from the handler, so such a handler must not use them for a failed run: 401 and 404 are errors. After 429 and
+// 503, which mean that the host is too busy or not up yet, the Invoker sends the request again.
 package invoker
 
 import (
@@ -38,25 +41,26 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// DefaultReadyTimeout is how long Run waits for an app to come up: a fresh plan instance pulls the image in 2 to 5 minutes.
+// DefaultReadyTimeout limits how long Run waits for an app to come up. A fresh instance of a service plan pulls the
+// image in 2 to 5 minutes.
 const DefaultReadyTimeout = 10 * time.Minute
 
-// Config is what an Invoker needs. Credential and SubscriptionID are required.
+// Config configures New. Credential and SubscriptionID are required.
 type Config struct {
 	Credential azcore.TokenCredential
-	// Cloud names the endpoints; its zero value is the public Azure.
+	// Cloud holds the endpoints; its zero value means Azure's public cloud.
 	Cloud cloud.Configuration
-	// Transport carries calls to Azure Resource Manager; nil is the SDK's own.
+	// Transport carries calls to Azure Resource Manager; nil means the SDK's own.
 	Transport policy.Transporter
-	// HTTP carries calls to the apps; nil is a new client. Its Timeout should be 0: Run sets a limit on each request.
-	// Redirects are never followed, since they would carry the host key elsewhere.
+	// HTTP carries calls to the apps; nil means a new client. Its Timeout should be 0, as Run limits each request. The
+	// Invoker follows no redirect, which would carry the host key elsewhere.
 	HTTP           *http.Client
 	SubscriptionID string
-	// ReadyTimeout is how long to wait for an app to come up, or to come back; 0 is DefaultReadyTimeout.
+	// ReadyTimeout limits the wait for an app to come up, or to come back; 0 means DefaultReadyTimeout.
 	ReadyTimeout time.Duration
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for d or for the end of ctx, then returning ctx's error; nil is a timer.
+	// Sleep waits for d. When ctx ends first, it returns ctx's error. nil means a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 	Log   zerolog.Logger
 }
@@ -71,48 +75,50 @@ type Target struct {
 
 // Request is one run.
 type Request struct {
-	// RunID is the client's id of the run: letters, digits, '.', '_' and '-', at most 128.
+	// RunID is the client's id of the run: at most 128 letters, digits, '.', '_' and '-'.
 	RunID string
-	// Traceparent is sent as the header of that name when it is not empty; see NewTraceparent.
+	// Traceparent is the value of the header of that name, unless it is empty; see NewTraceparent.
 	Traceparent string
-	// Timeout ends the command; 0 is no limit. It is rounded up to whole seconds.
+	// Timeout is the time limit of the command, rounded up to whole seconds; 0 means no limit.
 	Timeout time.Duration
-	// Resume tells that the run may have been started already, by a caller that died: it is asked for and never started. An
-	// image's own handler cannot be asked, and a run that azf-handler does not know is lost.
+	// Resume follows a run that an earlier caller may have started, and never starts it. The run is lost (KindLost) when
+	// azf-handler does not know it, or when the image has a handler of its own, which cannot be asked about a run.
 	Resume bool
-	// BeforeStart, when set, is called before each request that may start the run, so that the caller can remember that from now on only
-	// Resume is safe. Its error ends Run before anything was started. NotStarted, when set, takes that back when it is certain that the
-	// request has started nothing.
+	// Run calls BeforeStart, when set, before each request that may start the run, so that the caller can record that
+	// from then on only Resume is safe. An error of BeforeStart ends Run before a start. Run calls NotStarted, when
+	// set, after such a request that certainly has started nothing, so that the caller can delete its record.
 	BeforeStart func(ctx context.Context) error
 	NotStarted  func(ctx context.Context)
 }
 
-// Result is how a run ended.
+// Result is the end of a run.
 type Result struct {
-	// ExitCode is the command's (see protocol.Run), 124 after a time-out, or 0 or 1 for images with a handler of their own.
+	// ExitCode is the command's exit code (see protocol.Run), 124 after a time-out, or 0 or 1 for an image with a
+	// handler of its own.
 	ExitCode int
-	// Error says why there is no ordinary exit code, else it is empty.
+	// Error is the reason why there is no ordinary exit code. Otherwise it is empty.
 	Error string
-	// StartedAt and FinishedAt are azf-handler's times of the command, else this client's times of the request.
+	// StartedAt and FinishedAt are azf-handler's times of the command. Without azf-handler they are the client's times
+	// of the request.
 	StartedAt, FinishedAt time.Time
-	// Lines is the captured output. Of an image's own handler it is the head of a failure's body.
+	// Lines is the captured output. For an image's own handler it is the head of a failure's body.
 	Lines []protocol.Line
-	// Truncated tells that output is missing from Lines or Body.
+	// Truncated reports whether output is missing from Lines or Body.
 	Truncated bool
-	// Protocol tells that azf-handler answered.
+	// Protocol reports whether azf-handler answered.
 	Protocol bool
-	// Body is what an image's own handler answered, at most 16 MiB.
+	// Body is the answer of an image's own handler, at most 16 MiB.
 	Body []byte
 }
 
-// Invoker runs function apps. Its methods may be called from several goroutines.
+// Invoker runs function apps. Its methods are safe for concurrent use.
 type Invoker struct {
 	web          *armappservice.WebAppsClient
 	http         *http.Client
 	readyTimeout time.Duration
 	now          func() time.Time
 	sleep        func(context.Context, time.Duration) error
-	// withTimeout bounds one request; tests replace it to have a request time out at a certain point.
+	// withTimeout bounds one request. Tests replace it to let a request time out at a certain point.
 	withTimeout func(context.Context, time.Duration) (context.Context, context.CancelFunc)
 	log         zerolog.Logger
 
@@ -120,7 +126,7 @@ type Invoker struct {
 	keys map[string]string // by keyID
 }
 
-// New returns an Invoker. It makes no call.
+// New returns an Invoker. It calls no service.
 func New(cfg Config) (*Invoker, error) {
 	if cfg.Credential == nil {
 		return nil, errors.New("new invoker: no credential given")
@@ -132,7 +138,7 @@ func New(cfg Config) (*Invoker, error) {
 		ClientOptions: policy.ClientOptions{
 			Cloud:     cfg.Cloud,
 			Transport: cfg.Transport,
-			// The waiting is done here, where it has a clock and knows what a status means.
+			// retry waits instead of the SDK: it uses the clock of Config and knows the meaning of each status.
 			Retry: policy.RetryOptions{MaxRetries: -1},
 		},
 		// Registering a resource provider would change the subscription.
@@ -178,6 +184,7 @@ var (
 	traceparentForm = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 )
 
+// check validates the arguments of Run.
 func check(t Target, r Request) error {
 	switch u, err := url.Parse("https://" + t.HostName + "/"); {
 	case t.App == "" || t.ResourceGroup == "":
@@ -185,7 +192,8 @@ func check(t Target, r Request) error {
 	case err != nil || u.Host != t.HostName || u.Host == "":
 		return fmt.Errorf("check run of %s: %q is not a host name", t.App, t.HostName)
 	case !runIDForm.MatchString(r.RunID) || strings.Trim(r.RunID, ".") == "":
-		return fmt.Errorf("check run of %s: run id %q has characters other than letters, digits, '.', '_' and '-', or not 1 to 128", t.App, r.RunID)
+		return fmt.Errorf("check run of %s: run id %q must consist of 1 to 128 letters, digits, '.', '_' and '-'",
+			t.App, r.RunID)
 	case r.Traceparent != "" && !traceparentForm.MatchString(r.Traceparent):
 		return fmt.Errorf("check run of %s: %q is not a traceparent; use NewTraceparent", t.App, r.Traceparent)
 	case r.Timeout < 0:
@@ -202,7 +210,7 @@ func NewTraceparent() string {
 	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-01"
 }
 
-// TraceID returns the trace id in a traceparent, or "" when it is none.
+// TraceID returns the trace id in a traceparent, or "" when the traceparent is not valid.
 func TraceID(traceparent string) string {
 	if !traceparentForm.MatchString(traceparent) {
 		return ""

@@ -15,13 +15,14 @@ import (
 const (
 	// armLimit bounds one call to Azure Resource Manager.
 	armLimit = time.Minute
-	// notFoundGrace is how long a 404 of Azure Resource Manager is taken for the delay with which a new app shows everywhere.
+	// notFoundGrace is the time during which a 404 of Azure Resource Manager counts as temporary: a new app becomes
+	// visible with a delay.
 	notFoundGrace = 2 * time.Minute
 )
 
 func keyID(t Target) string { return strings.ToLower(t.ResourceGroup + "/" + t.App) }
 
-// Forget drops the host key kept for an app. Call it when the app is deleted; a later Run reads the key again.
+// Forget drops the host key of an app from memory. Call it when the app is deleted; a later Run reads the key again.
 func (i *Invoker) Forget(t Target) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -43,7 +44,8 @@ func (i *Invoker) keptKey(t Target) string {
 	return i.keys[keyID(t)]
 }
 
-// key returns the app's host key. The call is proxied to the running host, so it fails in many ways until that is up.
+// key returns the app's host key. Azure Resource Manager forwards the call to the app's host, so the call fails in
+// many ways until the host is up.
 func (i *Invoker) key(ctx context.Context, t Target, until time.Time) (string, error) {
 	key := i.keptKey(t)
 	if key != "" {
@@ -75,52 +77,56 @@ func (i *Invoker) readKey(ctx context.Context, t Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The host key named default opens every function; the master key would open the admin API as well.
+	// The host key named default gives access to every function. The master key would also give access to the admin API.
 	if key := keys.FunctionKeys["default"]; key != nil && *key != "" {
 		return *key, nil
 	}
 	return "", errNoKey
 }
 
-// keyError tells what a failed ListHostKeys means; young tells that a 404 may still go away.
+// keyError returns the Error for a failed ListHostKeys. With young, a 404 is temporary.
 func keyError(t Target, err error, young bool) *Error {
 	e := &Error{App: t.App, Err: err}
-	var final interface{ NonRetriable() } // azcore: no token could be had
+	var final interface{ NonRetriable() } // azcore's mark of an error of the credential
 	resp, isResp := errors.AsType[*azcore.ResponseError](err)
 	switch {
 	case isResp:
 		e.Err = armError{resp}
 		if resp.RawResponse != nil {
-			e.after = retryAfter(resp.RawResponse.Header)
+			e.retryAfter = retryAfter(resp.RawResponse.Header)
 		}
 		switch resp.StatusCode {
 		case http.StatusUnauthorized, http.StatusForbidden:
 			e.Kind = KindUnauthorized
-			e.Message = "reading its host key was refused; the daemon's identity needs the action Microsoft.Web/sites/host/listkeys/action, which Contributor and Website Contributor include"
+			e.Message = "reading its host key was refused; the daemon's identity needs the action " +
+				"Microsoft.Web/sites/host/listkeys/action, which Contributor and Website Contributor include"
 		case http.StatusNotFound:
-			e.Kind, e.again = KindNotFound, young
-			e.Message = "Azure Resource Manager does not know it in resource group " + t.ResourceGroup + "; was it deleted outside of the daemon?"
+			e.Kind, e.temporary = KindNotFound, young
+			e.Message = "Azure Resource Manager does not know it in resource group " + t.ResourceGroup +
+				"; was it deleted outside of the daemon?"
 		case http.StatusTooManyRequests:
-			e.Kind, e.again = KindNotReady, true
-			e.Message = "Azure Resource Manager takes no more requests that read host keys for now; start fewer containers at a time"
+			e.Kind, e.temporary = KindNotReady, true
+			e.Message = "Azure Resource Manager takes no more requests that read host keys for now; " +
+				"start fewer containers at a time"
 		default:
-			e.Kind, e.again = KindNotReady, true
-			e.Message = "its host key cannot be read because the host is not up; look at the container's start-up log in the portal (Log stream)"
+			e.Kind, e.temporary = KindNotReady, true
+			e.Message = "its host key cannot be read because the host is not up; " +
+				"look at the container's start-up log in the portal (Log stream)"
 		}
 	case errors.Is(err, errNoKey):
-		e.Kind, e.again = KindNotReady, true
+		e.Kind, e.temporary = KindNotReady, true
 		e.Message = "its host key cannot be read; look at the container's start-up log in the portal (Log stream)"
 	case errors.As(err, &final):
 		e.Kind = KindUnauthorized
 		e.Message = "reading its host key needs a token of the daemon's Azure credential; check that credential"
 	default:
-		e.Kind, e.again = KindNetwork, true
+		e.Kind, e.temporary = KindNetwork, true
 		e.Message = "Azure Resource Manager cannot be reached to read its host key; check network and endpoint"
 	}
 	return e
 }
 
-// armError is a ResponseError in one line: its own text spreads the whole answer over many.
+// armError prints a ResponseError in one line. The ResponseError itself prints the whole answer in many lines.
 type armError struct{ *azcore.ResponseError }
 
 func (e armError) Error() string {
@@ -129,7 +135,9 @@ func (e armError) Error() string {
 		return text
 	}
 	var ids []string
-	for _, id := range []struct{ name, header string }{{"correlation id", "X-Ms-Correlation-Request-Id"}, {"request id", "X-Ms-Request-Id"}} {
+	for _, id := range []struct{ name, header string }{
+		{"correlation id", "X-Ms-Correlation-Request-Id"}, {"request id", "X-Ms-Request-Id"},
+	} {
 		if value := e.RawResponse.Header.Get(id.header); value != "" {
 			ids = append(ids, id.name+" "+value)
 		}
@@ -142,7 +150,7 @@ func (e armError) Error() string {
 
 func (e armError) Unwrap() error { return e.ResponseError }
 
-// retryAfter reads the header of that name in its form of seconds.
+// retryAfter returns the value of Retry-After when the header holds seconds, and 0 otherwise.
 func retryAfter(h http.Header) time.Duration {
 	s, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || s < 0 {

@@ -18,17 +18,18 @@ func TestResumeNeverStarts(t *testing.T) {
 		kind Kind
 		exit int
 	}{
-		"the run goes on":         {poll: []step{running(), ended(4)}, exit: 4},
-		"the run has ended":       {poll: []step{ended(0)}},
-		"the handler knows it no": {poll: []step{handler(http.StatusNotFound, protocol.ErrorBody{})}, kind: KindLost},
-		"own handler":             {poll: []step{status(http.StatusNotFound)}, kind: KindLost},
+		"the run goes on":              {poll: []step{running(), ended(4)}, exit: 4},
+		"the run has ended":            {poll: []step{ended(0)}},
+		"the handler does not know it": {poll: []step{handler(http.StatusNotFound, protocol.ErrorBody{})}, kind: KindLost},
+		"own handler":                  {poll: []step{status(http.StatusNotFound)}, kind: KindLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, inv := newFake(t, script{poll: row.poll})
-			res, err := inv.Run(t.Context(), target, Request{RunID: testRun, Resume: true, BeforeStart: func(context.Context) error {
-				t.Error("nothing is started")
+			before := func(context.Context) error {
+				t.Error("BeforeStart is called")
 				return nil
-			}})
+			}
+			res, err := inv.Run(t.Context(), target, Request{RunID: testRun, Resume: true, BeforeStart: before})
 			if KindOf(err) != row.kind || (err == nil) != (row.kind == "") || res.ExitCode != row.exit {
 				t.Errorf("got %+v, %v; want exit code %d and kind %q", res, err, row.exit, row.kind)
 			}
@@ -39,7 +40,7 @@ func TestResumeNeverStarts(t *testing.T) {
 	}
 }
 
-// TestBeforeStart has the host refuse the request at first, the key with it, and then break off.
+// TestBeforeStart lets the host refuse the request, then the key, and then break the connection.
 func TestBeforeStart(t *testing.T) {
 	f, inv := newFake(t, script{
 		keys: []step{keys("old"), status(http.StatusServiceUnavailable), keys(testKey)},
@@ -59,18 +60,23 @@ func TestBeforeStart(t *testing.T) {
 	}
 	f, inv = newFake(t, script{})
 	refused := errors.New("disk full")
-	if _, err := inv.Run(t.Context(), target, Request{RunID: testRun, BeforeStart: func(context.Context) error { return refused }}); !errors.Is(err, refused) || f.total("post") != 0 {
+	before := func(context.Context) error { return refused }
+	_, err := inv.Run(t.Context(), target, Request{RunID: testRun, BeforeStart: before})
+	if !errors.Is(err, refused) || f.total("post") != 0 {
 		t.Errorf("got %v after %d POSTs, want the refusal and none", err, f.total("post"))
 	}
 }
 
 func TestBusyHost(t *testing.T) {
-	_, inv := newFake(t, script{post: []step{status(http.StatusTooManyRequests)}})
-	if _, err := inv.Run(t.Context(), target, Request{RunID: testRun}); err == nil || !strings.Contains(err.Error(), "too busy to take a request within 1m0s; start fewer containers") {
-		t.Errorf("got %v, want it to say why", err)
-	}
-	_, inv = newFake(t, script{keys: []step{status(http.StatusTooManyRequests)}})
-	if _, err := inv.Run(t.Context(), target, Request{RunID: testRun}); err == nil || !strings.Contains(err.Error(), "takes no more requests that read host keys") {
-		t.Errorf("got %v, want it to say why", err)
+	busy := []step{status(http.StatusTooManyRequests)}
+	for want, s := range map[string]script{
+		"too busy to take a request within 1m0s; start fewer containers": {post: busy},
+		"takes no more requests that read host keys":                     {keys: busy},
+	} {
+		_, inv := newFake(t, s)
+		_, err := inv.Run(t.Context(), target, Request{RunID: testRun})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

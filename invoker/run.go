@@ -18,32 +18,35 @@ const (
 
 	// readyLimit bounds one request that asks whether the host is up.
 	readyLimit = 30 * time.Second
-	// startLimit bounds the POST. It lies above the 230 s after which Azure cuts an answer, so that Azure is the one to cut.
+	// startLimit bounds the POST. It is longer than the 230 s after which Azure cuts an answer off, so that Azure acts
+	// first.
 	startLimit = 240 * time.Second
-	// cutAfter is the age of a request from which a gateway's error is taken for that cut.
+	// cutAfter is the age of a request from which a gateway's error counts as Azure's cut.
 	cutAfter = 220 * time.Second
-	// pollMargin is what a poll may take longer than the wait it asks for.
+	// pollMargin is the time that a poll may take beyond the wait it asks for.
 	pollMargin = 30 * time.Second
-	// timeoutMargin is what a run may take longer than its time limit: azf-handler ends the command with TERM, then KILL, and answers.
+	// timeoutMargin is the time that a run may take beyond its time limit, for azf-handler to end the command with TERM,
+	// then KILL, and to answer.
 	timeoutMargin = 30 * time.Second
-	// exitTimeout is the exit code of a run that was ended by its time limit.
+	// exitTimeout is the exit code of a run that has reached its time limit.
 	exitTimeout = 124
 	maxExitCode = 255
-	// maxLines bounds how much of a failure's body becomes output lines.
+	// maxLines bounds the part of a failure's body, in bytes, that becomes lines of output.
 	maxLines = 64 << 10
 )
 
-// Run makes one run and blocks until it has ended, waiting up to Config.ReadyTimeout for the app to come up first.
+// Run makes one run and blocks until the run has ended. It first waits up to Config.ReadyTimeout for the app to
+// come up.
 //
-// A nil error means that the end of the run is known, failed commands and time-outs included. Else the error is an *Error, or
-// wraps ctx's error when ctx ended (the run may go on then; Run with the same id joins it if the image holds azf-handler), or
-// is a plain error for a bad argument.
+// A nil error means that the end of the run is known, including failed commands and time-outs. Otherwise the error
+// is an *Error, a plain error for an invalid argument, or wraps ctx's error when ctx has ended. In the last case
+// the run may go on, and Run with the same id joins it if the image holds azf-handler.
 func (i *Invoker) Run(ctx context.Context, t Target, q Request) (Result, error) {
 	if err := check(t, q); err != nil {
 		return Result{}, err
 	}
 	r := &run{Invoker: i, t: t, q: q, readyBy: i.now().Add(i.readyTimeout)}
-	// The key first: reading it waits for the host as well, and a host that has a key soon answers.
+	// The key comes first: reading it also waits for the host, and a host that has a key soon answers.
 	if _, err := i.key(ctx, t, r.readyBy); err != nil {
 		return Result{}, err
 	}
@@ -66,7 +69,8 @@ func (r *run) resume(ctx context.Context) (Result, error) {
 	if errors.Is(err, errForeign) {
 		return Result{}, &Error{
 			Kind: KindLost, App: r.t.App, Foreign: true,
-			Message: "the daemon was stopped while the run went on, and only an image with azf-handler can be asked how it ended; start it again if it must run",
+			Message: "the daemon was stopped during the run, and only an image with azf-handler can be asked " +
+				"about the end of a run; start the container again if it must run",
 		}
 	}
 	return res, err
@@ -78,13 +82,14 @@ type run struct {
 	t       Target
 	q       Request
 	readyBy time.Time
-	// started is when the POST that counts was sent.
+	// started is the time of the last POST.
 	started time.Time
-	// deadline is when the client stops waiting for the end of the run; zero for never.
+	// deadline is the time at which the client stops waiting for the end of the run; zero means never.
 	deadline time.Time
 }
 
-// ready waits until the host answers. An answer is not final: Azure may restart the container once more after creating the app.
+// ready waits until the host answers. The host may still fail afterwards: Azure may restart the container once more
+// after creating the app.
 func (r *run) ready(ctx context.Context) error {
 	return r.retry(ctx, r.t, r.readyBy, func() *Error {
 		a, err := r.call(ctx, r.t, request{method: http.MethodGet, path: "/", limit: readyLimit}, http.Header{})
@@ -92,7 +97,10 @@ func (r *run) ready(ctx context.Context) error {
 			if e := dialError(r.t, err); e != nil {
 				return e
 			}
-			return &Error{Kind: KindNetwork, App: r.t.App, Err: err, again: true, Message: "no answer from " + r.t.HostName + "; check network and proxy"}
+			return &Error{
+				Kind: KindNetwork, App: r.t.App, Err: err, temporary: true,
+				Message: "no answer from " + r.t.HostName + "; check network and proxy",
+			}
 		}
 		if noHandler(a.status) {
 			return r.notReady(a)
@@ -101,8 +109,9 @@ func (r *run) ready(ctx context.Context) error {
 	})
 }
 
-// noHandler tells whether a status comes from a gateway, or from a host that is not up or is too busy (429, with which host.json's HTTP
-// throttles reject a request before any function runs: https://learn.microsoft.com/azure/azure-functions/functions-bindings-http-webhook).
+// noHandler reports whether a status comes from a gateway, or from a host that is not up or is too busy. A busy host
+// answers 429, with which host.json's HTTP throttles reject a request before any function runs:
+// https://learn.microsoft.com/azure/azure-functions/functions-bindings-http-webhook
 func noHandler(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -112,16 +121,19 @@ func noHandler(status int) bool {
 }
 
 func (r *run) notReady(a answer) *Error {
-	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream), or raise the ready time-out"
+	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream), " +
+		"or raise the ready time-out"
 	if a.status == http.StatusTooManyRequests {
-		message = "the host was too busy to take a request within %s; start fewer containers at a time on its plan, take a larger one, or raise the throttles in the image's host.json"
+		message = "the host was too busy to take a request within %s; start fewer containers at a time on its " +
+			"service plan, use a larger service plan, or raise the throttles in the image's host.json"
 	}
 	return &Error{
-		Kind: KindNotReady, App: r.t.App, again: true, after: retryAfter(a.header), Err: statusError(a.status), Message: fmt.Sprintf(message, r.readyTimeout),
+		Kind: KindNotReady, App: r.t.App, Message: fmt.Sprintf(message, r.readyTimeout), Err: statusError(a.status),
+		temporary: true, retryAfter: retryAfter(a.header),
 	}
 }
 
-// start sends the POST, again and again while it is certain that nothing started, and follows the run to its end.
+// start sends the POST, repeats it while it is certain that nothing has started, and follows the run to its end.
 func (r *run) start(ctx context.Context) (Result, error) {
 	body, err := json.Marshal(protocol.StartRequest{
 		RunID:          r.q.RunID,
@@ -136,7 +148,7 @@ func (r *run) start(ctx context.Context) (Result, error) {
 		q.limit = min(q.limit, r.q.Timeout+timeoutMargin)
 	}
 	var a answer
-	var before, open error // of BeforeStart; why it is open whether the run started
+	var before, unknown error // of BeforeStart, and of post
 	err = r.retry(ctx, r.t, r.readyBy, func() *Error {
 		if r.q.BeforeStart != nil {
 			if before = r.q.BeforeStart(ctx); before != nil {
@@ -144,7 +156,7 @@ func (r *run) start(ctx context.Context) (Result, error) {
 			}
 		}
 		var e *Error
-		if a, e, open = r.post(ctx, q); e != nil && r.q.NotStarted != nil {
+		if a, e, unknown = r.post(ctx, q); e != nil && r.q.NotStarted != nil {
 			r.q.NotStarted(ctx)
 		}
 		return e
@@ -156,8 +168,8 @@ func (r *run) start(ctx context.Context) (Result, error) {
 		return Result{}, err
 	case ctx.Err() != nil:
 		return Result{}, stopped(r.t, ctx.Err())
-	case open != nil:
-		return r.settle(ctx, a, open)
+	case unknown != nil:
+		return r.settle(ctx, a, unknown)
 	case !a.ours():
 		return r.foreign(a), nil
 	}
@@ -168,33 +180,44 @@ func (r *run) start(ctx context.Context) (Result, error) {
 	return r.follow(ctx, true)
 }
 
-// post sends the request q that starts the run. An *Error tells that it surely has started nothing; open tells why that is unknown.
-func (r *run) post(ctx context.Context, q request) (a answer, nothing *Error, open error) {
+// post sends the request q that starts the run. notStarted means that the request certainly has started nothing.
+// Without notStarted, unknown is the reason why it is unknown whether the run started.
+func (r *run) post(ctx context.Context, q request) (a answer, notStarted *Error, unknown error) {
 	r.started = r.now()
 	if r.q.Timeout > 0 {
 		r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
 	}
-	if a, open = r.send(ctx, q); open != nil {
-		if errors.As(open, &nothing) { // of reading the key anew
-			return a, nothing, open
+	if a, unknown = r.send(ctx, q); unknown != nil {
+		if errors.As(unknown, &notStarted) { // send failed to read the key again
+			return a, notStarted, unknown
 		}
-		return a, dialError(r.t, open), open
+		return a, dialError(r.t, unknown), unknown
 	}
 	switch {
 	case a.ours():
 	case a.status == http.StatusUnauthorized:
-		nothing = &Error{Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status), Message: "it refuses its own host key, even read anew; does it have authentication or access restrictions switched on?"}
+		notStarted = &Error{
+			Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status),
+			Message: "it refuses its own host key, even after the key was read again; " +
+				"does it have authentication or access restrictions switched on?",
+		}
 	case a.status == http.StatusNotFound:
-		nothing = &Error{Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), Message: "it has no function that answers POST " + protocol.RunPath + "; check that the image has run/function.json in /home/site/wwwroot"}
-	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
-		nothing = r.notReady(a)
-	case a.status == http.StatusInternalServerError || a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout:
-		open = statusError(a.status)
+		notStarted = &Error{
+			Kind: KindNotFound, App: r.t.App, Err: statusError(a.status),
+			Message: "it has no function that answers POST " + protocol.RunPath +
+				"; check that the image has run/function.json in /home/site/wwwroot",
+		}
+	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
+		notStarted = r.notReady(a)
+	case a.status == http.StatusInternalServerError, a.status == http.StatusBadGateway,
+		a.status == http.StatusGatewayTimeout:
+		unknown = statusError(a.status)
 	}
-	return a, nothing, open
+	return a, notStarted, unknown
 }
 
-// send is call with our headers. On 401, which the host gives before any function runs, it reads the key anew and sends q once more.
+// send adds our headers to q and calls the app. After a 401, which the host answers before any function runs, it
+// reads the key again and sends q once more.
 func (r *run) send(ctx context.Context, q request) (answer, error) {
 	for second := false; ; second = true {
 		key, err := r.key(ctx, r.t, r.readyBy)
@@ -218,8 +241,9 @@ func (r *run) send(ctx context.Context, q request) (answer, error) {
 	}
 }
 
-// settle finds out what became of a run whose POST got no answer of its handler: a is the gateway's, if any, and open the failure.
-func (r *run) settle(ctx context.Context, a answer, open error) (Result, error) {
+// settle asks for the end of a run whose POST got no answer of a handler. a is the gateway's answer, if there is
+// one, and failure the failure of the POST.
+func (r *run) settle(ctx context.Context, a answer, failure error) (Result, error) {
 	age := r.now().Sub(r.started)
 	res, err := r.follow(ctx, false)
 	switch {
@@ -228,13 +252,13 @@ func (r *run) settle(ctx context.Context, a answer, open error) (Result, error) 
 	case r.late():
 		return r.timedOut(false), nil
 	case a.status == http.StatusInternalServerError && age < cutAfter:
-		return r.foreign(a), nil // too early for the cut, so it is the handler's own
+		return r.foreign(a), nil // too early for Azure's cut, so the handler itself answered
 	}
-	e := &Error{App: r.t.App, Err: open, Foreign: true}
+	e := &Error{App: r.t.App, Err: failure, Foreign: true}
 	const ask = "; whether the command ran is unknown, and only an image with azf-handler can be asked"
 	switch {
 	case age >= cutAfter:
-		e.Kind, e.Message = KindCut, "the answer was cut after 230 seconds"+ask
+		e.Kind, e.Message = KindCut, "the answer was cut off after 230 seconds"+ask
 	case a.status != 0:
 		e.Kind, e.Message = KindHostError, "the gateway answered in place of the host"+ask
 	default:
@@ -246,8 +270,8 @@ func (r *run) settle(ctx context.Context, a answer, open error) (Result, error) 
 // errForeign is follow's error when the image has a handler of its own.
 var errForeign = errors.New("not azf-handler")
 
-// follow polls azf-handler until the run has ended. known tells that the handler has answered before; until it has, an answer
-// without its header ends in errForeign.
+// follow polls azf-handler until the run has ended. known means that azf-handler has answered before. Until then,
+// an answer without its header ends follow with errForeign.
 func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 	quietBy := r.now().Add(r.readyTimeout)
 	for n := 0; ; n++ {
@@ -279,10 +303,12 @@ func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 		case err != nil && r.now().Add(backoff(n)).After(quietBy):
 			return Result{}, &Error{
 				Kind: KindLost, App: r.t.App, Err: err,
-				Message: fmt.Sprintf("the run was sent, but the app did not answer for %s, so how it ended is unknown; look at its logs, or start it again", r.readyTimeout),
+				Message: fmt.Sprintf("the run was sent, but the app did not answer for %s, so the end of the run is unknown; "+
+					"look at the container's logs, or start it again", r.readyTimeout),
 			}
 		case err != nil:
-			r.log.Debug().Str("app", r.t.App).Str("run_id", r.q.RunID).AnErr("cause", err).Msg("function app does not answer a poll")
+			r.log.Debug().Str("app", r.t.App).Str("run_id", r.q.RunID).AnErr("cause", err).
+				Msg("function app does not answer a poll")
 		}
 		if err := r.sleep(ctx, backoff(n)); err != nil {
 			return Result{}, stopped(r.t, err)
@@ -290,32 +316,37 @@ func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 	}
 }
 
-// read reads an answer of azf-handler; done tells that the run has ended.
+// read decodes an answer of azf-handler. done reports whether the run has ended.
 func (r *run) read(a answer) (res Result, done bool, err error) {
 	fail := func(kind Kind, message string, err error) (Result, bool, error) {
 		return Result{}, false, &Error{Kind: kind, App: r.t.App, Message: message, Err: err}
 	}
 	switch v := a.header.Get(protocol.Header); {
 	case v != protocol.Version:
-		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon %q; build the image with the azf-handler of the daemon's release", v, protocol.Version), nil)
+		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon %q; "+
+			"build the image with the azf-handler of the daemon's release", v, protocol.Version), nil)
 	case a.status == http.StatusNotFound:
-		return fail(KindLost, "azf-handler does not know the run, so it was restarted in its midst; start the container again", nil)
+		return fail(KindLost, "azf-handler does not know the run, so it was restarted during the run; "+
+			"start the container again", nil)
 	case a.status != http.StatusOK && a.status != http.StatusAccepted:
 		var b protocol.ErrorBody
 		_ = json.Unmarshal(a.body, &b) // a body of another form has no message to show
 		return fail(KindHostError, "azf-handler refused the run: "+b.Message, statusError(a.status))
 	case a.truncated:
-		return fail(KindHostError, fmt.Sprintf("its answer is larger than %d MiB; lower the image's %s", maxBody>>20, protocol.OutputLimitEnv), nil)
+		return fail(KindHostError, fmt.Sprintf("its answer is larger than %d MiB; lower the image's %s",
+			maxBody>>20, protocol.OutputLimitEnv), nil)
 	}
 	var p protocol.Run
 	if err := json.Unmarshal(a.body, &p); err != nil {
-		return fail(KindHostError, "azf-handler's answer cannot be read; is there a proxy that changes it?", fmt.Errorf("decode run: %w", err))
+		return fail(KindHostError, "azf-handler's answer cannot be read; is there a proxy that changes it?",
+			fmt.Errorf("decode run: %w", err))
 	}
 	switch {
 	case p.RunID != r.q.RunID:
 		return fail(KindHostError, fmt.Sprintf("azf-handler answered for run %q", p.RunID), nil)
 	case p.ExitCode < 0 || p.ExitCode > maxExitCode:
-		return fail(KindHostError, fmt.Sprintf("azf-handler answered exit code %d, which no command has; is there a proxy that changes it?", p.ExitCode), nil)
+		return fail(KindHostError, fmt.Sprintf("azf-handler answered exit code %d, which no command has; "+
+			"is there a proxy that changes it?", p.ExitCode), nil)
 	}
 	return Result{
 		ExitCode: p.ExitCode, Error: p.Error, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,
@@ -323,7 +354,7 @@ func (r *run) read(a answer) (res Result, done bool, err error) {
 	}, p.Done, nil
 }
 
-// foreign is the result of an image with a handler of its own.
+// foreign returns the result for the answer of an image's own handler.
 func (r *run) foreign(a answer) Result {
 	res := Result{StartedAt: r.started, FinishedAt: r.now(), Truncated: a.truncated, Body: a.body}
 	if a.status >= 200 && a.status < 300 {
@@ -337,22 +368,26 @@ func (r *run) foreign(a answer) Result {
 	}
 	if text := strings.TrimRight(strings.ToValidUTF8(string(head), "\uFFFD"), "\r\n"); text != "" {
 		for n, line := range strings.Split(text, "\n") {
-			res.Lines = append(res.Lines, protocol.Line{Stream: protocol.Stderr, Seq: n + 1, Time: res.FinishedAt, Text: strings.TrimSuffix(line, "\r")})
+			res.Lines = append(res.Lines, protocol.Line{
+				Stream: protocol.Stderr, Seq: n + 1, Time: res.FinishedAt, Text: strings.TrimSuffix(line, "\r"),
+			})
 		}
 	}
 	return res
 }
 
+// late reports whether the deadline has passed.
 func (r *run) late() bool { return !r.deadline.IsZero() && !r.now().Before(r.deadline) }
 
 func (r *run) timedOut(ours bool) Result {
 	return Result{
-		ExitCode: exitTimeout, Error: fmt.Sprintf("no end of the run %s after its time limit of %s", timeoutMargin, r.q.Timeout),
+		ExitCode:  exitTimeout,
+		Error:     fmt.Sprintf("the run had not ended %s after its time limit of %s", timeoutMargin, r.q.Timeout),
 		StartedAt: r.started, FinishedAt: r.now(), Truncated: true, Protocol: ours,
 	}
 }
 
-// statusError is an HTTP status as a cause.
+// statusError is the cause of an Error for an HTTP status.
 type statusError int
 
 func (s statusError) Error() string {
