@@ -10,7 +10,8 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// FuzzCreate holds any create body to one of three ends: no JSON, a refusal that a client can do something about, or a function app.
+// FuzzCreate holds any create body to one of three ends: no JSON, a refusal that a client can do something about, or
+// a function app.
 func FuzzCreate(f *testing.F) {
 	settings := testSettings()
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -39,7 +40,8 @@ func FuzzCreate(f *testing.F) {
 		if err != nil {
 			t.Fatalf("validated, but %v", err)
 		}
-		if spec.Tags[idTag] != c.ID || spec.Tags[ownerTag] != settings.Owner || len(spec.Tags) > maxTags || spec.Command == nil ||
+		if spec.Tags[idTag] != c.ID || spec.Tags[ownerTag] != settings.Owner || len(spec.Tags) > maxTags ||
+			spec.Command == nil ||
 			spec.ImageName == "" || spec.ImageTag == "" || !strings.HasPrefix(spec.RegistryURL, "https://") {
 			t.Fatalf("got %+v", spec)
 		}

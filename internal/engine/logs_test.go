@@ -3,165 +3,20 @@ package engine
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/azuresim/monitor"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
-	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/workspace"
 )
-
-type anyToken struct{}
-
-func (anyToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(time.Hour)}, nil
-}
-
-// archive gives the fixture a simulated Log Analytics.
-func (f *fixture) archive(t *testing.T) *monitor.Store {
-	t.Helper()
-	s := monitor.New(monitor.Config{})
-	srv := httptest.NewTLSServer(s)
-	t.Cleanup(srv.Close)
-	reader, err := logs.New(logs.Config{Credential: anyToken{}, Transport: srv.Client(), Cloud: cloud.Configuration{
-		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{logs.ServiceName: {Endpoint: srv.URL + "/v1", Audience: "https://logs.test"}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.logs.LogReader = reader
-	return s
-}
-
-// printing is a run of azf-handler's, which prints lines from 1 to total, every third of them on stderr. Their texts are RUN:NUMBER.
-type printing struct {
-	total int
-	// head and tail are what the answer has of the ends; 0 and 0 is all.
-	head, tail int
-	err        error              // of the call, after which nothing is captured
-	running    bool               // the call is not answered yet
-	arrived    func(seq int) bool // in Log Analytics; nil is none
-}
-
-// scene is a container "web" whose runs print.
-type scene struct {
-	*fixture
-	app   string
-	store *monitor.Store
-	begin time.Time
-}
-
-// at is when a line is printed: runs are ten seconds apart, and lines a tenth of one.
-func (s *scene) at(run, seq int) time.Time {
-	return s.begin.Add(time.Duration(run)*10*time.Second + time.Duration(seq)*100*time.Millisecond)
-}
-
-// play has the container run and print. A run that goes on does so until the test ends.
-func play(t *testing.T, runs ...printing) *scene {
-	t.Helper()
-	s := &scene{fixture: setup(t), begin: time.Now().UTC().Truncate(time.Second)}
-	s.store = s.archive(t)
-	s.app = "skls-" + s.create(t, "web")[:20]
-	s.workspaces.set(func() { s.workspaces.outputs = "workspace" })
-	for n, p := range runs {
-		began := make(chan struct{})
-		s.invoker.run = func(ctx context.Context, r invoker.Request) (invoker.Result, error) {
-			res := s.print(t, r.RunID, n+1, p)
-			close(began)
-			if p.running {
-				<-ctx.Done()
-				return invoker.Result{}, context.Cause(ctx)
-			}
-			return res, p.err
-		}
-		if err := s.ContainerStart(t.Context(), "web"); err != nil {
-			t.Fatal(err)
-		}
-		<-began
-		if !p.running {
-			s.wait(t, "web", "")
-		}
-	}
-	return s
-}
-
-func (s *scene) print(t *testing.T, runID string, run int, p printing) invoker.Result {
-	res := invoker.Result{Protocol: true}
-	var omitted protocol.Omitted
-	for seq := 1; seq <= p.total; seq++ {
-		l := protocol.Line{Stream: protocol.Stdout, Seq: seq, Time: s.at(run, seq), Text: fmt.Sprintf("%d:%d", run, seq)}
-		if seq%3 == 0 {
-			l.Stream = protocol.Stderr
-		}
-		switch {
-		case p.head+p.tail > 0 && seq > p.head && seq <= p.total-p.tail:
-			if seq%3 == 0 {
-				omitted.Stderr++
-			} else {
-				omitted.Stdout++
-			}
-		case omitted != (protocol.Omitted{}) && !res.Truncated:
-			res.Truncated = true
-			left := omitted
-			res.Lines = append(res.Lines, protocol.Line{Stream: protocol.Stderr, Seq: seq - 1, Time: l.Time, Omitted: &left, Text: fmt.Sprintf(protocol.OmittedText, left.Stdout+left.Stderr)})
-			fallthrough
-		default:
-			res.Lines = append(res.Lines, l)
-		}
-		if p.arrived != nil && p.arrived(seq) {
-			l.RunID = runID
-			content, err := json.Marshal(l)
-			if err != nil {
-				t.Error(err)
-			}
-			for range 1 + seq%2 { // some come twice
-				s.trace(l.Time, 1, string(content))
-			}
-		}
-	}
-	return res
-}
-
-func (s *scene) trace(at time.Time, severity int, message string) {
-	s.store.Append("AppTraces", map[string]any{
-		"TimeGenerated": at, "SeverityLevel": severity, "Message": message, "AppRoleName": s.app, "Properties": map[string]any{"Category": "Host.Function.Console"},
-	})
-}
-
-// shown are the texts of the lines that opts selects, and [N] for a mark of N lines.
-func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
-	t.Helper()
-	c, err := s.db.Container(t.Context(), "web")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines, err := s.lines(t.Context(), c, opts)
-	var texts []string
-	for _, l := range lines {
-		texts = append(texts, strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]").Replace(l.Text))
-	}
-	return strings.Join(texts, " "), err
-}
-
-func everything(int) bool { return true }
-
-func between(first, last int) func(int) bool {
-	return func(seq int) bool { return first <= seq && seq <= last }
-}
 
 func TestLogsOfRuns(t *testing.T) {
 	long := printing{total: 12, head: 2, tail: 3} // 3 to 9 are left out, three of them on stderr
@@ -182,52 +37,71 @@ func TestLogsOfRuns(t *testing.T) {
 		// asked is the tail that Log Analytics is asked for, 0 for all.
 		asked int
 	}{
-		"captured":              {runs: []printing{short}, opts: all, want: "1:1 1:2", asked: none},
-		"no output":             {runs: []printing{{}}, opts: all, want: "", asked: none},
-		"all runs":              {runs: []printing{short, short, short}, opts: all, want: "1:1 1:2 2:1 2:2 3:1 3:2", asked: none},
-		"tail over runs":        {runs: []printing{short, short, short}, opts: tail(3), want: "2:2 3:1 3:2", asked: none},
-		"tail 0":                {runs: []printing{lost}, opts: tail(0), want: "", asked: none},
-		"since":                 {runs: []printing{short, short}, opts: all, since: 2, want: "2:2", asked: none},
-		"until":                 {runs: []printing{short, short}, opts: all, until: 1, want: "1:1 1:2 2:1", asked: none},
-		"since and until":       {runs: []printing{short, {total: 5}}, opts: all, since: 2, until: 4, want: "2:2 2:3 2:4", asked: none},
-		"stdout":                {runs: []printing{{total: 4}}, opts: stdout, want: "1:1 1:2 1:4", asked: none},
-		"stderr":                {runs: []printing{{total: 4}}, opts: stderr, want: "1:3", asked: none},
-		"streams before tail":   {runs: []printing{{total: 7}}, opts: api.LogOptions{Stderr: true, Tail: 1}, want: "1:6", asked: none},
-		"old lines not needed":  {runs: []printing{lost, short}, opts: tail(2), want: "2:1 2:2", asked: none},
-		"old lines half needed": {runs: []printing{with(lost, everything), short}, opts: tail(3), want: "1:4 2:1 2:2", asked: 1},
+		"captured":  {runs: []printing{short}, opts: all, want: "1:1 1:2", asked: none},
+		"no output": {runs: []printing{{}}, opts: all, want: "", asked: none},
+		"all runs": {runs: []printing{short, short, short}, opts: all, want: "1:1 1:2 2:1 2:2 3:1 3:2",
+			asked: none},
+		"tail over runs": {runs: []printing{short, short, short}, opts: tail(3), want: "2:2 3:1 3:2", asked: none},
+		"tail 0":         {runs: []printing{lost}, opts: tail(0), want: "", asked: none},
+		"since":          {runs: []printing{short, short}, opts: all, since: 2, want: "2:2", asked: none},
+		"until":          {runs: []printing{short, short}, opts: all, until: 1, want: "1:1 1:2 2:1", asked: none},
+		"since and until": {runs: []printing{short, {total: 5}}, opts: all, since: 2, until: 4, want: "2:2 2:3 2:4",
+			asked: none},
+		"stdout": {runs: []printing{{total: 4}}, opts: stdout, want: "1:1 1:2 1:4", asked: none},
+		"stderr": {runs: []printing{{total: 4}}, opts: stderr, want: "1:3", asked: none},
+		"streams before tail": {runs: []printing{{total: 7}}, opts: api.LogOptions{Stderr: true, Tail: 1}, want: "1:6",
+			asked: none},
+		"old lines not needed": {runs: []printing{lost, short}, opts: tail(2), want: "2:1 2:2", asked: none},
+		"old lines half needed": {runs: []printing{with(lost, everything), short}, opts: tail(3), want: "1:4 2:1 2:2",
+			asked: 1},
 
-		"gap, nothing arrived":     {runs: []printing{long}, opts: all, want: "1:1 1:2 [7] 1:10 1:11 1:12"},
-		"gap, all arrived":         {runs: []printing{with(long, everything)}, opts: all, want: "1:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 1:10 1:11 1:12"},
-		"gap, the first arrived":   {runs: []printing{with(long, between(1, 5))}, opts: all, want: "1:1 1:2 1:3 1:4 1:5 [4] 1:10 1:11 1:12"},
-		"gap, the last arrived":    {runs: []printing{with(long, between(8, 12))}, opts: all, want: "1:1 1:2 1:8 1:9 [5] 1:10 1:11 1:12"},
-		"gap of stdout, arrived":   {runs: []printing{with(long, everything)}, opts: stdout, want: "1:1 1:2 1:4 1:5 1:7 1:8 1:10 1:11"},
-		"gap of stdout, missing":   {runs: []printing{long}, opts: stdout, want: "1:1 1:2 1:10 1:11"},
-		"gap of stderr, arrived":   {runs: []printing{with(long, everything)}, opts: stderr, want: "1:3 1:6 1:9 1:12"},
-		"gap of stderr, in part":   {runs: []printing{with(long, between(1, 6))}, opts: stderr, want: "1:3 1:6 [1] 1:12"},
-		"gap without stderr":       {runs: []printing{with(printing{total: 6, head: 3, tail: 1}, between(9, 9))}, opts: stderr, want: "1:3 1:6", asked: none},
-		"gap behind the tail":      {runs: []printing{long}, opts: tail(3), want: "1:10 1:11 1:12", asked: none},
-		"tail into the gap":        {runs: []printing{with(long, everything)}, opts: tail(5), want: "1:8 1:9 1:10 1:11 1:12", asked: 2},
+		"gap, nothing arrived": {runs: []printing{long}, opts: all, want: "1:1 1:2 [7] 1:10 1:11 1:12"},
+		"gap, all arrived": {runs: []printing{with(long, everything)}, opts: all,
+			want: "1:1 1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 1:10 1:11 1:12"},
+		"gap, the first arrived": {runs: []printing{with(long, between(1, 5))}, opts: all,
+			want: "1:1 1:2 1:3 1:4 1:5 [4] 1:10 1:11 1:12"},
+		"gap, the last arrived": {runs: []printing{with(long, between(8, 12))}, opts: all,
+			want: "1:1 1:2 1:8 1:9 [5] 1:10 1:11 1:12"},
+		"gap of stdout, arrived": {runs: []printing{with(long, everything)}, opts: stdout,
+			want: "1:1 1:2 1:4 1:5 1:7 1:8 1:10 1:11"},
+		"gap of stdout, missing": {runs: []printing{long}, opts: stdout, want: "1:1 1:2 1:10 1:11"},
+		"gap of stderr, arrived": {runs: []printing{with(long, everything)}, opts: stderr, want: "1:3 1:6 1:9 1:12"},
+		"gap of stderr, in part": {runs: []printing{with(long, between(1, 6))}, opts: stderr, want: "1:3 1:6 [1] 1:12"},
+		"gap without stderr": {runs: []printing{with(printing{total: 6, head: 3, tail: 1}, between(9, 9))},
+			opts: stderr, want: "1:3 1:6", asked: none},
+		"gap behind the tail": {runs: []printing{long}, opts: tail(3), want: "1:10 1:11 1:12", asked: none},
+		"tail into the gap": {runs: []printing{with(long, everything)}, opts: tail(5), want: "1:8 1:9 1:10 1:11 1:12",
+			asked: 2},
 		"tail into a gap, missing": {runs: []printing{long}, opts: tail(5), want: "1:2 [7] 1:10 1:11 1:12", asked: 2},
-		"tail into a gap, late":    {runs: []printing{with(long, between(1, 6))}, opts: tail(6), want: "1:5 1:6 [3] 1:10 1:11 1:12", asked: 3},
-		"tail beyond the gap":      {runs: []printing{with(long, everything)}, opts: tail(11), want: "1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 1:10 1:11 1:12", asked: 8},
-		"tail of stderr in a gap":  {runs: []printing{with(long, everything)}, opts: api.LogOptions{Stderr: true, Tail: 2}, want: "1:9 1:12", asked: 1},
-		"gaps of two runs":         {runs: []printing{with(long, everything), with(long, between(9, 9))}, opts: tail(9), want: "1:11 1:12 2:1 2:2 2:9 [6] 2:10 2:11 2:12", asked: 6},
-		"since behind a gap":       {runs: []printing{long}, opts: all, since: 11, want: "1:11 1:12", asked: none},
-		"since within a gap":       {runs: []printing{with(long, everything)}, opts: all, since: 8, want: "1:8 1:9 1:10 1:11 1:12"},
-		"since within a gap, late": {runs: []printing{with(long, between(1, 8))}, opts: all, since: 7, want: "1:7 1:8 [1] 1:10 1:11 1:12"},
-		"until before a gap":       {runs: []printing{long}, opts: all, until: 1, want: "1:1", asked: none},
-		"until within a gap":       {runs: []printing{with(long, everything)}, opts: all, until: 4, want: "1:1 1:2 1:3 1:4"},
-		"stderr within a gap":      {runs: []printing{with(long, everything)}, opts: stderr, since: 5, until: 8, want: "1:6"},
+		"tail into a gap, late": {runs: []printing{with(long, between(1, 6))}, opts: tail(6),
+			want: "1:5 1:6 [3] 1:10 1:11 1:12", asked: 3},
+		"tail beyond the gap": {runs: []printing{with(long, everything)}, opts: tail(11),
+			want: "1:2 1:3 1:4 1:5 1:6 1:7 1:8 1:9 1:10 1:11 1:12", asked: 8},
+		"tail of stderr in a gap": {runs: []printing{with(long, everything)}, opts: api.LogOptions{Stderr: true, Tail: 2},
+			want: "1:9 1:12", asked: 1},
+		"gaps of two runs": {runs: []printing{with(long, everything), with(long, between(9, 9))}, opts: tail(9),
+			want: "1:11 1:12 2:1 2:2 2:9 [6] 2:10 2:11 2:12", asked: 6},
+		"since behind a gap": {runs: []printing{long}, opts: all, since: 11, want: "1:11 1:12", asked: none},
+		"since within a gap": {runs: []printing{with(long, everything)}, opts: all, since: 8,
+			want: "1:8 1:9 1:10 1:11 1:12"},
+		"since within a gap, late": {runs: []printing{with(long, between(1, 8))}, opts: all, since: 7,
+			want: "1:7 1:8 [1] 1:10 1:11 1:12"},
+		"until before a gap":  {runs: []printing{long}, opts: all, until: 1, want: "1:1", asked: none},
+		"until within a gap":  {runs: []printing{with(long, everything)}, opts: all, until: 4, want: "1:1 1:2 1:3 1:4"},
+		"stderr within a gap": {runs: []printing{with(long, everything)}, opts: stderr, since: 5, until: 8, want: "1:6"},
 
 		"lost answer":               {runs: []printing{with(lost, everything)}, opts: all, want: "1:1 1:2 1:3 1:4"},
 		"lost answer, none arrived": {runs: []printing{lost}, opts: all, want: ""},
 		"lost answer, stderr":       {runs: []printing{with(lost, everything)}, opts: stderr, want: "1:3"},
 		"lost answer, tail":         {runs: []printing{with(lost, everything)}, opts: tail(2), want: "1:3 1:4", asked: 2},
 		"lost answer, since":        {runs: []printing{with(lost, everything)}, opts: all, since: 3, want: "1:3 1:4"},
-		"lost answer between":       {runs: []printing{short, with(lost, everything), short}, opts: all, want: "1:1 1:2 2:1 2:2 2:3 2:4 3:1 3:2"},
-		"running":                   {runs: []printing{short, with(running, between(1, 2))}, opts: all, want: "1:1 1:2 2:1 2:2"},
-		"running, tail":             {runs: []printing{short, with(running, everything)}, opts: tail(4), want: "1:2 2:1 2:2 2:3", asked: 4},
-		"running, nothing arrived":  {runs: []printing{short, running}, opts: all, want: "1:1 1:2"},
+		"lost answer between": {runs: []printing{short, with(lost, everything), short}, opts: all,
+			want: "1:1 1:2 2:1 2:2 2:3 2:4 3:1 3:2"},
+		"running": {runs: []printing{short, with(running, between(1, 2))}, opts: all,
+			want: "1:1 1:2 2:1 2:2"},
+		"running, tail": {runs: []printing{short, with(running, everything)}, opts: tail(4),
+			want: "1:2 2:1 2:2 2:3", asked: 4},
+		"running, nothing arrived": {runs: []printing{short, running}, opts: all, want: "1:1 1:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := play(t, row.runs...)
@@ -243,7 +117,8 @@ func TestLogsOfRuns(t *testing.T) {
 			var asked []int
 			for _, q := range s.logs.queries {
 				asked = append(asked, q.Tail)
-				if q.WorkspaceID != "workspace" || q.App != s.app || q.Stdout != row.opts.Stdout || q.Stderr != row.opts.Stderr || !q.Since.Equal(row.opts.Since) || !q.Until.Equal(row.opts.Until) {
+				if q.WorkspaceID != "workspace" || q.App != s.app || q.Stdout != row.opts.Stdout || q.Stderr != row.opts.Stderr ||
+					!q.Since.Equal(row.opts.Since) || !q.Until.Equal(row.opts.Until) {
 					t.Errorf("asked %+v", q)
 				}
 			}
@@ -270,7 +145,8 @@ func TestLogsOfOtherHandlers(t *testing.T) {
 	all := api.LogOptions{Stdout: true, Stderr: true, Tail: -1}
 	// What the handler answers is its output, and what it prints is not.
 	answer(invoker.Result{Body: []byte("one\r\ntwo")}, nil, "printed")
-	answer(invoker.Result{ExitCode: 1, Truncated: true, Lines: []protocol.Line{{Stream: protocol.Stderr, Seq: 1, Text: "failed"}}}, nil)
+	answer(invoker.Result{ExitCode: 1, Truncated: true,
+		Lines: []protocol.Line{{Stream: protocol.Stderr, Seq: 1, Text: "failed"}}}, nil)
 	if got, err := s.shown(t, all); err != nil || got != "one two failed" || s.logs.queries != nil {
 		t.Errorf("got %q, %v, asked %+v", got, err, s.logs.queries)
 	}
@@ -304,13 +180,20 @@ func TestCapturedLines(t *testing.T) {
 		"output that is unknown": {invoker.Result{Protocol: true, Truncated: true}, nil},
 		"no answer of another":   {invoker.Result{}, nil},
 		"failure of another":     {invoker.Result{Lines: []protocol.Line{line(1, nil)}}, want(0, nil)},
-		"success of another":     {invoker.Result{FinishedAt: at, Body: []byte("a\r\nb\xff")}, []api.LogLine{{Stream: api.Stdout, Time: at, Text: "a"}, {Stream: api.Stdout, Time: at, Text: "b\uFFFD"}}},
-		"a mark":                 {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 1, Stderr: 2})}}, want(3, &api.OmittedLines{Stdout: 1, Stderr: 2})},
+		"success of another": {invoker.Result{FinishedAt: at, Body: []byte("a\r\nb\xff")},
+			[]api.LogLine{{Stream: api.Stdout, Time: at, Text: "a"}, {Stream: api.Stdout, Time: at, Text: "b\uFFFD"}}},
+		"a mark": {invoker.Result{Protocol: true,
+			Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 1, Stderr: 2})}},
+			want(3, &api.OmittedLines{Stdout: 1, Stderr: 2})},
 		// Marks that cannot be stay lines.
-		"a mark of nothing":   {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{})}}, want(3, nil)},
-		"a mark of too much":  {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 2, Stderr: 2})}}, want(3, nil)},
-		"a mark of less":      {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: -1, Stderr: 2})}}, want(3, nil)},
-		"a mark beyond bound": {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: math.MaxInt, Stderr: math.MaxInt})}}, want(3, nil)},
+		"a mark of nothing": {invoker.Result{Protocol: true, Lines: []protocol.Line{line(3, &protocol.Omitted{})}},
+			want(3, nil)},
+		"a mark of too much": {invoker.Result{Protocol: true,
+			Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: 2, Stderr: 2})}}, want(3, nil)},
+		"a mark of less": {invoker.Result{Protocol: true,
+			Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: -1, Stderr: 2})}}, want(3, nil)},
+		"a mark beyond bound": {invoker.Result{Protocol: true,
+			Lines: []protocol.Line{line(3, &protocol.Omitted{Stdout: math.MaxInt, Stderr: math.MaxInt})}}, want(3, nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := cmp.Diff(row.want, logLines(row.answer)); d != "" {
@@ -338,7 +221,8 @@ func TestLogsBeforeNumbers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.shown(t, api.LogOptions{Stdout: true, Stderr: true, Tail: -1}); err != nil || got != "old [5]" || s.logs.queries != nil {
+	if got, err := s.shown(t, api.LogOptions{Stdout: true, Stderr: true, Tail: -1}); err != nil || got != "old [5]" ||
+		s.logs.queries != nil {
 		t.Errorf("got %q, %v, asked %+v", got, err, s.logs.queries)
 	}
 }
@@ -353,7 +237,8 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 		if got, err := s.shown(t, all); err != nil || got != "1:1 1:2" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if got := s.log.String(); strings.Count(got, `"level":"warn"`) != 1 || !strings.Contains(got, "captured output only") || !strings.Contains(got, "throttled") {
+		if got := s.log.String(); strings.Count(got, `"level":"warn"`) != 1 ||
+			!strings.Contains(got, "captured output only") || !strings.Contains(got, "throttled") {
 			t.Errorf("logged %s", got)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -365,7 +250,8 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 	t.Run("nothing is captured", func(t *testing.T) {
 		s := play(t, lost)
 		s.logs.err = errors.New("throttled")
-		if _, err := s.shown(t, all); api.KindOf(err) != api.Unavailable || !strings.HasPrefix(err.Error(), "cannot read the logs of container web: ") {
+		if _, err := s.shown(t, all); api.KindOf(err) != api.Unavailable ||
+			!strings.HasPrefix(err.Error(), "cannot read the logs of container web: ") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -378,7 +264,10 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 		}
 	})
 	for name, change := range map[string]func(*fakeWorkspaces){
-		"there is no foundation":   func(f *fakeWorkspaces) { f.unread = fmt.Errorf("outputs: %w", workspace.ErrNoWorkspace) },
+		"there is no foundation": func(f *fakeWorkspaces) {
+			f.unread = fmt.Errorf("outputs: %w",
+				workspace.ErrNoWorkspace)
+		},
 		"the foundation is broken": func(f *fakeWorkspaces) { f.outputs = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -386,7 +275,8 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 			s.logAnalyticsID.Store(nil)
 			s.workspaces.set(func() { change(s.workspaces) })
 			founded := s.workspaces.founded
-			if got, err := s.shown(t, all); err != nil || got != "2:1 2:2" || s.logs.queries != nil || s.workspaces.founded != founded {
+			if got, err := s.shown(t, all); err != nil || got != "2:1 2:2" || s.logs.queries != nil ||
+				s.workspaces.founded != founded {
 				t.Errorf("got %q, %v, asked %+v", got, err, s.logs.queries)
 			}
 			s.workspaces.set(func() { s.workspaces.unread, s.workspaces.outputs = nil, "workspace" })
@@ -400,7 +290,8 @@ func TestLogsWhenLogAnalyticsFails(t *testing.T) {
 func TestLogsNeedAStream(t *testing.T) {
 	f := setup(t)
 	f.create(t, "web")
-	if _, err := f.ContainerLogs(t.Context(), "web", api.LogOptions{Tail: -1, Timestamps: true}); api.KindOf(err) != api.InvalidParameter {
+	if _, err := f.ContainerLogs(t.Context(), "web",
+		api.LogOptions{Tail: -1, Timestamps: true}); api.KindOf(err) != api.InvalidParameter {
 		t.Errorf("got %v", err)
 	}
 }

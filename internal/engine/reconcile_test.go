@@ -122,7 +122,8 @@ func (f *fixture) insert(t *testing.T, args river.JobArgs) (id int64) {
 	return id
 }
 
-// TestOneJobOfAKind inserts jobs that are there: while one is unfinished, it stands for the others. When its change is seen, it is finished.
+// TestOneJobOfAKind inserts jobs that are there: while one is unfinished, it stands for the others. When its change
+// is seen, it is finished.
 func TestOneJobOfAKind(t *testing.T) {
 	f := setup(t)
 	going, fail := make(chan struct{}), make(chan struct{})
@@ -192,7 +193,7 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 	if f.workspaces.destroyed != 1 {
 		t.Errorf("destroyed %d times before it is due", f.workspaces.destroyed)
 	}
-	f.later.Add(int64(5 * time.Minute))
+	f.clock.Advance(5 * time.Minute)
 	if err := f.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -204,14 +205,14 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 		<-changed
 	}
 	f.workspaces.set(func() { f.workspaces.destroy = nil })
-	f.later.Add(int64(5 * time.Minute))
+	f.clock.Advance(5 * time.Minute)
 	if err := f.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := f.db.Container(t.Context(), "web"); err != nil || c.State != store.Dead {
 		t.Errorf("got %v, %v; want it to wait for twice as long", c.State, err)
 	}
-	f.later.Add(int64(5 * time.Minute))
+	f.clock.Advance(5 * time.Minute)
 	if err := f.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -271,15 +272,15 @@ func TestAppsWithoutContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, err := f.Info(t.Context())
-	if err != nil || !slices.ContainsFunc(info.Warnings, func(w string) bool { return strings.Contains(w, "function app "+appName(hexID("a"))+". ") }) || len(f.workspaces.reclaimed) != 0 {
-		t.Errorf("got %q, %v, reclaimed %v", info.Warnings, err, f.workspaces.reclaimed)
+	if err != nil || !slices.ContainsFunc(info.Warnings, func(w string) bool { return strings.Contains(w, "function app "+appName(hexID("a"))+". ") }) || len(f.workspaces.orphans) != 0 {
+		t.Errorf("got %q, %v, destroyed orphans %v", info.Warnings, err, f.workspaces.orphans)
 	}
 	f.restart(t, true)
 	if err := f.compareAzure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.workspaces.reclaimed) != 1 || f.workspaces.reclaimed[0].Name != appName(hexID("a")) || f.workspaces.reclaimed[0].Tags[nameTag] != "n" {
-		t.Errorf("reclaimed %+v", f.workspaces.reclaimed)
+	if len(f.workspaces.orphans) != 1 || f.workspaces.orphans[0].Name != appName(hexID("a")) || f.workspaces.orphans[0].Tags[nameTag] != "n" {
+		t.Errorf("destroyed orphans %+v", f.workspaces.orphans)
 	}
 	f.azure.err = errors.New("forbidden")
 	if err := f.compareAzure(t.Context()); err == nil {

@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/logs"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// The fakes stand in for adapters, mostly to fail as real Terraform and Azure do not on demand. What works is tested
+// with the real adapters.
+
+type fakeWorkspaces struct {
+	mu         sync.Mutex
+	provision  func(ctx context.Context) error
+	destroy    func(ctx context.Context) error
+	foundation error
+	outputs    string // the customer id of Log Analytics
+	unread     error  // of FoundationOutputs
+	destroyed  int
+	founded    int
+	unlocked   []string
+	founding   int // at this moment
+	most       int // founding at a time
+	app        workspace.FunctionApp
+	// onDisk has the ids of workspaces, and whether each holds resources. archived and orphans record what happened to
+	// workspaces and to orphan apps.
+	onDisk   map[string]bool
+	archived []string
+	orphans  []workspace.FunctionApp
+}
+
+func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationOutputs, error) {
+	f.mu.Lock()
+	f.founding++
+	f.most = max(f.most, f.founding)
+	f.mu.Unlock()
+	runtime.Gosched()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.founding--
+	f.founded++
+	return workspace.FoundationOutputs{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"},
+		f.foundation
+}
+
+func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationOutputs, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return workspace.FoundationOutputs{LogAnalyticsID: f.outputs}, f.unread
+}
+
+func (f *fakeWorkspaces) Provision(
+	ctx context.Context, id string, app workspace.FunctionApp,
+) (workspace.FunctionAppOutputs, error) {
+	f.mu.Lock()
+	provision := f.provision
+	f.app = app
+	f.mu.Unlock()
+	if provision != nil {
+		if err := provision(ctx); err != nil {
+			return workspace.FunctionAppOutputs{}, err
+		}
+	}
+	return workspace.FunctionAppOutputs{
+		ResourceID: "/sites/" + app.Name, HostName: app.Name + ".azurewebsites.net",
+		Operation: workspace.Operation{Plan: workspace.Changes{Add: 1}},
+	}, nil
+}
+
+func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Operation, error) {
+	f.mu.Lock()
+	destroy := f.destroy
+	f.destroyed++
+	f.mu.Unlock()
+	if destroy != nil {
+		return workspace.Operation{}, destroy(ctx)
+	}
+	return workspace.Operation{}, nil
+}
+
+func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.FunctionApp, error)) error {
+	_, err := app()
+	return err
+}
+
+func (f *fakeWorkspaces) Unlock(_ context.Context, id string, lock workspace.Lock) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unlocked = append(f.unlocked, id+" "+lock.ID)
+	return nil
+}
+
+func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
+
+func (f *fakeWorkspaces) IDs() ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.onDisk)), nil
+}
+
+func (f *fakeWorkspaces) Holds(_ context.Context, id string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.onDisk[id], nil
+}
+
+func (f *fakeWorkspaces) Archive(id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.archived = append(f.archived, id)
+	delete(f.onDisk, id)
+	return nil
+}
+
+func (f *fakeWorkspaces) DestroyOrphan(
+	_ context.Context, _ string, app workspace.FunctionApp,
+) (workspace.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orphans = append(f.orphans, app)
+	return workspace.Operation{}, nil
+}
+
+func (f *fakeWorkspaces) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+type fakeInvoker struct {
+	mu       sync.Mutex
+	run      func(ctx context.Context, r invoker.Request) (invoker.Result, error)
+	requests []invoker.Request
+	early    error // before the call
+}
+
+func (f *fakeInvoker) Run(ctx context.Context, _ invoker.Target, r invoker.Request) (invoker.Result, error) {
+	f.mu.Lock()
+	run := f.run
+	f.requests = append(f.requests, r)
+	early := f.early
+	f.mu.Unlock()
+	if early != nil {
+		return invoker.Result{}, early
+	}
+	if !r.Resume && r.BeforeStart != nil {
+		if err := r.BeforeStart(ctx); err != nil {
+			return invoker.Result{}, err
+		}
+	}
+	if run == nil {
+		return invoker.Result{}, nil
+	}
+	return run(ctx, r)
+}
+
+func (f *fakeInvoker) Forget(invoker.Target) {}
+
+type fakeLogs struct {
+	LogReader // answers while err is nil
+	err       error
+	queries   []logs.Query
+	ended     logs.Ended
+	asked     []logs.EndedQuery
+}
+
+func (f *fakeLogs) Ended(_ context.Context, q logs.EndedQuery) (logs.Ended, error) {
+	f.asked = append(f.asked, q)
+	return f.ended, f.err
+}
+
+func (f *fakeLogs) Lines(ctx context.Context, q logs.Query) ([]logs.Line, error) {
+	f.queries = append(f.queries, q)
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.LogReader.Lines(ctx, q)
+}
+
+// fakeAzure lists apps that are gone too, as Azure's list does for some minutes.
+type fakeAzure struct {
+	apps []workspace.Found
+	gone map[string]bool
+	err  error
+}
+
+func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, error) {
+	return f.apps, f.err
+}
+
+func (f *fakeAzure) Find(_ context.Context, id string) (workspace.Found, bool, error) {
+	return workspace.Found{ID: id}, !f.gone[id], f.err
+}
+
+// fakeRegistry answers every question alike.
+type fakeRegistry struct {
+	image registry.Image
+	err   error
+}
+
+func (f *fakeRegistry) Resolve(context.Context, reference.Named, api.AuthConfig, string) (registry.Image, error) {
+	return f.image, f.err
+}
+
+func (f *fakeRegistry) Login(context.Context, api.AuthConfig) error { return f.err }
+
+var imageBuilt = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+
+// answers makes the registry answer with image c, which was built some hours after imageBuilt.
+func (f *fakeRegistry) answers(c string, hours int, labels map[string]string) {
+	created := imageBuilt.Add(time.Duration(hours) * time.Hour)
+	f.err = nil
+	f.image = registry.Image{
+		ID: "sha256:" + strings.Repeat(c, 64), Digest: "sha256:" + strings.Repeat(c, 63) + "0", Size: 12,
+		Layers: []registry.Layer{
+			{Digest: "sha256:" + strings.Repeat("1", 64), Size: 3}, {Digest: "sha256:" + strings.Repeat("2", 64), Size: 4},
+		},
+	}
+	f.image.Spec.Created, f.image.Spec.OS, f.image.Spec.Architecture = &created, "linux", "amd64"
+	f.image.Spec.Config.Labels = labels
+}
