@@ -182,7 +182,10 @@ func TestRun(t *testing.T) {
 
 		{name: "own handler, success", script: script{post: []step{status(202)}}, posts: 1, keyReads: 1},
 		{name: "own handler, failure", script: script{post: []step{status(418)}}, exit: 1, posts: 1, keyReads: 1},
-		{name: "own handler, redirect is not followed", script: script{post: []step{redirect}}, exit: 1, posts: 1, keyReads: 1},
+		{
+			name: "own handler, redirect is not followed", script: script{post: []step{redirect}}, exit: 1,
+			posts: 1, keyReads: 1,
+		},
 		{
 			name: "own handler, 500 of its own", script: script{post: []step{status(500)}, poll: theirs}, exit: 1, posts: 1,
 			polls: 1, keyReads: 1,

@@ -12,32 +12,33 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// EndedQuery names one run whose answer was lost.
+// EndedQuery selects one run whose answer was lost.
 type EndedQuery struct {
-	// WorkspaceID is the workspace's customer id, a GUID, and App the function app's name.
+	// WorkspaceID is the customer id of the Log Analytics workspace, a GUID. App is the function app's name.
 	WorkspaceID, App string
 	RunID            string
-	// OperationID is the trace id of the traceparent that the run was started with.
+	// OperationID is the trace id of the run's traceparent.
 	OperationID string
-	// From and To bound when the run was under way; it is looked for five minutes further on both sides.
+	// From and To bound the time of the run. The query looks at a window that is five minutes longer on both sides.
 	From, To time.Time
 }
 
-// Ended is what Application Insights has of the end of a run. Its zero value is nothing, which may still come.
+// Ended is the end of a run in Application Insights. The zero value means that no data has arrived yet.
 type Ended struct {
-	// Called tells that the call which started the run has been answered, and Success and Status how.
+	// Called reports whether the call that started the run has been answered. Success and Status describe that answer.
 	Called  bool
 	Success bool
 	Status  string
-	// Known tells that azf-handler has printed the end of the run, with ExitCode.
+	// Known reports whether azf-handler has printed the end of the run, with ExitCode.
 	Known    bool
 	ExitCode int
 }
 
-// Ended looks up how a run ended, once: by its call in AppRequests, and by what azf-handler printed. It blocks for two queries. Its
-// errors are those of Lines.
+// Ended looks up the end of a run: the call in AppRequests and the last line that azf-handler has printed. It makes
+// two calls of the service and does not retry. Its errors are those of Lines.
 func (r *Reader) Ended(ctx context.Context, q EndedQuery) (Ended, error) {
-	lines := Query{WorkspaceID: q.WorkspaceID, App: q.App, Stdout: true, Runs: []Run{{ID: q.RunID, From: q.From, To: q.To}}}
+	run := Run{ID: q.RunID, From: q.From, To: q.To}
+	lines := Query{WorkspaceID: q.WorkspaceID, App: q.App, Stdout: true, Runs: []Run{run}}
 	if err := lines.check(); err != nil {
 		return Ended{}, err
 	}
@@ -62,10 +63,11 @@ func (r *Reader) Ended(ctx context.Context, q EndedQuery) (Ended, error) {
 	return out, nil
 }
 
-// requestKQL asks for the call that started a run; the calls that ask for it later have the same trace id.
+// requestKQL returns the query for the call that started a run. The calls that poll the run have the same trace id.
 func requestKQL(q EndedQuery) string {
 	return fmt.Sprintf(`union isfuzzy=true
-    (datatable(TimeGenerated:datetime, AppRoleName:string, OperationId:string, Url:string, Success:bool, ResultCode:string)[]),
+    (datatable(TimeGenerated:datetime, AppRoleName:string, OperationId:string, `+
+		`Url:string, Success:bool, ResultCode:string)[]),
     AppRequests
 | where TimeGenerated between (%s .. %s)
 | where AppRoleName =~ %s
@@ -73,19 +75,22 @@ func requestKQL(q EndedQuery) string {
 | order by TimeGenerated asc
 | take 1
 | project Success, ResultCode
-`, kqlTime(q.From.Add(-slack)), kqlTime(q.To.Add(slack)), kqlString(q.App), kqlString(q.OperationID), kqlString(protocol.RunPath))
+`, kqlTime(q.From.Add(-slack)), kqlTime(q.To.Add(slack)),
+		kqlString(q.App), kqlString(q.OperationID), kqlString(protocol.RunPath))
 }
 
-// endKQL asks for the line with which azf-handler ends a run.
+// endKQL returns the query for the line with which azf-handler ends a run.
 func endKQL(q Query) string {
 	var b strings.Builder
 	writeSource(&b, q, q.Runs, slack)
-	fmt.Fprintf(&b, "| where tostring(Line.run) == %s and tostring(Line.s) == %s\n| take 1\n| project Code = tostring(Line.m)\n",
-		kqlString(q.Runs[0].ID), kqlString(protocol.End))
+	fmt.Fprintf(&b, `| where tostring(Line.run) == %s and tostring(Line.s) == %s
+| take 1
+| project Code = tostring(Line.m)
+`, kqlString(q.Runs[0].ID), kqlString(protocol.End))
 	return b.String()
 }
 
-// rows are those of a query's answer.
+// rows returns the rows of a query's answer.
 func (r *Reader) rows(ctx context.Context, q Query, text string) ([]azquery.Row, error) {
 	table, err := r.table(ctx, q, text)
 	if err != nil || table == nil {

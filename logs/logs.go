@@ -1,16 +1,21 @@
-// Package logs reads the output of containers from Log Analytics. It does not do logging: the daemon's own log is zerolog's.
+// Package logs reads the output of containers from Log Analytics. It does not do logging: the daemon logs with
+// zerolog.
 //
-// It owns the query, the way lines are told apart and put in order, and the azquery client. It must not know containers, the
-// store or how a run is started. Log Analytics is late by minutes and may drop rows, so nothing may be decided from what is
-// read here; it is the archive for output that was not captured.
+// It owns the query, the assignment of lines to runs, the order of the lines, and the azquery client. It must not
+// know containers, the store or how a run starts. Log Analytics is late by minutes and may drop rows, so no
+// decision may depend on this package. Log Analytics is the archive for output that was not captured.
+//
+// This package makes no promise to other modules: invoker/protocol is the only Go API of this module that does.
 //
 //	reader, err := logs.New(logs.Config{Credential: cred})
-//	lines, err := reader.Lines(ctx, logs.Query{WorkspaceID: id, App: name, Stdout: true, Tail: 10, Runs: []logs.Run{{ID: run, From: start, To: end}}})
+//	lines, err := reader.Lines(ctx, logs.Query{
+//		WorkspaceID: id, App: name, Stdout: true, Tail: 10, Runs: []logs.Run{{ID: run, From: start, To: end}},
+//	})
 //
-// The lines that azf-handler prints are JSON in the form of protocol.Line, with run id, stream and number; they are put in the
-// order of their numbers. The lines of other handlers carry none of that: they are told apart by the time window and by the
-// severity that the Functions host gives each stream, and stand in the order in which the host logged them. Which lines are
-// wanted is decided in the query, so that no others are fetched.
+// The lines of azf-handler are JSON in the form of protocol.Line, with run id, stream and number. Their order is
+// that of the numbers. The lines of other handlers have none of these. Their time selects the run, the severity
+// from the Functions host selects the stream, and their order is that in which the host logged them. The query
+// itself selects the lines, so that the service returns no others.
 package logs
 
 import (
@@ -29,30 +34,33 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// ServiceName is the key of Log Analytics' endpoint (such as https://api.loganalytics.io/v1) and audience in Config.Cloud.Services.
+// ServiceName is the key in Config.Cloud.Services for Log Analytics' endpoint (such as
+// https://api.loganalytics.io/v1) and audience.
 const ServiceName = azquery.ServiceNameLogs
 
 // Causes that errors of Lines may wrap.
 var (
-	// ErrThrottled: the service answered 429 until the client's retries were used up; ask again later, and less often.
+	// ErrThrottled: the service answered 429 to every attempt of the client. Ask again later, and less often.
 	ErrThrottled = errors.New("log analytics is throttling")
-	// ErrPartial: the service had lines that it did not return, for example more than 500,000; ask for a shorter window.
+	// ErrPartial: the service did not return all lines, for example because there are more than 500,000. Ask for a
+	// shorter window.
 	ErrPartial = errors.New("log analytics returned only a part")
 )
 
-// Config is what a Reader needs. Credential is required.
+// Config configures New. Credential is required.
 type Config struct {
 	Credential azcore.TokenCredential
-	// Cloud names the endpoints, ServiceName's among them; its zero value is the public Azure. The endpoint has to be HTTPS.
+	// Cloud holds the endpoints, including that of ServiceName, which must use HTTPS. The zero value means Azure's
+	// public cloud.
 	Cloud cloud.Configuration
-	// Transport carries the calls; nil is the SDK's own.
+	// Transport carries the calls; nil means the SDK's own.
 	Transport policy.Transporter
 }
 
-// Reader reads lines. Its methods may be called from several goroutines.
+// Reader reads lines. Its methods are safe for concurrent use.
 type Reader struct{ client *azquery.LogsClient }
 
-// New returns a Reader. It makes no call.
+// New returns a Reader. It calls no service.
 func New(cfg Config) (*Reader, error) {
 	if cfg.Credential == nil {
 		return nil, errors.New("new log reader: no credential given")
@@ -74,19 +82,22 @@ const (
 
 // Line is one line of output without its line feed.
 type Line struct {
-	// RunID is the run that printed the line. Of another handler than azf-handler it is the one in whose window the line was logged.
+	// RunID is the run that printed the line. For a handler other than azf-handler it is the run in whose window the
+	// host logged the line.
 	RunID string
 	Time  time.Time
 	// Stream is Stdout or Stderr.
 	Stream string
-	// Seq is azf-handler's number of the line, from 1 over both streams, with gaps where rows were lost; 0 of another handler.
+	// Seq is azf-handler's number of the line, from 1 over both streams, with a gap where a row was lost. It is 0 for
+	// another handler.
 	Seq  int
 	Text string
 }
 
-// Lines returns the lines of a query that have arrived so far, in order and each once, or none. It blocks for one query, or for two
-// when azf-handler has printed none of them, each up to the service's time limit of three minutes. Its errors wrap ErrThrottled,
-// ErrPartial, an *azcore.ResponseError or the context's error.
+// Lines returns the lines of a query that have arrived so far, in order and each once, or none. It blocks for one
+// call of the service, or for two when the first one finds no line of azf-handler. Each call takes at most three
+// minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the
+// context's error.
 func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 	if err := q.check(); err != nil {
 		return nil, err
@@ -114,7 +125,7 @@ func (r *Reader) ask(ctx context.Context, q Query, text string) ([]Line, error) 
 	return lines, nil
 }
 
-// table is the answer to a query, nil for a workspace that never got data.
+// table returns the answer to a query. It is nil for a Log Analytics workspace that never received data.
 func (r *Reader) table(ctx context.Context, q Query, text string) (*azquery.Table, error) {
 	resp, err := r.client.QueryWorkspace(ctx, q.WorkspaceID, azquery.Body{Query: &text}, nil)
 	if err != nil {
@@ -129,7 +140,8 @@ func (r *Reader) table(ctx context.Context, q Query, text string) (*azquery.Tabl
 	return resp.Tables[0], nil
 }
 
-// queryError turns a failed call into what Lines returns: nil for a workspace that never got data.
+// queryError converts the error of a call into that of Lines. It returns nil for a Log Analytics workspace that never
+// received data.
 func queryError(q Query, err error) error {
 	resp, ok := errors.AsType[*azcore.ResponseError](err)
 	switch {
@@ -140,12 +152,13 @@ func queryError(q Query, err error) error {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		return fmt.Errorf("query logs of %s: %w: %w", q.App, ErrThrottled, err)
 	case resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf("query logs of %s: the daemon's identity needs the role Log Analytics Reader on workspace %s: %w", q.App, q.WorkspaceID, err)
+		return fmt.Errorf("query logs of %s: the daemon's identity needs the role Log Analytics Reader "+
+			"on Log Analytics workspace %s: %w", q.App, q.WorkspaceID, err)
 	}
 	return fmt.Errorf("query logs of %s: %w", q.App, err)
 }
 
-// decode reads the columns by the order in which the queries project them.
+// decode reads the columns in the order in which the queries project them.
 func decode(q Query, t *azquery.Table) ([]Line, error) {
 	var out []Line
 	for _, row := range t.Rows {
@@ -162,7 +175,7 @@ func decode(q Query, t *azquery.Table) ([]Line, error) {
 		if !isRun || !isSeq || run >= float64(len(q.Runs)) {
 			return nil, fmt.Errorf("decode row: the columns hold %v", row[:4])
 		}
-		text, _ := row[4].(string) // null is empty
+		text, _ := row[4].(string) // null means the empty string
 		l := Line{Time: at, Stream: Stdout, Seq: int(seq), Text: text}
 		if row[3] == protocol.Stderr {
 			l.Stream = Stderr
@@ -177,12 +190,12 @@ func decode(q Query, t *azquery.Table) ([]Line, error) {
 	return out, nil
 }
 
-// runAt is the id of the run in whose window a line was logged.
+// runAt returns the id of the run in whose window a line was logged.
 func runAt(runs []Run, at time.Time) string {
 	for _, r := range slices.Backward(runs) {
 		if r.whole() && !at.Before(r.From) {
 			return r.ID
 		}
 	}
-	return "" // the query asks for no such line
+	return "" // the query selects no such line
 }

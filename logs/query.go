@@ -11,40 +11,42 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// Query names the lines that are wanted.
+// Query selects lines.
 type Query struct {
-	// WorkspaceID is the workspace's customer id, a GUID, and not its resource id.
+	// WorkspaceID is the customer id of the Log Analytics workspace, a GUID. It is not the resource id.
 	WorkspaceID string
 	// App is the function app's name.
 	App string
-	// Runs are the runs whose lines are wanted, at least one, in the order in which they were started.
+	// Runs selects the runs, at least one, in the order in which they were started.
 	Runs []Run
 	// Stdout and Stderr select streams, at least one.
 	Stdout, Stderr bool
-	// Since and Until bound the times of the lines, both included; a zero time is no bound.
+	// Since and Until bound the times of the lines, both inclusive. A zero time is no bound.
 	Since, Until time.Time
-	// Tail is how many lines of all that are wanted are answered at most, the last ones; 0 answers all.
+	// Tail limits the answer to the last lines among those that the other fields select; 0 means all.
 	Tail int
 }
 
 // Run is one run of the app.
 type Run struct {
 	ID string
-	// From and To bound when the lines of another handler than azf-handler were logged, both included: of those it is not known to
-	// which run they belong. The host logs a line up to a few seconds after it was printed, so To should lie a little after the end
-	// of the run. azf-handler's lines have the run id, and are looked for five minutes further on both sides.
+	// From and To, both inclusive, bound the time at which the host logged the lines of a handler other than
+	// azf-handler. Such lines have no run id. The host logs a line up to a few seconds after its output, so To should
+	// be a little later than the end of the run. azf-handler's lines have a run id, so the query looks for them in a
+	// window that is five minutes longer on both sides.
 	From, To time.Time
-	// First and Last bound the numbers of azf-handler's lines, both included. Zeros ask for all lines of the run, and only then may
-	// the image have another handler.
+	// First and Last bound the numbers of azf-handler's lines, both inclusive. Zeros ask for all lines of the run. For
+	// an image with another handler they must be zero.
 	First, Last int
 }
 
+// whole reports whether all lines of the run are wanted.
 func (r Run) whole() bool { return r.First == 0 && r.Last == 0 }
 
-// slack is how much further azf-handler's lines are looked for, as clocks differ and the host logs late.
+// slack extends the window of azf-handler's lines on both sides, as clocks differ and the host logs late.
 const slack = 5 * time.Minute
 
-// appForm is Azure's form of a function app's name.
+// appForm is the form of a function app's name.
 var appForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,59}$`)
 
 func (q Query) check() error {
@@ -58,7 +60,7 @@ func (q Query) check() error {
 	case !q.Stdout && !q.Stderr:
 		return fmt.Errorf("query logs of %s: no stream given", q.App)
 	case q.Tail < 0:
-		return fmt.Errorf("query logs of %s: %d is no number of lines", q.App, q.Tail)
+		return fmt.Errorf("query logs of %s: %d is not a valid number of lines", q.App, q.Tail)
 	}
 	for _, r := range q.Runs {
 		switch {
@@ -73,9 +75,10 @@ func (q Query) check() error {
 	return nil
 }
 
-// Both texts answer the columns Run (place in the list of runs), Seq, Time, Stream and Text, and a row for each line, in order.
+// Both queries return one row for each line, in order, with the columns Run (the index in the list of runs), Seq,
+// Time, Stream and Text.
 
-// handlerKQL asks for azf-handler's lines.
+// handlerKQL returns the query for azf-handler's lines.
 func handlerKQL(q Query) string {
 	var b strings.Builder
 	writeSource(&b, q, q.Runs, slack)
@@ -85,9 +88,10 @@ func handlerKQL(q Query) string {
 	}
 	list, err := json.Marshal(ids)
 	if err != nil {
-		panic(err) // strings always encode
+		panic(err) // strings always have an encoding
 	}
-	fmt.Fprintf(&b, `| extend Run = array_index_of(dynamic(%s), tostring(Line.run)), Seq = tolong(Line.seq), Stream = tostring(Line.s),
+	fmt.Fprintf(&b, `| extend Run = array_index_of(dynamic(%s), tostring(Line.run)), `+
+		`Seq = tolong(Line.seq), Stream = tostring(Line.s),
     Time = coalesce(todatetime(Line.t), TimeGenerated), Text = tostring(Line.m)
 | where Run >= 0 and Seq >= 1 and Stream in (%s)
 `, list, q.streams())
@@ -97,7 +101,7 @@ func handlerKQL(q Query) string {
 		}
 	}
 	writeBounds(&b, q)
-	// Application Insights delivers at least once.
+	// Application Insights may deliver a row more than once.
 	b.WriteString("| summarize arg_min(TimeGenerated, Time, Stream, Text) by Run, Seq\n")
 	if q.Tail > 0 {
 		fmt.Fprintf(&b, "| order by Run desc, Seq desc\n| take %d\n", q.Tail)
@@ -106,7 +110,8 @@ func handlerKQL(q Query) string {
 	return b.String()
 }
 
-// otherKQL asks for the lines of another handler in the windows of runs, which says nothing of run and number.
+// otherKQL returns the query for the lines of another handler in the windows of runs. Its rows have neither run nor
+// number.
 func otherKQL(q Query, runs []Run) string {
 	var b strings.Builder
 	writeSource(&b, q, runs, 0)
@@ -120,7 +125,8 @@ func otherKQL(q Query, runs []Run) string {
 		}
 		windows = append(windows, fmt.Sprintf("TimeGenerated between (%s .. %s)", kqlTime(w.From), kqlTime(w.To)))
 	}
-	// Functions host: a line of stdout is Information (1), one of stderr Error (3), or Warning (2) if it has "warn" in it.
+	// The Functions host logs a line of stdout as Information (1), and a line of stderr as Error (3), or as Warning
+	// (2) when the line contains "warn".
 	fmt.Fprintf(&b, `| where %s
 | where not(isnotempty(tostring(Line.run)) and coalesce(tolong(Line.seq), 0) >= 1 and tostring(Line.s) in (%s, "%s"))
 | extend Time = TimeGenerated, Stream = iff(SeverityLevel >= 2, "%s", "%s")
@@ -134,13 +140,14 @@ func otherKQL(q Query, runs []Run) string {
 	return b.String()
 }
 
-// writeSource begins a query with the rows that may be lines of runs.
+// writeSource writes the beginning of a query, which selects the rows that may be lines of runs.
 func writeSource(b *strings.Builder, q Query, runs []Run, slack time.Duration) {
 	from := slices.MinFunc(runs, func(a, b Run) int { return a.From.Compare(b.From) }).From
 	to := slices.MaxFunc(runs, func(a, b Run) int { return a.To.Compare(b.To) }).To
-	// A workspace may not know AppTraces before its first row. isfuzzy passes over it then, but needs one leg that exists. The window
-	// is in the query and not in the request's timespan, which azquery cuts to whole seconds. The Functions host may write the app's
-	// name in lower case. The category is that of what a custom handler prints (Functions host: WorkerConsoleLogService).
+	// A Log Analytics workspace may have no table AppTraces before the first row. isfuzzy then ignores the table, but
+	// needs one operand that exists. The window is in the query because azquery truncates the request's timespan to
+	// whole seconds. The Functions host may log the app's name in lower case. The category is that of a custom
+	// handler's output (see WorkerConsoleLogService in the Functions host).
 	fmt.Fprintf(b, `union isfuzzy=true
     (datatable(TimeGenerated:datetime, AppRoleName:string, SeverityLevel:int, Message:string, Properties:dynamic)[]),
     AppTraces
@@ -151,7 +158,7 @@ func writeSource(b *strings.Builder, q Query, runs []Run, slack time.Duration) {
 `, kqlTime(from.Add(-slack)), kqlTime(to.Add(slack)), kqlString(q.App))
 }
 
-// writeBounds bounds the column Time.
+// writeBounds writes the bounds of the column Time.
 func writeBounds(b *strings.Builder, q Query) {
 	if !q.Since.IsZero() {
 		fmt.Fprintf(b, "| where Time >= %s\n", kqlTime(q.Since.Add(tick-1))) // rounded up
@@ -163,6 +170,7 @@ func writeBounds(b *strings.Builder, q Query) {
 
 const bothStreams = `"` + protocol.Stdout + `", "` + protocol.Stderr + `"`
 
+// streams returns the list of the selected streams in KQL.
 func (q Query) streams() string {
 	switch {
 	case !q.Stderr:
@@ -173,15 +181,15 @@ func (q Query) streams() string {
 	return bothStreams
 }
 
-// tick is the unit of Kusto's times.
+// tick is the resolution of Kusto's times.
 const tick = 100 * time.Nanosecond
 
-// kqlTime rounds down to a tick.
+// kqlTime returns t as a KQL literal, rounded down to a tick.
 func kqlTime(t time.Time) string {
 	return "datetime(" + t.UTC().Format("2006-01-02T15:04:05.0000000Z") + ")"
 }
 
-// kqlString quotes any text as a KQL string literal.
+// kqlString returns any string as a KQL literal.
 func kqlString(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -190,7 +198,7 @@ func kqlString(s string) string {
 		case r == '"' || r == '\\':
 			b.WriteByte('\\')
 			b.WriteRune(r)
-		case r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029: // what might end a line
+		case r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029: // may end a line
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteRune(r)
