@@ -44,9 +44,8 @@ func (a Access) Cloud() cloud.Configuration {
 	}
 }
 
-// Transport returns a new transport that reaches the simulator under every host name and trusts only its CA. Other than
-// that of Sim.Transport, it knows no function apps: the simulator answers for those that do not exist. The caller
-// closes its idle connections.
+// Transport returns a new transport that reaches the simulator under every host name and trusts only its CA. Unlike
+// Sim.Transport, it resolves the names of function apps that do not exist. The caller closes its idle connections.
 func (a Access) Transport() (*http.Transport, error) {
 	ca, err := os.ReadFile(a.CAFile)
 	if err != nil {

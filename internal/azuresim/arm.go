@@ -17,13 +17,18 @@ import (
 
 const correlationHeader = "X-Ms-Correlation-Request-Id"
 
-// armError is an error answer of Resource Manager, as far as clients read it.
+// armError is the part of Resource Manager's error answers that clients read.
 type armError struct {
 	status        int
 	code, message string
 }
 
 func (e *armError) Error() string { return e.code + ": " + e.message }
+
+// refusal returns an armError with a formatted message.
+func refusal(status int, code, format string, args ...any) *armError {
+	return &armError{status, code, fmt.Sprintf(format, args...)}
+}
 
 // A route is one operation: a method on a path pattern in certain API versions. Pattern segments in braces are
 // parameters, all others match in any case, as in Azure.
@@ -34,7 +39,7 @@ type route struct {
 	handle   func(*Sim, *armRequest) (any, error)
 }
 
-// armRequest is one matched request. id is the resource it is about: the path up to the name of the innermost resource.
+// armRequest is one matched request. id names its resource: the path up to the name of the innermost resource.
 type armRequest struct {
 	params map[string]string
 	id     string
@@ -42,7 +47,7 @@ type armRequest struct {
 	query  func(string) string
 }
 
-// resource is one Resource Manager resource; body is what GET answers, without what is derived then.
+// resource is one Resource Manager resource. body is the answer to GET, without the parts that are derived then.
 type resource struct {
 	id, kind, name string
 	group          string // name of its resource group
@@ -53,17 +58,17 @@ type resource struct {
 	billing   map[string]any // of Microsoft.Insights/components, once set
 }
 
-// state is everything that Resource Manager knows. Sim.mu guards it.
+// state is the whole state of Resource Manager. Sim.mu guards it.
 type state struct {
 	groups    map[string]string    // lower-case name -> name
 	resources map[string]*resource // lower-case id ->
-	deleted   map[string]*resource // lower-case id -> soft-deleted workspaces
-	busy      map[string]bool      // lower-case ids of plans that a site is being written on
+	deleted   map[string]*resource // lower-case id -> soft-deleted Log Analytics workspaces
+	busy      map[string]bool      // lower-case ids of service plans on which a site is being written
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 }
 
-// armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key lookup of
-// armappservice/v5, and the list of armresources.
+// armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key
+// lookup of armappservice/v5, and the list of armresources.
 func armRoutes() []route {
 	const (
 		sub   = "/subscriptions/{subscription}"
@@ -83,9 +88,9 @@ func armRoutes() []route {
 
 	add("2021-04-01", "GET", sub+"/resourceGroups/{group}/resources", (*Sim).listResources)
 	add("2023-01-01", "POST", sub+"/providers/Microsoft.Web/checknameavailability", (*Sim).checkNameAvailability)
-	add(web, "GET", plan, (*Sim).getPlan)
-	add(web, "PUT", plan, (*Sim).putPlan)
-	add(web, "DELETE", plan, (*Sim).deletePlan)
+	add(web, "GET", plan, (*Sim).getServicePlan)
+	add(web, "PUT", plan, (*Sim).putServicePlan)
+	add(web, "DELETE", plan, (*Sim).deleteServicePlan)
 
 	add(web, "GET", app, (*Sim).getSite)
 	add(web, "PUT", app, (*Sim).putSite)
@@ -128,7 +133,8 @@ func armRoutes() []route {
 	return routes
 }
 
-// serveARM answers a Resource Manager call. A write spends its delay, and the test hooks, while it holds its plan.
+// serveARM answers a Resource Manager call. A write spends its delay, and the test hooks, while it holds its service
+// plan.
 func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Duration, f Faults) {
 	setRequestIDs(w, r)
 	route, params := s.findRoute(r)
@@ -137,7 +143,8 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 		return
 	}
 	if err := s.checkToken(r, s.url, "https://management.azure.com", "https://management.core.windows.net"); err != nil {
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="%s"`,
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(
+			`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="%s"`,
 			s.url, s.cfg.TenantID, err.message))
 		writeError(w, err)
 		return
@@ -150,7 +157,7 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 
 	write := r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodDelete
 	if write {
-		release, err := s.holdPlan(request)
+		release, err := s.holdServicePlan(request)
 		if err != nil {
 			writeError(w, err)
 			return
@@ -178,7 +185,7 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 	writeJSON(w, status, body)
 }
 
-// run handles the request with the state locked; the answer is marshalled before it is unlocked.
+// run handles the request and marshals the answer while the state is locked.
 func (s *Sim) run(route *route, request *armRequest) (status int, body any, failure *armError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +211,8 @@ func (s *Sim) findRoute(r *http.Request) (*route, map[string]string) {
 	path, version := segments(r.URL.Path), r.URL.Query().Get("api-version")
 	for i := range s.routes {
 		route := &s.routes[i]
-		if route.method != r.Method || len(route.pattern) != len(path) || version != "" && !slices.Contains(route.versions, version) {
+		known := version == "" || slices.Contains(route.versions, version)
+		if route.method != r.Method || len(route.pattern) != len(path) || !known {
 			continue
 		}
 		if params, ok := matchPath(route.pattern, path); ok {
@@ -228,13 +236,14 @@ func matchPath(pattern, path []string) (map[string]string, bool) {
 
 func segments(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
 
-// newARMRequest checks what Resource Manager itself checks before a resource provider sees the request.
+// newARMRequest does the checks that Resource Manager does before a resource provider gets the request.
 func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequest, *armError) {
 	if r.URL.Query().Get("api-version") == "" {
-		return nil, &armError{http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
+		return nil, refusal(http.StatusBadRequest, "MissingApiVersionParameter",
+			"The api-version query parameter (?api-version=) is required for all requests.")
 	}
 	if sub := params["subscription"]; !strings.EqualFold(sub, s.cfg.SubscriptionID) {
-		return nil, &armError{http.StatusNotFound, "SubscriptionNotFound", fmt.Sprintf("The subscription '%s' could not be found.", sub)}
+		return nil, refusal(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", sub)
 	}
 	request := &armRequest{params: params, query: r.URL.Query().Get}
 	if group, ok := params["group"]; ok {
@@ -242,7 +251,7 @@ func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequ
 		_, exists := s.state.groups[strings.ToLower(group)]
 		s.mu.Unlock()
 		if !exists {
-			return nil, &armError{http.StatusNotFound, "ResourceGroupNotFound", fmt.Sprintf("Resource group '%s' could not be found.", group)}
+			return nil, refusal(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
 		}
 		if p := segments(r.URL.Path); len(p) >= 8 {
 			request.id = "/" + strings.Join(p[:8], "/") // subscriptions/S/resourceGroups/G/providers/N/T/NAME
@@ -250,25 +259,27 @@ func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequ
 	}
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content could not be read: " + err.Error()}
+		return nil, refusal(http.StatusBadRequest, "InvalidRequestContent", "The request content could not be read: %v", err)
 	}
 	if len(data) > 0 {
 		if err := json.Unmarshal(data, &request.body); err != nil {
-			return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: " + err.Error()}
+			return nil, refusal(http.StatusBadRequest, "InvalidRequestContent",
+				"The request content was invalid and could not be deserialized: %v", err)
 		}
 	}
 	if (r.Method == http.MethodPut || r.Method == http.MethodPatch) && request.body == nil {
-		return nil, &armError{http.StatusBadRequest, "InvalidRequestContent", "The request content was empty."}
+		return nil, refusal(http.StatusBadRequest, "InvalidRequestContent", "The request content was empty.")
 	}
 	return request, nil
 }
 
-// unknownRoute says loudly what azuresim would have to learn.
+// unknownRoute refuses a request and names its route, loudly, in the answer and in the log.
 func (s *Sim) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	version := r.URL.Query().Get("api-version")
-	s.log.Error().Str("method", r.Method).Str("host", r.Host).Str("path", r.URL.Path).Str("api_version", version).Msg("unknown route")
-	writeError(w, &armError{http.StatusNotImplemented, "NotImplemented",
-		fmt.Sprintf("azuresim does not know %s %s with api-version %q.", r.Method, r.URL.Path, version)})
+	s.log.Error().Str("method", r.Method).Str("host", r.Host).Str("path", r.URL.Path).Str("api_version", version).
+		Msg("unknown route")
+	writeError(w, refusal(http.StatusNotImplemented, "NotImplemented",
+		"azuresim does not know %s %s with api-version %q.", r.Method, r.URL.Path, version))
 }
 
 func writeError(w http.ResponseWriter, err *armError) {
@@ -284,31 +295,33 @@ func setRequestIDs(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Ms-Request-Id", uuid.NewString())
 }
 
-// find returns the resource of the request or says 404 as Resource Manager does.
+// find returns the resource of the request, or 404 as Resource Manager does.
 func (s *Sim) find(rq *armRequest) (*resource, error) {
 	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
 		return r, nil
 	}
 	p := segments(rq.id)
-	return nil, &armError{http.StatusNotFound, "ResourceNotFound",
-		fmt.Sprintf("The Resource '%s/%s/%s' under resource group '%s' was not found.", p[5], p[6], p[7], p[3])}
+	return nil, refusal(http.StatusNotFound, "ResourceNotFound",
+		"The Resource '%s/%s/%s' under resource group '%s' was not found.", p[5], p[6], p[7], p[3])
 }
 
-// upsert returns the resource of a PUT with its new, still mostly empty body, in which location, tags and identity are
-// set already. The caller stores it with keep once everything is checked.
+// upsert returns the resource of a PUT with a new body that holds location, tags and identity. The caller adds the
+// rest, and stores the resource with keep when everything is checked.
 func (s *Sim) upsert(rq *armRequest, kind string) (r *resource, existed bool, err error) {
 	location := text(rq.body["location"])
 	if location == "" {
-		return nil, false, &armError{http.StatusBadRequest, "LocationRequired", "The location property is required for this definition."}
+		return nil, false, refusal(http.StatusBadRequest, "LocationRequired",
+			"The location property is required for this definition.")
 	}
 	p := segments(rq.id)
 	r = &resource{id: rq.id, kind: kind, name: p[7], group: p[3]}
 	old, existed := s.state.resources[strings.ToLower(rq.id)]
 	if existed {
 		if oldLocation := text(old.body["location"]); !sameLocation(oldLocation, location) {
-			return nil, false, &armError{http.StatusConflict, "InvalidResourceLocation", fmt.Sprintf(
-				"The resource '%s' already exists in location '%s' in resource group '%s'. A resource with the same name cannot be created in location '%s'.",
-				r.name, oldLocation, r.group, location)}
+			return nil, false, refusal(http.StatusConflict, "InvalidResourceLocation",
+				"The resource '%s' already exists in location '%s' in resource group '%s'. "+
+					"A resource with the same name cannot be created in location '%s'.",
+				r.name, oldLocation, r.group, location)
 		}
 		*r = *old
 	}
@@ -337,7 +350,8 @@ var typeFilter = regexp.MustCompile(`^resourceType eq '([^']+)'$`)
 func (s *Sim) listResources(rq *armRequest) (any, error) {
 	m := typeFilter.FindStringSubmatch(rq.query("$filter"))
 	if m == nil {
-		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim lists resources by resourceType only, not with the filter %q.", rq.query("$filter"))}
+		return nil, refusal(http.StatusNotImplemented, "NotImplemented",
+			"azuresim lists resources by resourceType only, not with the filter %q.", rq.query("$filter"))
 	}
 	list := []any{}
 	for _, id := range slices.Sorted(maps.Keys(s.state.resources)) {
@@ -356,7 +370,8 @@ func (s *Sim) listResources(rq *armRequest) (any, error) {
 	return map[string]any{"value": list}, nil
 }
 
-// deleteResource answers 200 whether or not there was one; Azure's 204 for nothing makes no difference to clients.
+// deleteResource answers 200 whether or not the resource existed. Azure answers 204 if it did not, which makes no
+// difference to clients.
 func (s *Sim) deleteResource(rq *armRequest) (any, error) {
 	delete(s.state.resources, strings.ToLower(rq.id))
 	return nil, nil
@@ -372,12 +387,12 @@ func merged(base, over map[string]any) map[string]any {
 	return result
 }
 
-// object, text and truth read decoded JSON; they are zero for a value that is missing or of another type.
+// object, text and truth read decoded JSON. They return zero for a value that is missing or of another type.
 func object(v any) map[string]any { m, _ := v.(map[string]any); return m }
 func text(v any) string           { s, _ := v.(string); return s }
 func truth(v any) bool            { b, _ := v.(bool); return b }
 
-// sameLocation compares as Azure does, to which "West Europe" is westeurope.
+// sameLocation reports whether two names of a location are the same to Azure, as "West Europe" and westeurope are.
 func sameLocation(a, b string) bool {
 	return strings.EqualFold(strings.ReplaceAll(a, " ", ""), strings.ReplaceAll(b, " ", ""))
 }

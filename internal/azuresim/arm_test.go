@@ -14,7 +14,9 @@ func TestPutSiteChecks(t *testing.T) {
 	for _, sku := range []string{"B1", "Y1", "EP1"} {
 		a.must("PUT", planPath(sku)+webAPI, planBody(sku))
 	}
-	a.must("PUT", planPath("windows")+webAPI, m{"location": "westeurope", "sku": m{"name": "B1"}, "properties": m{"reserved": false}})
+	windows := planBody("B1")
+	windows["properties"] = m{"reserved": false}
+	a.must("PUT", planPath("windows")+webAPI, windows)
 	image := a.Registry() + "/app:1"
 	a.AddResourceGroup("other-rg")
 	otherGroup := strings.Replace(sitePath("TAKEN"), azuresim.DefaultResourceGroup, "other-rg", 1)
@@ -25,19 +27,23 @@ func TestPutSiteChecks(t *testing.T) {
 		change(body, body["properties"].(m)["siteConfig"].(m))
 		return body
 	}
+	withStack := func(plan, stack string) m {
+		return with(plan, func(_, config m) { config["linuxFxVersion"] = stack })
+	}
+	elsewhere := with("B1", func(body, _ m) { body["location"] = "northeurope" })
 	for _, row := range []struct {
 		name, path string
 		body       m
 		status     int
 		message    string
 	}{
-		{"not an image", sitePath("x"), with("B1", func(_, c m) { c["linuxFxVersion"] = "DOCKER|" }), 400, "LinuxFxVersion"},
-		{"a bad reference", sitePath("x"), with("B1", func(_, c m) { c["linuxFxVersion"] = "DOCKER|a:b:c" }), 400, "LinuxFxVersion"},
-		{"an unknown stack", sitePath("x"), with("B1", func(_, c m) { c["linuxFxVersion"] = "COBOL|85" }), 400, "LinuxFxVersion"},
-		{"an image on a Windows plan", sitePath("x"), with("windows", func(m, m) {}), 400, "LinuxFxVersion"},
-		{"an unknown plan", sitePath("x"), with("none", func(m, m) {}), 404, "Cannot find ServerFarm with name none"},
-		{"another location than the plan", sitePath("x"), with("B1", func(b, _ m) { b["location"] = "northeurope" }), 409, "northeurope"},
-		{"another location than before", sitePath("taken"), with("B1", func(b, _ m) { b["location"] = "northeurope" }), 409, "already exists in location"},
+		{"not an image", sitePath("x"), withStack("B1", "DOCKER|"), 400, "LinuxFxVersion"},
+		{"a bad reference", sitePath("x"), withStack("B1", "DOCKER|a:b:c"), 400, "LinuxFxVersion"},
+		{"an unknown stack", sitePath("x"), withStack("B1", "COBOL|85"), 400, "LinuxFxVersion"},
+		{"an image on a Windows service plan", sitePath("x"), with("windows", func(m, m) {}), 400, "LinuxFxVersion"},
+		{"an unknown service plan", sitePath("x"), with("none", func(m, m) {}), 404, "Cannot find ServerFarm with name none"},
+		{"another location than the service plan", sitePath("x"), elsewhere, 409, "northeurope"},
+		{"another location than before", sitePath("taken"), elsewhere, 409, "already exists in location"},
 		{"always on on Consumption", sitePath("x"), with("Y1", func(_, c m) { c["alwaysOn"] = true }), 409, "AlwaysOn"},
 		{"always on on Elastic Premium", sitePath("x"), with("EP1", func(_, c m) { c["alwaysOn"] = true }), 409, "AlwaysOn"},
 		{"a name that another group has", otherGroup, with("B1", func(m, m) {}), 409, "TAKEN already exists"},
@@ -64,9 +70,10 @@ func TestCheckNameAvailability(t *testing.T) {
 	a := start(t, azuresim.Config{})
 	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
 	a.must("PUT", sitePath("taken")+webAPI, a.siteBody("p", a.Registry()+"/app:1", nil))
+	const path = "/subscriptions/" + azuresim.DefaultSubscriptionID +
+		"/providers/Microsoft.Web/checknameavailability?api-version=2023-01-01"
 	for name, free := range map[string]bool{"taken": false, "TaKeN": false, "free": true, "no_underscore": false} {
-		body := a.must("POST", "/subscriptions/"+azuresim.DefaultSubscriptionID+"/providers/Microsoft.Web/checknameavailability?api-version=2023-01-01",
-			m{"name": name, "type": "Microsoft.Web/sites"})
+		body := a.must("POST", path, m{"name": name, "type": "Microsoft.Web/sites"})
 		if body["nameAvailable"] != free {
 			t.Errorf("%s: %v, want available: %v", name, body, free)
 		}
@@ -79,10 +86,12 @@ func TestSiteIsCompleteAtOnce(t *testing.T) {
 	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
 	put := a.must("PUT", sitePath("App")+webAPI, a.siteBody("p", a.Registry()+"/app:1", map[string]string{"A": "1"}))
 	properties := put["properties"].(m)
-	if properties["defaultHostName"] != "app.azurewebsites.net" || properties["serverFarmId"] != planPath("p") || properties["state"] != "Running" {
+	if properties["defaultHostName"] != "app.azurewebsites.net" || properties["serverFarmId"] != planPath("p") ||
+		properties["state"] != "Running" {
 		t.Errorf("properties %v", properties)
 	}
-	if config := properties["siteConfig"].(m); config["linuxFxVersion"] != "DOCKER|"+a.Registry()+"/app:1" || config["appSettings"] != nil {
+	config := properties["siteConfig"].(m)
+	if config["linuxFxVersion"] != "DOCKER|"+a.Registry()+"/app:1" || config["appSettings"] != nil {
 		t.Errorf("siteConfig %v", config)
 	}
 	settings := a.must("POST", sitePath("app")+"/config/appsettings/list"+webAPI, nil)["properties"].(m)
@@ -99,30 +108,33 @@ func TestSiteIsCompleteAtOnce(t *testing.T) {
 		t.Errorf("policy allows: %v", allow)
 	}
 	a.must("PATCH", sitePath("app")+"/config/web"+webAPI, m{"properties": m{"alwaysOn": true}})
-	if config := a.must("GET", sitePath("app")+"/config/web"+webAPI, nil)["properties"].(m); config["alwaysOn"] != true || config["ftpsState"] != "FtpsOnly" {
+	config = a.must("GET", sitePath("app")+"/config/web"+webAPI, nil)["properties"].(m)
+	if config["alwaysOn"] != true || config["ftpsState"] != "FtpsOnly" {
 		t.Errorf("config %v", config)
 	}
-	if result := a.arm("PUT", sitePath("app")+"/config/azurestorageaccounts"+webAPI, m{"properties": m{"share": m{}}}); result.status != http.StatusNotImplemented {
+	share := m{"properties": m{"share": m{}}}
+	result := a.arm("PUT", sitePath("app")+"/config/azurestorageaccounts"+webAPI, share)
+	if result.status != http.StatusNotImplemented {
 		t.Errorf("mounting a share: %d, want 501", result.status)
 	}
 }
 
-func TestPlanWithSitesIsNotDeleted(t *testing.T) {
+func TestServicePlanWithSitesIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})
 	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
 	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", a.Registry()+"/app:1", nil))
 	if result := a.arm("DELETE", planPath("p")+webAPI, nil); result.status != http.StatusConflict {
-		t.Errorf("delete of a plan in use: %d, want 409", result.status)
+		t.Errorf("delete of a service plan in use: %d, want 409", result.status)
 	}
 	a.must("DELETE", sitePath("app")+webAPI, nil)
 	a.must("DELETE", planPath("p")+webAPI, nil)
 	if result := a.arm("GET", planPath("p")+webAPI, nil); result.status != http.StatusNotFound {
-		t.Errorf("deleted plan: %d, want 404", result.status)
+		t.Errorf("deleted service plan: %d, want 404", result.status)
 	}
 }
 
-func TestTwoWritesOnOnePlan(t *testing.T) {
+func TestTwoWritesOnOneServicePlan(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	a := start(t, azuresim.Config{})
@@ -144,7 +156,7 @@ func TestTwoWritesOnOnePlan(t *testing.T) {
 	<-entered
 	if result := a.arm("PUT", sitePath("second")+webAPI, second); result.status != http.StatusConflict ||
 		!strings.Contains(result.message, "another operation is in progress") {
-		t.Errorf("second write on the plan: %d %s", result.status, result.message)
+		t.Errorf("second write on the service plan: %d %s", result.status, result.message)
 	}
 	a.must("PUT", sitePath("elsewhere")+webAPI, elsewhere)
 	close(leave)
@@ -160,47 +172,56 @@ func TestWorkspaceAndComponent(t *testing.T) {
 	workspace := groupPath + "/providers/Microsoft.OperationalInsights/workspaces/w"
 	component := groupPath + "/providers/Microsoft.Insights/components/c"
 	rule := groupPath + "/providers/Microsoft.AlertsManagement/smartDetectorAlertRules/Failure%20Anomalies%20-%20c"
-	const workspaceAPI, componentAPI, ruleAPI = "?api-version=2025-07-01", "?api-version=2020-02-02", "?api-version=2019-06-01"
+	const workspaceAPI, componentAPI = "?api-version=2025-07-01", "?api-version=2020-02-02"
+	const ruleAPI = "?api-version=2019-06-01"
 	newWorkspace := m{"location": "westeurope", "properties": m{"sku": m{"name": "PerGB2018"}, "retentionInDays": 0}}
-	newComponent := m{"location": "westeurope", "kind": "other", "properties": m{"Application_Type": "other", "WorkspaceResourceId": workspace}}
+	newComponent := m{
+		"location": "westeurope", "kind": "other",
+		"properties": m{"Application_Type": "other", "WorkspaceResourceId": workspace},
+	}
 
 	if result := a.arm("PUT", component+componentAPI, newComponent); result.status != http.StatusBadRequest {
-		t.Errorf("component without its workspace: %d, want 400", result.status)
+		t.Errorf("component without its Log Analytics workspace: %d, want 400", result.status)
 	}
 	customer := func() string {
 		return a.must("PUT", workspace+workspaceAPI, newWorkspace)["properties"].(m)["customerId"].(string)
 	}
 	first := customer()
 	if again := customer(); again != first {
-		t.Error("a second PUT changed the workspace's id")
+		t.Error("a second PUT changed the id of the Log Analytics workspace")
 	}
 	if keys := a.must("POST", workspace+"/sharedKeys?api-version=2020-08-01", nil); keys["primarySharedKey"] == "" {
 		t.Errorf("shared keys %v", keys)
 	}
 
-	made := a.must("PUT", component+componentAPI, newComponent)["properties"].(m)
-	if again := a.must("PUT", component+componentAPI, newComponent)["properties"].(m); again["ConnectionString"] != made["ConnectionString"] {
+	connection := func() string {
+		s, _ := a.must("PUT", component+componentAPI, newComponent)["properties"].(m)["ConnectionString"].(string)
+		return s
+	}
+	created := connection()
+	if again := connection(); again != created {
 		t.Error("a second PUT changed the connection string")
 	}
-	if s, _ := made["ConnectionString"].(string); !strings.Contains(s, "InstrumentationKey=") || !strings.Contains(s, "IngestionEndpoint="+a.URL()) {
-		t.Errorf("connection string %q", s)
+	if !strings.Contains(created, "InstrumentationKey=") || !strings.Contains(created, "IngestionEndpoint="+a.URL()) {
+		t.Errorf("connection string %q", created)
 	}
-	// Azure makes the rule unasked and leaves it behind.
+	// Azure creates the rule unasked and leaves it behind.
 	a.must("GET", rule+ruleAPI, nil)
 	a.must("DELETE", component+componentAPI, nil)
 	a.must("GET", rule+ruleAPI, nil)
 	a.must("DELETE", rule+ruleAPI, nil)
 
 	a.must("DELETE", workspace+workspaceAPI, nil)
-	deleted := a.must("GET", "/subscriptions/"+azuresim.DefaultSubscriptionID+"/providers/Microsoft.OperationalInsights/deletedWorkspaces"+workspaceAPI, nil)
+	deleted := a.must("GET", "/subscriptions/"+azuresim.DefaultSubscriptionID+
+		"/providers/Microsoft.OperationalInsights/deletedWorkspaces"+workspaceAPI, nil)
 	if list := deleted["value"].([]any); len(list) != 1 {
 		t.Errorf("deleted workspaces %v", list)
 	}
 	if recovered := customer(); recovered != first {
-		t.Error("a workspace made again within 14 days is not the deleted one")
+		t.Error("a Log Analytics workspace created again within 14 days is not the deleted one")
 	}
 	a.must("DELETE", workspace+workspaceAPI+"&force=true", nil)
 	if fresh := customer(); fresh == first {
-		t.Error("a purged workspace came back")
+		t.Error("a purged Log Analytics workspace came back")
 	}
 }

@@ -2,18 +2,20 @@
 //
 //   - cloud metadata and Entra tokens that azurerm and azidentity accept,
 //   - the part of Azure Resource Manager that the Terraform modules in tfmodules use through azurerm 5.2,
-//   - the function apps made that way, on their own host names, by running their images (subpackage funchost),
+//   - the function apps created that way, on their own host names, by running their images (subpackage funchost),
 //   - the Log Analytics query API over what those apps logged (subpackage monitor),
 //   - an OCI registry that the images are pushed to and pulled from.
 //
-// It is strict: a route or API version it does not know is answered 501 and logged, never guessed. Failures are
-// switched on with Faults. It must not know who uses it: it imports nothing of the product, and the product knows it
-// only as another cloud configuration. It is linked into the product's demo, so it must not import testing.
+// It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. Faults
+// switches failures on. The package must not know who uses it: it imports nothing of the product, and the product knows
+// it only as another cloud configuration. It is linked into the product's demo, so it must not import testing. Tests
+// start it by internal/azuretest/cloudtest.
 //
 //	sim, err := azuresim.Start(azuresim.Config{Dir: dir, Log: log})
 //	defer sim.Close()
-//	// azurerm:    ARM_METADATA_HOSTNAME = host of sim.URL(), SSL_CERT_FILE = sim.CAFile()
-//	// azidentity: cloud.Configuration{ActiveDirectoryAuthorityHost: sim.URL(), ...}, HTTP transport sim.Transport()
+//	access := sim.Access() // what clients need, in this process or another one
+//	// azurerm:     environment access.TerraformEnv()
+//	// Azure's SDK: cloud.Configuration access.Cloud(), HTTP transport sim.Transport()
 package azuresim
 
 import (
@@ -33,7 +35,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// What Config's empty fields stand for.
+// The values of Config's empty fields.
 const (
 	DefaultSubscriptionID = "5c1e0001-0000-4000-8000-000000000001"
 	DefaultTenantID       = "5c1e0002-0000-4000-8000-000000000002"
@@ -47,10 +49,10 @@ const (
 
 // Config describes the simulated Azure. Only Dir is required.
 type Config struct {
-	// Dir is a folder that the caller owns and removes after Close. The CA certificate, pushed images and unpacked
-	// images are kept there; it is made if missing.
+	// Dir is a folder that the caller owns and removes after Close. It holds the CA certificate, pushed images and
+	// unpacked images. Start creates it if it is missing.
 	Dir string
-	// Listen is a loopback address to serve on; "" is 127.0.0.1 with a free port.
+	// Listen is the loopback address to serve on, HOST:PORT; "" is 127.0.0.1 with a free port.
 	Listen string
 
 	// SubscriptionID, TenantID, ClientID and ClientSecret are the one subscription and the one service principal.
@@ -62,12 +64,12 @@ type Config struct {
 	// Faults are the first faults; see SetFaults.
 	Faults Faults
 
-	// Wrap, if set, is put around the handler of all calls, to look at them as they come in.
+	// Wrap, if set, wraps the handler of all calls, to observe them.
 	Wrap func(http.Handler) http.Handler
 
-	// Now is the clock of tokens, logs and the call list; nil is time.Now.
+	// Now is the clock of tokens, logs and the call list; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for injected latency, until ctx ends at the latest; nil really waits.
+	// Sleep waits for injected latency, until ctx ends at the latest; nil waits by the real clock.
 	Sleep func(ctx context.Context, d time.Duration)
 
 	Log zerolog.Logger
@@ -123,7 +125,7 @@ func Start(cfg Config) (*Sim, error) {
 		return nil, errors.New("start azuresim: no folder: set Config.Dir")
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make azuresim folder: %w", err)
+		return nil, fmt.Errorf("create azuresim folder: %w", err)
 	}
 	if err := checkLoopback(cfg.Listen); err != nil {
 		return nil, err
@@ -149,7 +151,7 @@ func newSim(cfg Config, addr string) (*Sim, error) {
 	s := &Sim{cfg: cfg, log: cfg.Log.With().Str("component", "azuresim").Logger(), url: "https://" + addr}
 	s.tokenKey = make([]byte, 32)
 	if _, err := rand.Read(s.tokenKey); err != nil {
-		return nil, fmt.Errorf("make token key: %w", err)
+		return nil, fmt.Errorf("create token key: %w", err)
 	}
 	var err error
 	if s.tls, err = newTLS(filepath.Join(cfg.Dir, "ca.pem"), cfg.Now()); err != nil {
@@ -171,7 +173,7 @@ func newSim(cfg Config, addr string) (*Sim, error) {
 		Handler:           handler,
 		TLSConfig:         s.tls.server,
 		ReadHeaderTimeout: 30 * time.Second,
-		// The server only has to tell of clients that do not trust the CA or went away.
+		// The server only reports clients that do not trust the CA, and clients that left.
 		ErrorLog: log.New(debugWriter{s.log}, "", 0),
 	}
 	return s, nil
@@ -211,10 +213,10 @@ func (s *Sim) URL() string { return s.url }
 // CAFile is a PEM file with the one certificate to trust.
 func (s *Sim) CAFile() string { return s.tls.caFile }
 
-// Registry is the host:port of the OCI registry, which is where the simulator itself listens.
+// Registry is the host:port of the OCI registry, which is the simulator's own address.
 func (s *Sim) Registry() string { return strings.TrimPrefix(s.url, "https://") }
 
-// SetFaults replaces all faults, and starts their counts anew.
+// SetFaults replaces all faults, and resets their counts.
 func (s *Sim) SetFaults(f Faults) { s.faults.set(f) }
 
 // Transport returns a new transport that reaches the simulator under every host name and trusts only its CA. The name
@@ -230,14 +232,15 @@ func (s *Sim) Transport() *http.Transport {
 				return nil, fmt.Errorf("dial azuresim: %w", err)
 			}
 			if app, ok := appOfHost(host); ok && !s.hasSite(app) {
-				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}
+				unknown := &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+				return nil, &net.OpError{Op: "dial", Net: network, Err: unknown}
 			}
 			return dialer.DialContext(ctx, network, s.Registry())
 		},
 	}
 }
 
-// ServeHTTP answers any request as the server does: by host name for function apps, else by path.
+// ServeHTTP answers any request as the server does: by host name for function apps, otherwise by path.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	if s.closed {
@@ -264,7 +267,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveWithFaults(recorder, r, service)
 }
 
-// A service is what one call is addressed to.
+// A service is the part of Azure that a call is addressed to.
 type service string
 
 const (
@@ -297,13 +300,15 @@ func serviceOf(r *http.Request) service {
 			return p.service
 		}
 	}
-	if strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/") || strings.Contains(path, "/discovery/") {
-		return entra
+	for _, part := range []string{"/oauth2/", "/.well-known/", "/discovery/"} {
+		if strings.Contains(path, part) {
+			return entra
+		}
 	}
-	return resourceManager // whose unknown routes are told of
+	return resourceManager // which names unknown routes in its refusals
 }
 
-// serve answers r without faults other than delay, which a write of a site spends while it holds its plan.
+// serve answers r without faults other than delay. A write of a site spends the delay while it holds its service plan.
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request, service service, delay time.Duration, f Faults) {
 	if service == resourceManager {
 		s.serveARM(w, r, delay, f)

@@ -55,7 +55,7 @@ type answer struct {
 	code, message string
 }
 
-// do makes one call; path is relative to the simulator's URL unless it is a URL.
+// do sends one call. path is relative to the simulator's URL, unless it is a URL.
 func (a *azure) do(method, path, token string, body any) (answer, error) {
 	if strings.HasPrefix(path, "/") {
 		path = a.URL() + path
@@ -97,7 +97,7 @@ func (a *azure) do(method, path, token string, body any) (answer, error) {
 	return result, nil
 }
 
-// arm makes one Resource Manager call that is answered.
+// arm sends one Resource Manager call, which must be answered.
 func (a *azure) arm(method, path string, body any) answer {
 	a.t.Helper()
 	result, err := a.do(method, path, a.token, body)
@@ -107,7 +107,7 @@ func (a *azure) arm(method, path string, body any) answer {
 	return result
 }
 
-// must is arm for a call that has to succeed.
+// must is arm for a call that must succeed.
 func (a *azure) must(method, path string, body any) map[string]any {
 	a.t.Helper()
 	result := a.arm(method, path, body)
@@ -131,14 +131,14 @@ func planBody(sku string) m {
 	return m{"location": "westeurope", "sku": m{"name": sku}, "properties": m{"reserved": true}}
 }
 
-// siteBody is a site as azurerm puts it: plan, image and the settings of a host that can use its storage.
+// siteBody returns a site as azurerm puts it: service plan, image and the settings of a host that can use its storage.
 func (a *azure) siteBody(plan, image string, settings map[string]string) m {
 	a.t.Helper()
 	account := groupPath + "/providers/Microsoft.Storage/storageAccounts/" + azuresim.DefaultStorageAccount
 	keys := a.must("POST", account+"/listKeys?api-version=2025-08-01", nil)
 	key := keys["keys"].([]any)[0].(m)["value"].(string)
-	list := []m{{"name": "AzureWebJobsStorage", "value": "DefaultEndpointsProtocol=https;AccountName=" + azuresim.DefaultStorageAccount +
-		";AccountKey=" + key + ";EndpointSuffix=core.windows.net"}}
+	list := []m{{"name": "AzureWebJobsStorage", "value": "DefaultEndpointsProtocol=https;" +
+		"AccountName=" + azuresim.DefaultStorageAccount + ";AccountKey=" + key + ";EndpointSuffix=core.windows.net"}}
 	for k, v := range settings {
 		list = append(list, m{"name": k, "value": v})
 	}
@@ -150,7 +150,7 @@ func (a *azure) siteBody(plan, image string, settings map[string]string) m {
 	}
 }
 
-// options are those of an SDK client that tries each call once.
+// options returns the options of an SDK client that tries each call once.
 func (a *azure) options() policy.ClientOptions {
 	return policy.ClientOptions{
 		Cloud: a.cloud.Configuration, Transport: a.client, Retry: policy.RetryOptions{MaxRetries: -1},
@@ -265,7 +265,8 @@ func TestCallsAndResources(t *testing.T) {
 		}
 	}
 	if found == nil || found.Service != "arm" || found.Path != planPath("plan") || found.APIVersion != "2023-12-01" ||
-		found.Status != 200 || found.UserAgent != "azuresim-test" || found.CorrelationID != "correlation-of-the-test" || found.Time.IsZero() {
+		found.Status != 200 || found.UserAgent != "azuresim-test" ||
+		found.CorrelationID != "correlation-of-the-test" || found.Time.IsZero() {
 		t.Errorf("call of the PUT: %+v", found)
 	}
 	if calls := a.Calls(); calls[0].Service != "entra" {
@@ -290,7 +291,7 @@ func TestCallsAndResources(t *testing.T) {
 	a.must("DELETE", planPath("plan")+webAPI, nil)
 	for _, r := range a.Resources() {
 		if r.Name == "plan" {
-			t.Error("deleted plan is still listed")
+			t.Error("deleted service plan is still listed")
 		}
 	}
 }

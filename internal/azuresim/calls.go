@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A Call is one call that came in and ended. Calls of the registry and of the inspection endpoint are not listed.
+// A Call is one call that has ended. Calls of the registry and of the inspection endpoint are not listed.
 type Call struct {
-	Time          time.Time     `json:"time"`    // it came in
+	Time          time.Time     `json:"time"`    // start of the call
 	Service       string        `json:"service"` // arm, entra, metadata, loganalytics or host
 	Method        string        `json:"method"`
 	Host          string        `json:"host"`
@@ -19,7 +19,7 @@ type Call struct {
 	APIVersion    string        `json:"api_version,omitempty"`
 	Status        int           `json:"status"` // 0: not answered
 	UserAgent     string        `json:"user_agent,omitempty"`
-	CorrelationID string        `json:"correlation_id,omitempty"` // x-ms-correlation-request-id as sent, else as answered
+	CorrelationID string        `json:"correlation_id,omitempty"` // x-ms-correlation-request-id sent, otherwise answered
 	Duration      time.Duration `json:"duration_ns"`
 }
 
@@ -32,7 +32,7 @@ type Resource struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 }
 
-// maxCalls bounds the memory of a simulator that is left running; older calls are forgotten.
+// maxCalls bounds the memory of a simulator that is left running. It drops the oldest calls beyond that.
 const maxCalls = 100_000
 
 type callList struct {
@@ -81,7 +81,7 @@ func (s *Sim) Sites() []string {
 	return names
 }
 
-// Resources lists all resources that exist, sorted by id, those that existed from the start among them.
+// Resources lists all resources that exist, sorted by id, including those that existed from the start.
 func (s *Sim) Resources() []Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(data) // a client that went away does not want it
 }
 
-// statusRecorder remembers the status of the answer.
+// statusRecorder records the status of the answer.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int

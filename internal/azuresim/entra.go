@@ -16,19 +16,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// LogsAudience is what a token for Log Analytics queries must be for, as in the public cloud.
+// LogsAudience is the audience of tokens for Log Analytics queries, as in the public cloud.
 const LogsAudience = "https://api.loganalytics.io"
 
 const (
 	tokenLifetime = time.Hour
-	// The object id of the service principal in the tenant.
+	// principalID is the object id of the service principal in the tenant.
 	principalID = "5c1e0004-0000-4000-8000-000000000004"
 )
 
-// serveMetadata answers what a cloud's endpoints are. Everything that anybody calls is this simulator, so that nothing
-// leaves the machine by mistake; the other suffixes are the public cloud's, because azurerm wants them well-formed.
+// serveMetadata answers with the endpoints of the cloud. All endpoints that clients call are this simulator's, so that
+// nothing leaves the machine by mistake. The suffixes are the public cloud's, because azurerm wants them well-formed.
 func (s *Sim) serveMetadata(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet || r.URL.Path != "/metadata/endpoints" || r.URL.Query().Get("api-version") != "2022-09-01" {
+	version := r.URL.Query().Get("api-version")
+	if r.Method != http.MethodGet || r.URL.Path != "/metadata/endpoints" || version != "2022-09-01" {
 		s.unknownRoute(w, r)
 		return
 	}
@@ -133,8 +134,8 @@ func (s *Sim) serveToken(w http.ResponseWriter, r *http.Request) {
 		}
 	} else if r.PostForm.Get("client_secret") != s.cfg.ClientSecret {
 		s.refuseToken(w, http.StatusUnauthorized, "invalid_client", 7000215,
-			"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client "+
-				"secret ID, for a secret added to app '"+s.cfg.ClientID+"'.")
+			"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, "+
+				"not the client secret ID, for a secret added to app '"+s.cfg.ClientID+"'.")
 		return
 	}
 	audience, err := audienceOf(r.PostForm.Get("scope"))
@@ -143,13 +144,14 @@ func (s *Sim) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
-		"token_type": "Bearer", "expires_in": int(tokenLifetime / time.Second), "ext_expires_in": int(tokenLifetime / time.Second),
-		"access_token": s.newToken(audience),
+		"token_type": "Bearer", "expires_in": int(tokenLifetime / time.Second),
+		"ext_expires_in": int(tokenLifetime / time.Second),
+		"access_token":   s.newToken(audience),
 	})
 }
 
-// checkAssertion accepts any unexpired token of another issuer that is meant for the exchange: azuresim has no list of
-// federated credentials.
+// checkAssertion accepts any unexpired token of another issuer whose audience is the token exchange: azuresim has no
+// list of federated credentials.
 func (s *Sim) checkAssertion(form url.Values) (code int, problem string) {
 	const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 	var claims struct {
@@ -164,7 +166,8 @@ func (s *Sim) checkAssertion(form url.Values) (code int, problem string) {
 		return 50027, "JWT token is invalid or malformed."
 	}
 	if audience := fmt.Sprint(claims.Audience); strings.Trim(audience, "[]") != "api://AzureADTokenExchange" {
-		return 700212, fmt.Sprintf("No matching federated identity record found for presented assertion audience '%s'.", audience)
+		return 700212, fmt.Sprintf(
+			"No matching federated identity record found for presented assertion audience '%s'.", audience)
 	}
 	if s.cfg.Now().Unix() >= claims.ExpiresAt {
 		return 700024, "Client assertion is not within its valid time range."
@@ -172,23 +175,25 @@ func (s *Sim) checkAssertion(form url.Values) (code int, problem string) {
 	return 0, ""
 }
 
-// audienceOf returns what a client-credentials scope, which must be RESOURCE/.default, is a token for.
+// audienceOf returns the audience of a client-credentials scope, which must be RESOURCE/.default.
 func audienceOf(scope string) (string, error) {
 	for part := range strings.FieldsSeq(scope) {
 		if audience, ok := strings.CutSuffix(part, "/.default"); ok && audience != "" {
 			return strings.TrimRight(audience, "/"), nil
 		}
 	}
-	return "", fmt.Errorf("the provided value for scope %s is not valid: client credential flows must have a scope value with /.default", scope)
+	return "", fmt.Errorf("the provided value for scope %s is not valid: "+
+		"client credential flows must have a scope value with /.default", scope)
 }
 
 func (s *Sim) refuseToken(w http.ResponseWriter, status int, kind string, code int, problem string) {
 	now, trace, correlation := s.cfg.Now().UTC().Format("2006-01-02 15:04:05Z"), uuid.NewString(), uuid.NewString()
 	writeJSON(w, status, map[string]any{
-		"error":             kind,
-		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", code, problem, trace, correlation, now),
-		"error_codes":       []int{code},
-		"timestamp":         now, "trace_id": trace, "correlation_id": correlation,
+		"error": kind,
+		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
+			code, problem, trace, correlation, now),
+		"error_codes": []int{code},
+		"timestamp":   now, "trace_id": trace, "correlation_id": correlation,
 		"error_uri": fmt.Sprintf("%s/error?code=%d", s.url, code),
 	})
 }
@@ -208,18 +213,21 @@ type tokenClaims struct {
 	Version   string `json:"ver"`
 }
 
-// newToken signs with a key of its own (HS256): a token is opaque to everybody but its resource, and that is here.
+// newToken signs with a key of the simulator's own (HS256). A token is opaque to all but its resource, which is the
+// simulator.
 func (s *Sim) newToken(audience string) string {
 	now := s.cfg.Now()
 	claims, err := json.Marshal(tokenClaims{
 		Audience: audience, Issuer: "https://sts.windows.net/" + s.cfg.TenantID + "/",
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), ExpiresAt: now.Add(tokenLifetime).Unix(),
-		AppID: s.cfg.ClientID, IDType: "app", ObjectID: principalID, Subject: principalID, TenantID: s.cfg.TenantID, Version: "1.0",
+		AppID: s.cfg.ClientID, IDType: "app", ObjectID: principalID, Subject: principalID, TenantID: s.cfg.TenantID,
+		Version: "1.0",
 	})
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
-	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"JWT","alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(claims)
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"typ":"JWT","alg":"HS256"}`)) + "." + encode(claims)
 	return signed + "." + s.signature(signed)
 }
 
@@ -229,22 +237,25 @@ func (s *Sim) signature(signed string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// checkToken returns why the caller of r may not use a resource with one of these audiences, or nil.
+// checkToken returns the reason why the caller of r may not use a resource with one of these audiences, or nil.
 func (s *Sim) checkToken(r *http.Request, audiences ...string) *armError {
 	header := r.Header.Get("Authorization")
 	if header == "" {
-		return &armError{http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."}
+		return refusal(http.StatusUnauthorized, "AuthenticationFailed",
+			"Authentication failed. The 'Authorization' header is missing.")
 	}
 	claims, err := s.parseToken(header)
 	switch {
 	case err != nil:
-		return &armError{http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is invalid."}
+		return refusal(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is invalid.")
 	case s.cfg.Now().Unix() >= claims.ExpiresAt:
-		return &armError{http.StatusUnauthorized, "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time."}
+		return refusal(http.StatusUnauthorized, "ExpiredAuthenticationToken",
+			"The access token expiry UTC time is earlier than current UTC time.")
 	case !slices.Contains(audiences, claims.Audience):
-		return &armError{http.StatusUnauthorized, "InvalidAuthenticationTokenAudience", fmt.Sprintf(
-			"The access token has been obtained for wrong audience or resource '%s'. It should exactly match with one of the allowed audiences '%s'.",
-			claims.Audience, strings.Join(audiences, "', '"))}
+		return refusal(http.StatusUnauthorized, "InvalidAuthenticationTokenAudience",
+			"The access token has been obtained for wrong audience or resource '%s'. "+
+				"It should exactly match with one of the allowed audiences '%s'.",
+			claims.Audience, strings.Join(audiences, "', '"))
 	}
 	return nil
 }
@@ -254,7 +265,7 @@ func (s *Sim) parseToken(header string) (tokenClaims, error) {
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	i := strings.LastIndex(token, ".")
 	if !ok || i < 0 || !hmac.Equal([]byte(s.signature(token[:i])), []byte(token[i+1:])) {
-		return claims, errors.New("read token: not one of ours")
+		return claims, errors.New("read token: azuresim did not issue it")
 	}
 	_, payload, _ := strings.Cut(token[:i], ".")
 	return claims, decodeSegment(payload, &claims)

@@ -76,7 +76,8 @@ func TestAzidentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if result, err := a.do("GET", planPath("x")+webAPI, token.Token, nil); err != nil || result.code != "ResourceNotFound" {
+			result, err := a.do("GET", planPath("x")+webAPI, token.Token, nil)
+			if err != nil || result.code != "ResourceNotFound" {
 				t.Errorf("with the token: %+v %v", result, err)
 			}
 		})
@@ -118,7 +119,8 @@ func TestTokenIsChecked(t *testing.T) {
 		if err != nil || result.status != status || result.code != code {
 			t.Errorf("%s: %d %s (%s) %v, want %d %s", name, result.status, result.code, result.message, err, status, code)
 		}
-		if status == http.StatusUnauthorized && path != query && !strings.HasPrefix(result.header.Get("WWW-Authenticate"), "Bearer ") {
+		challenged := strings.HasPrefix(result.header.Get("WWW-Authenticate"), "Bearer ")
+		if status == http.StatusUnauthorized && path != query && !challenged {
 			t.Errorf("%s: no challenge", name)
 		}
 	}
@@ -127,7 +129,8 @@ func TestTokenIsChecked(t *testing.T) {
 	check("arm with garbage", plan, "garbage", 401, "InvalidAuthenticationToken")
 	check("arm with a forged token", plan, a.token[:len(a.token)-4]+"AAAA", 401, "InvalidAuthenticationToken")
 	check("arm with a token for logs", plan, a.tokenFor(logs), 401, "InvalidAuthenticationTokenAudience")
-	check("arm with the public cloud's audience", plan, a.tokenFor("https://management.azure.com"), 404, "ResourceNotFound")
+	public := a.tokenFor("https://management.azure.com")
+	check("arm with the public cloud's audience", plan, public, 404, "ResourceNotFound")
 	check("logs without token", query, "", 401, "AuthenticationFailed")
 	check("logs with a token for arm", query, a.token, 403, "InsufficientAccessError")
 	check("logs of an unknown workspace", query, a.tokenFor(logs), 404, "PathNotFoundError")
@@ -141,5 +144,6 @@ func unsignedJWT(t *testing.T, claims map[string]any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload) + ".c2ln"
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(`{"alg":"RS256"}`)) + "." + encode(payload) + ".c2ln"
 }

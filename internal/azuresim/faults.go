@@ -8,22 +8,23 @@ import (
 	"time"
 )
 
-// Faults are what goes wrong, or slowly, on demand. The zero value is an Azure in perfect health.
+// Faults make calls fail, or slow, on demand. The zero value is a healthy Azure.
 type Faults struct {
-	// IngestionDelay is how long a log row stays invisible to queries.
+	// IngestionDelay is the time after which queries see a log row.
 	IngestionDelay time.Duration
 	// ColdStart is added to the start of every function host started from now on.
 	ColdStart time.Duration
-	// ResponseCut is how long a function host started from now on lets a request run before it answers for it; 0 is
-	// App Service's 230 s.
+	// ResponseCut is the time after which App Service's front end answers for a function host that was started from now
+	// on; 0 is its 230 s.
 	ResponseCut time.Duration
-	// Latency, if set, is how long a call takes on top; of writes, by method, for instance. A matching rule's Delay is added.
+	// Latency, if set, returns the time by which a call is delayed, for instance by method. The Delay of a matching rule
+	// comes on top.
 	Latency func(method, path string) time.Duration
-	// Rules are tried in order for every call; the first that matches and is not used up applies.
+	// Rules are the faults of single calls. To each call, the first rule that matches and is not used up applies.
 	Rules []Rule
 
-	// BeforeWrite and AfterWrite, if set, are called around every Resource Manager write (PUT, PATCH, DELETE): once it is
-	// accepted but not done, and once it is done but not answered. They may block, or end the client.
+	// BeforeWrite and AfterWrite, if set, are called around every Resource Manager write (PUT, PATCH, DELETE): when the
+	// write is accepted but not done, and when it is done but not answered. They may block, or end the client.
 	BeforeWrite func(method, path string)
 	AfterWrite  func(method, path string, status int)
 }
@@ -34,26 +35,27 @@ type Rule struct {
 	Host   *regexp.Regexp // of the Host header, without port
 	Path   *regexp.Regexp // without query
 
-	// Skip is how many matching calls pass unharmed first; Times how many are then harmed, 0 for all.
+	// Skip is the number of matching calls that pass first. Times is the number of calls after them that the fault
+	// applies to; 0 means all.
 	Skip, Times int
 
 	// The effect: Delay comes first, then Status or Drop.
 	Delay      time.Duration
-	Status     int           // answered instead of doing anything: 429, 409, 500, 503 ...
+	Status     int           // of an answer in place of doing anything: 429, 409, 500, 503 ...
 	RetryAfter time.Duration // header of that answer, in whole seconds; 0 sends none
 	Code       string        // error code of that answer's body; "" is the status's text
-	Message    string        // message of that answer's body; "" says that it was injected
+	Message    string        // message of that answer's body; "" is a sentence that the fault was injected
 	Drop       Drop
 }
 
-// Drop says when a connection is cut instead of answered.
+// Drop selects when a connection is cut in place of an answer.
 type Drop int
 
-// When a connection is cut.
+// The values of Drop.
 const (
 	DropNever  Drop = iota
 	DropBefore      // nothing was done
-	DropAfter       // all was done, and the answer is lost
+	DropAfter       // everything was done, and the answer is lost
 )
 
 // faultState is the current Faults with the count of each rule's matches.
@@ -98,7 +100,7 @@ func (f *faultState) pick(r *http.Request) (Rule, Faults) {
 	return Rule{}, f.faults
 }
 
-// serveWithFaults answers r, or harms it as the faults say. It panics with http.ErrAbortHandler to cut the connection.
+// serveWithFaults answers r, with the faults that apply. It panics with http.ErrAbortHandler to cut the connection.
 func (s *Sim) serveWithFaults(w *statusRecorder, r *http.Request, service service) {
 	rule, faults := s.faults.pick(r)
 	delay := rule.Delay
@@ -133,7 +135,7 @@ func (s *Sim) serveWithFaults(w *statusRecorder, r *http.Request, service servic
 	}
 }
 
-// discard takes an answer that nobody will see.
+// discard drops an answer that is lost on its way.
 type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }

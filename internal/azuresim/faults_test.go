@@ -25,7 +25,9 @@ func TestRules(t *testing.T) {
 		{"always", []azuresim.Rule{{Path: plan, Status: 500}}, []int{500, 500, 500}},
 		{"once", []azuresim.Rule{{Path: plan, Status: 409, Times: 1}}, []int{409, 200}},
 		{"the second and third", []azuresim.Rule{{Path: plan, Status: 503, Skip: 1, Times: 2}}, []int{200, 503, 503, 200}},
-		{"one rule after the other", []azuresim.Rule{{Path: plan, Status: 429, Times: 1}, {Path: plan, Status: 500, Times: 1}}, []int{429, 500, 200}},
+		{"one rule after the other", []azuresim.Rule{
+			{Path: plan, Status: 429, Times: 1}, {Path: plan, Status: 500, Times: 1},
+		}, []int{429, 500, 200}},
 		{"cut", []azuresim.Rule{{Path: plan, Drop: azuresim.DropBefore, Times: 1}}, []int{0, 200}},
 		{"another method", []azuresim.Rule{{Method: "GET", Path: plan, Status: 500}}, []int{200}},
 		{"another path", []azuresim.Rule{{Path: regexp.MustCompile(`/sites/`), Status: 500}}, []int{200}},
@@ -37,7 +39,7 @@ func TestRules(t *testing.T) {
 			a.SetFaults(azuresim.Faults{Rules: row.rules})
 			var got []int
 			for range row.want {
-				// net/http repeats by itself only what it could not send, which a cut connection is not for a PUT.
+				// net/http repeats a call only if it could not send it. After a cut connection it does not repeat a PUT.
 				result, err := a.do("PUT", path, a.token, planBody("B1"))
 				if err != nil {
 					result.status = 0
@@ -58,10 +60,13 @@ func TestRules(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})
-	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Status: 429, RetryAfter: 7 * time.Second, Code: "SubscriptionRequestsThrottled", Message: "Slow down."}}})
+	const code = "SubscriptionRequestsThrottled"
+	rule := azuresim.Rule{Status: 429, RetryAfter: 7 * time.Second, Code: code, Message: "Slow down."}
+	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{rule}})
 	result := a.arm("GET", planPath("p")+webAPI, nil)
-	if result.status != 429 || result.code != "SubscriptionRequestsThrottled" || result.header.Get("Retry-After") != "7" || result.message != "Slow down." {
-		t.Errorf("%d %s, Retry-After %q", result.status, result.code, result.header.Get("Retry-After"))
+	after := result.header.Get("Retry-After")
+	if result.status != 429 || result.code != code || after != "7" || result.message != "Slow down." {
+		t.Errorf("%d %s: %s, Retry-After %q", result.status, result.code, result.message, after)
 	}
 }
 

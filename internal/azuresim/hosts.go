@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -29,8 +30,8 @@ func appOfHost(host string) (app string, ok bool) {
 
 type siteKeys = funchost.Keys
 
-// serveFunctionHost hands a request for NAME.azurewebsites.net to the app's host. App Service's front end answers for
-// apps that do not exist or do not run.
+// serveFunctionHost passes a request for NAME.azurewebsites.net on to the app's host. App Service's front end answers
+// for apps that do not exist or do not run.
 func (s *Sim) serveFunctionHost(w http.ResponseWriter, r *http.Request) {
 	app, _ := appOfHost(hostOnly(r.Host))
 	exists, enabled, host := s.lookUpHost(app)
@@ -57,20 +58,24 @@ func (s *Sim) lookUpHost(app string) (exists, enabled bool, host *funchost.Host)
 	return true, truth(object(r.body["properties"])["enabled"]), r.site.host
 }
 
-// listHostKeys is proxied to the running Functions host, so it fails until there is one.
+// listHostKeys fails until the Functions host runs, as Azure passes the call on to it.
 func (s *Sim) listHostKeys(rq *armRequest) (any, error) {
 	r, err := s.findSite(rq)
 	if err != nil {
 		return nil, err
 	}
 	if r.site.host == nil || !r.site.host.Ready() {
-		return nil, &armError{http.StatusBadRequest, "BadRequest", "Encountered an error (InternalServerError) from host runtime."}
+		return nil, refusal(http.StatusBadRequest, "BadRequest",
+			"Encountered an error (InternalServerError) from host runtime.")
 	}
 	keys := s.keysOf(r)
-	return map[string]any{"masterKey": keys.Master, "functionKeys": map[string]string{"default": keys.Default}, "systemKeys": map[string]string{}}, nil
+	return map[string]any{
+		"masterKey": keys.Master, "functionKeys": map[string]string{"default": keys.Default},
+		"systemKeys": map[string]string{},
+	}, nil
 }
 
-// keysOf returns the keys that the storage account holds for a site name, new ones the first time.
+// keysOf returns the keys that the storage account holds for a site name. It creates them the first time.
 func (s *Sim) keysOf(r *resource) siteKeys {
 	id := strings.ToLower(r.name)
 	keys, ok := s.state.keys[id]
@@ -81,7 +86,8 @@ func (s *Sim) keysOf(r *resource) siteKeys {
 	return keys
 }
 
-// syncHost makes a site's host run what the site says, restarting it once if that changed. Sim.mu is held.
+// syncHost makes a site's host run the site's image with its settings, and restarts it once if they changed. The caller
+// holds Sim.mu.
 func (s *Sim) syncHost(r *resource) {
 	image, problem := s.imageToRun(r)
 	wanted, err := json.Marshal([]any{image, problem, r.site.settings, r.body["identity"]})
@@ -99,39 +105,42 @@ func (s *Sim) syncHost(r *resource) {
 	}
 	parent := filepath.Join(s.cfg.Dir, "hosts")
 	if err := os.MkdirAll(parent, 0o700); err != nil {
-		s.log.Error().Err(err).Str("app", r.name).Msg("make folder of function host")
+		s.log.Error().Err(err).Str("app", r.name).Msg("create folder of function host")
 		return
 	}
 	if r.site.hostDir, err = os.MkdirTemp(parent, strings.ToLower(r.name)+"-"); err != nil {
-		s.log.Error().Err(err).Str("app", r.name).Msg("make folder of function host")
+		s.log.Error().Err(err).Str("app", r.name).Msg("create folder of function host")
 		return
 	}
 	faults := s.faults.current()
 	r.site.host = funchost.Start(funchost.Config{
 		Name: r.name, Image: image, Settings: maps.Clone(r.site.settings), Keys: s.keysOf(r), Dir: r.site.hostDir,
 		Pull: s.pull, ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
-		Telemetry: s.sinkFor(r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]), Log: s.log.With().Str("app", r.name).Logger(),
+		Telemetry: s.sinkFor(r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]),
+		Log:       s.log.With().Str("app", r.name).Logger(),
 	})
 }
 
-// imageToRun returns the site's image, or why its host can never come up although App Service accepted the site.
+// imageToRun returns the site's image, or the reason why its host can never come up although App Service accepted the
+// site.
 func (s *Sim) imageToRun(r *resource) (image, problem string) {
 	image, isImage := strings.CutPrefix(text(r.site.config["linuxFxVersion"]), "DOCKER|")
-	plan := s.state.resources[strings.ToLower(r.site.planID)]
+	servicePlan := s.state.resources[strings.ToLower(r.site.servicePlanID)]
 	switch {
 	case !truth(object(r.body["properties"])["enabled"]):
 		return "", "the site is disabled"
 	case !isImage:
 		return "", "the site has no image"
-	case !plan.sku().images:
-		return "", "images do not run on " + plan.sku().tier + " plans"
+	case !servicePlan.sku().images:
+		return "", "images do not run on service plans of tier " + servicePlan.sku().tier
 	case !s.storageUsable(r):
-		return "", "the host cannot use its storage account: AzureWebJobsStorage is neither its connection string nor granted by identity"
+		return "", "the host cannot use its storage account: " +
+			"AzureWebJobsStorage is neither its connection string nor granted by identity"
 	}
 	return image, ""
 }
 
-// storageUsable says whether the Functions host reaches AzureWebJobsStorage, without which it does not start.
+// storageUsable reports whether the Functions host reaches AzureWebJobsStorage, without which it does not start.
 func (s *Sim) storageUsable(r *resource) bool {
 	if account, ok := r.site.settings["AzureWebJobsStorage__accountName"]; ok {
 		return account == s.cfg.StorageAccount && len(object(object(r.body["identity"])["userAssignedIdentities"])) > 0
@@ -142,10 +151,10 @@ func (s *Sim) storageUsable(r *resource) bool {
 		fields[key] = value
 	}
 	keys := storageKeys()
-	return fields["AccountName"] == s.cfg.StorageAccount && (fields["AccountKey"] == keys[0] || fields["AccountKey"] == keys[1])
+	return fields["AccountName"] == s.cfg.StorageAccount && slices.Contains(keys[:], fields["AccountKey"])
 }
 
-// stopHost stops a site's host, if it has one, without waiting; Close waits. Sim.mu is held.
+// stopHost stops a site's host, if it has one, without waiting; Close waits. The caller holds Sim.mu.
 func (s *Sim) stopHost(a *site) {
 	host, dir := a.host, a.hostDir
 	if host == nil {
@@ -162,14 +171,15 @@ func (s *Sim) stopHost(a *site) {
 	})
 }
 
-// pull fetches an image for a host. The simulator's own registry is the only one there is; any other is unreachable.
+// pull fetches an image for a host. Only the simulator's own registry exists; any other is unreachable.
 func (s *Sim) pull(ctx context.Context, ref string) (v1.Image, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, fmt.Errorf("parse image reference: %w", err)
 	}
 	if registry := parsed.Context().RegistryStr(); registry != s.Registry() {
-		return nil, fmt.Errorf("pull image %s: %w", ref, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s: %w", registry, syscall.ECONNREFUSED)})
+		refused := fmt.Errorf("%s: %w", registry, syscall.ECONNREFUSED)
+		return nil, fmt.Errorf("pull image %s: %w", ref, &net.OpError{Op: "dial", Net: "tcp", Err: refused})
 	}
 	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithTransport(s.pulls))
 	if err != nil {

@@ -44,7 +44,7 @@ func customHandler(settings map[string]string) map[string]string {
 	return settings
 }
 
-// hostKeys asks as the product does, with armappservice and azidentity.
+// hostKeys asks for the keys as the product does, with armappservice and azidentity.
 func (a *azure) hostKeys(app string) (armappservice.HostKeys, error) {
 	a.t.Helper()
 	options := a.options()
@@ -63,7 +63,7 @@ func (a *azure) hostKeys(app string) (armappservice.HostKeys, error) {
 	return result.HostKeys, err
 }
 
-// keyWhenUp asks for the default key until the host is up; only the test's own time limit ends that.
+// keyWhenUp asks for the default key until the host is up, or the test's time is over.
 func (a *azure) keyWhenUp(app string) string {
 	a.t.Helper()
 	for {
@@ -77,7 +77,7 @@ func (a *azure) keyWhenUp(app string) string {
 	}
 }
 
-// invoke calls the app's function until it is answered by the handler, and returns that answer.
+// invoke calls the app's function until the handler answers, and returns that answer.
 func (a *azure) invoke(app, key string) string {
 	a.t.Helper()
 	for {
@@ -118,7 +118,7 @@ func TestFunctionAppLives(t *testing.T) {
 
 	host := "https://app.azurewebsites.net/api/run?code=" + key
 	a.must("DELETE", sitePath("app")+webAPI, nil)
-	// A connection that is still open reaches App Service, which knows no such app.
+	// A connection that is still open reaches App Service, which does not know the app.
 	if result, err := a.do("GET", host, "", nil); err == nil && result.status != http.StatusNotFound {
 		t.Errorf("deleted app: %d %s", result.status, result.message)
 	}
@@ -130,7 +130,7 @@ func TestFunctionAppLives(t *testing.T) {
 
 	a.must("PUT", sitePath("app")+webAPI, site("3"))
 	if again := a.keyWhenUp("app"); again != key {
-		t.Error("a name used again has other keys; they are kept in the storage account")
+		t.Error("a name used again has other keys, but the storage account keeps them")
 	}
 }
 
@@ -217,7 +217,7 @@ func TestTelemetryReachesWorkspace(t *testing.T) {
 		case t.Context().Err() != nil:
 			t.Fatal("no row came")
 		}
-		if result.status == http.StatusNoContent { // the workspace has no data at all
+		if result.status == http.StatusNoContent { // the Log Analytics workspace has no data yet
 			continue
 		}
 		rows := result.body["tables"].([]any)[0].(m)["rows"].([]any)
@@ -240,7 +240,8 @@ func TestHostFaults(t *testing.T) {
 	rule := azuresim.Rule{Host: regexp.MustCompile(`^app\.azurewebsites\.net$`), Status: 502, Times: 1}
 	a.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{rule}})
 	for _, want := range []int{502, 503} {
-		if result, err := a.do("POST", "https://app.azurewebsites.net/api/run", "", m{}); err != nil || result.status != want {
+		result, err := a.do("POST", "https://app.azurewebsites.net/api/run", "", m{})
+		if err != nil || result.status != want {
 			t.Errorf("%d %v, want %d", result.status, err, want)
 		}
 	}

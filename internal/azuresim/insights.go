@@ -14,7 +14,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim/monitor"
 )
 
-// workspace is what Log Analytics knows of a workspace besides its resource.
+// workspace is Log Analytics' part of a Log Analytics workspace, beside its resource.
 type workspace struct {
 	customerID string
 	store      *monitor.Store
@@ -27,7 +27,7 @@ func (s *Sim) putWorkspace(rq *armRequest) (any, error) {
 	}
 	id := strings.ToLower(rq.id)
 	if !existed {
-		// Within 14 days a workspace of the same name and group is the deleted one, data included.
+		// Within 14 days a Log Analytics workspace of the same name and group is the deleted one, data included.
 		if old, ok := s.state.deleted[id]; ok {
 			r.workspace = old.workspace
 			delete(s.state.deleted, id)
@@ -40,7 +40,7 @@ func (s *Sim) putWorkspace(rq *armRequest) (any, error) {
 	}
 	sent := object(rq.body["properties"])
 	if name := text(object(sent["sku"])["name"]); name == "" {
-		return nil, &armError{http.StatusBadRequest, "InvalidParameter", "The workspace needs a sku."}
+		return nil, refusal(http.StatusBadRequest, "InvalidParameter", "The workspace needs a sku.")
 	}
 	defaults := map[string]any{
 		"publicNetworkAccessForIngestion": "Enabled", "publicNetworkAccessForQuery": "Enabled",
@@ -54,13 +54,14 @@ func (s *Sim) putWorkspace(rq *armRequest) (any, error) {
 	if days, ok := properties["retentionInDays"].(float64); !ok || days == 0 {
 		properties["retentionInDays"] = 30
 	}
-	properties["customerId"], properties["provisioningState"], properties["modifiedDate"] = r.workspace.customerID, "Succeeded", s.timestamp()
+	properties["customerId"], properties["provisioningState"] = r.workspace.customerID, "Succeeded"
+	properties["modifiedDate"] = s.timestamp()
 	r.body["properties"] = properties
 	s.keep(r)
 	return r.body, nil
 }
 
-// deleteWorkspace is a soft delete unless force=true.
+// deleteWorkspace deletes a Log Analytics workspace, softly unless force=true.
 func (s *Sim) deleteWorkspace(rq *armRequest) (any, error) {
 	id := strings.ToLower(rq.id)
 	if r, ok := s.state.resources[id]; ok && !strings.EqualFold(rq.query("force"), "true") {
@@ -97,14 +98,15 @@ func (s *Sim) serveLogAnalytics(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.checkToken(r, LogsAudience, "https://api.loganalytics.azure.com"); err != nil {
 		if err.code == "InvalidAuthenticationTokenAudience" { // Log Analytics answers this one 403
-			err = &armError{http.StatusForbidden, "InsufficientAccessError", "The provided credentials have insufficient access to perform the requested operation"}
+			err = refusal(http.StatusForbidden, "InsufficientAccessError",
+				"The provided credentials have insufficient access to perform the requested operation")
 		}
 		writeError(w, err)
 		return
 	}
 	store := s.workspaceStore(path[2])
 	if store == nil {
-		writeError(w, &armError{http.StatusNotFound, "PathNotFoundError", "The requested path does not exist"})
+		writeError(w, refusal(http.StatusNotFound, "PathNotFoundError", "The requested path does not exist"))
 		return
 	}
 	store.ServeHTTP(w, r)
@@ -121,7 +123,7 @@ func (s *Sim) workspaceStore(customerID string) *monitor.Store {
 	return nil
 }
 
-// putComponent makes an Application Insights component, and with it the alert rule that Azure makes unasked.
+// putComponent creates an Application Insights component, and with it the alert rule that Azure creates unasked.
 func (s *Sim) putComponent(rq *armRequest) (any, error) {
 	r, existed, err := s.upsert(rq, typeComponent)
 	if err != nil {
@@ -130,7 +132,8 @@ func (s *Sim) putComponent(rq *armRequest) (any, error) {
 	sent := object(rq.body["properties"])
 	workspaceID := text(sent["WorkspaceResourceId"])
 	if w, ok := s.state.resources[strings.ToLower(workspaceID)]; !ok || w.kind != typeWorkspace {
-		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The workspace '%s' of the component was not found.", workspaceID)}
+		return nil, refusal(http.StatusBadRequest, "BadRequest",
+			"The workspace '%s' of the component was not found.", workspaceID)
 	}
 	key, appID := uuid.NewString(), uuid.NewString()
 	if existed {
@@ -141,9 +144,11 @@ func (s *Sim) putComponent(rq *armRequest) (any, error) {
 	r.body["properties"] = merged(merged(map[string]any{
 		"RetentionInDays": 90, "CreationDate": s.timestamp(), "Flow_Type": "Bluefield", "IngestionMode": "LogAnalytics",
 	}, sent), map[string]any{
-		"ApplicationId": r.name, "Name": r.name, "AppId": appID, "TenantId": s.cfg.SubscriptionID, "provisioningState": "Succeeded",
+		"ApplicationId": r.name, "Name": r.name, "AppId": appID, "TenantId": s.cfg.SubscriptionID,
+		"provisioningState":  "Succeeded",
 		"InstrumentationKey": key,
-		"ConnectionString":   fmt.Sprintf("InstrumentationKey=%s;IngestionEndpoint=%s/;LiveEndpoint=%s/;ApplicationId=%s", key, s.url, s.url, appID),
+		"ConnectionString": fmt.Sprintf("InstrumentationKey=%s;IngestionEndpoint=%s/;LiveEndpoint=%s/;ApplicationId=%s",
+			key, s.url, s.url, appID),
 	})
 	s.keep(r)
 	if !existed {
@@ -152,15 +157,18 @@ func (s *Sim) putComponent(rq *armRequest) (any, error) {
 	return r.body, nil
 }
 
-// addAlertRule makes the rule "Failure Anomalies" that Azure makes for every component, and does not delete with it.
+// addAlertRule creates the rule "Failure Anomalies". Azure creates it for every component, and does not delete it with
+// the component.
 func (s *Sim) addAlertRule(component *resource) {
 	name := "Failure Anomalies - " + component.name
-	id := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s", s.cfg.SubscriptionID, component.group, typeAlertRule, name)
+	id := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s",
+		s.cfg.SubscriptionID, component.group, typeAlertRule, name)
 	s.keep(&resource{id: id, kind: typeAlertRule, name: name, group: component.group, body: map[string]any{
 		"id": id, "name": name, "type": typeAlertRule, "location": "global",
 		"properties": map[string]any{
-			"description": "Failure Anomalies notifies you of an unusual rise in the rate of failed HTTP requests or dependency calls.",
-			"state":       "Enabled", "severity": "Sev3", "frequency": "PT1M",
+			"description": "Failure Anomalies notifies you of an unusual rise in the rate of failed HTTP requests or " +
+				"dependency calls.",
+			"state": "Enabled", "severity": "Sev3", "frequency": "PT1M",
 			"detector":     map[string]any{"id": "FailureAnomaliesDetector"},
 			"scope":        []string{component.id},
 			"actionGroups": map[string]any{"groupIds": []string{}},
@@ -204,8 +212,8 @@ func (s *Sim) putBilling(rq *armRequest) (any, error) {
 	return rq.body, nil
 }
 
-// sinkFor returns where telemetry goes that is sent to an Application Insights connection string: the tables of the
-// workspace behind the component, or nowhere. Sim.mu is held.
+// sinkFor returns the destination of telemetry for an Application Insights connection string: the tables of the Log
+// Analytics workspace behind the component, or nowhere. The caller holds Sim.mu.
 func (s *Sim) sinkFor(connectionString string) monitor.Sink {
 	for part := range strings.SplitSeq(connectionString, ";") {
 		key, ok := strings.CutPrefix(part, "InstrumentationKey=")
@@ -217,7 +225,9 @@ func (s *Sim) sinkFor(connectionString string) monitor.Sink {
 				continue
 			}
 			if w, ok := s.state.resources[strings.ToLower(text(object(r.body["properties"])["WorkspaceResourceId"]))]; ok {
-				return componentSink{component: strings.ToLower(r.id), key: key, subscription: s.cfg.SubscriptionID, workspace: w.workspace}
+				return componentSink{
+					component: strings.ToLower(r.id), key: key, subscription: s.cfg.SubscriptionID, workspace: w.workspace,
+				}
 			}
 		}
 	}
@@ -232,7 +242,8 @@ type componentSink struct {
 
 func (c componentSink) Append(table string, row map[string]any) {
 	c.workspace.store.Append(table, merged(row, map[string]any{
-		"_ResourceId": c.component, "ResourceGUID": c.key, "_SubscriptionId": c.subscription, "TenantId": c.workspace.customerID,
+		"_ResourceId": c.component, "ResourceGUID": c.key, "_SubscriptionId": c.subscription,
+		"TenantId": c.workspace.customerID,
 	}))
 }
 

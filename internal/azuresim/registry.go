@@ -13,7 +13,7 @@ import (
 // newRegistry returns an OCI registry for /v2/ that keeps its blobs in dir and its manifests in memory.
 func newRegistry(dir string) (http.Handler, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make registry folder: %w", err)
+		return nil, fmt.Errorf("create registry folder: %w", err)
 	}
 	return registry.New(
 		registry.WithBlobHandler(registry.NewDiskBlobHandler(dir)),

@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	typeSite      = "Microsoft.Web/sites"
-	typePlan      = "Microsoft.Web/serverfarms"
-	typeComponent = "Microsoft.Insights/components"
-	typeAlertRule = "Microsoft.AlertsManagement/smartDetectorAlertRules"
-	typeWorkspace = "Microsoft.OperationalInsights/workspaces"
-	typeStorage   = "Microsoft.Storage/storageAccounts"
-	typeIdentity  = "Microsoft.ManagedIdentity/userAssignedIdentities"
+	typeSite        = "Microsoft.Web/sites"
+	typeServicePlan = "Microsoft.Web/serverfarms"
+	typeComponent   = "Microsoft.Insights/components"
+	typeAlertRule   = "Microsoft.AlertsManagement/smartDetectorAlertRules"
+	typeWorkspace   = "Microsoft.OperationalInsights/workspaces"
+	typeStorage     = "Microsoft.Storage/storageAccounts"
+	typeIdentity    = "Microsoft.ManagedIdentity/userAssignedIdentities"
 )
 
-// newState returns what exists beforehand: a resource group with a storage account and a managed identity.
+// newState returns the resources that exist from the start: a resource group with a storage account and a managed
+// identity.
 func (s *Sim) newState() state {
 	st := state{
 		groups:    map[string]string{strings.ToLower(s.cfg.ResourceGroup): s.cfg.ResourceGroup},
@@ -44,21 +45,25 @@ func (s *Sim) newState() state {
 		"tags": map[string]any{},
 		"properties": map[string]any{
 			"provisioningState": "Succeeded", "accessTier": "Hot", "allowBlobPublicAccess": false, "allowSharedKeyAccess": true,
-			"minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true, "primaryLocation": s.cfg.Location, "statusOfPrimary": "available",
+			"minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true, "primaryLocation": s.cfg.Location,
+			"statusOfPrimary":  "available",
 			"primaryEndpoints": endpoints,
 		},
 	})
 	seed(typeIdentity, s.cfg.Identity, map[string]any{
-		"properties": map[string]any{"tenantId": s.cfg.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString()},
+		"properties": map[string]any{
+			"tenantId": s.cfg.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString(),
+		},
 	})
 	return st
 }
 
 func (s *Sim) resourceID(kind, name string) string {
-	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s", s.cfg.SubscriptionID, s.cfg.ResourceGroup, kind, name)
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s",
+		s.cfg.SubscriptionID, s.cfg.ResourceGroup, kind, name)
 }
 
-// AddResourceGroup makes one more resource group exist.
+// AddResourceGroup creates one more resource group.
 func (s *Sim) AddResourceGroup(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,26 +93,30 @@ func (s *Sim) listStorageKeys(rq *armRequest) (any, error) {
 	}
 	list := []any{}
 	for i, key := range storageKeys() {
-		list = append(list, map[string]any{"keyName": fmt.Sprintf("key%d", i+1), "value": key, "permissions": "FULL", "creationTime": "2026-01-01T00:00:00Z"})
+		list = append(list, map[string]any{
+			"keyName": fmt.Sprintf("key%d", i+1), "value": key, "permissions": "FULL",
+			"creationTime": "2026-01-01T00:00:00Z",
+		})
 	}
 	return map[string]any{"keys": list}, nil
 }
 
-// expandIdentity fills in what Azure knows of the identities that a PUT assigns.
+// expandIdentity fills in Azure's ids of the identities that a PUT assigns.
 func (s *Sim) expandIdentity(identity map[string]any) (map[string]any, error) {
 	kind := text(identity["type"])
 	if kind == "" || strings.EqualFold(kind, "None") {
 		return map[string]any{"type": "None"}, nil
 	}
 	if !strings.EqualFold(kind, "UserAssigned") {
-		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim has no identities of type %q, only UserAssigned.", kind)}
+		return nil, refusal(http.StatusNotImplemented, "NotImplemented",
+			"azuresim has no identities of type %q, only UserAssigned.", kind)
 	}
 	assigned := make(map[string]any)
 	for id := range object(identity["userAssignedIdentities"]) {
 		r, ok := s.state.resources[strings.ToLower(id)]
 		if !ok || r.kind != typeIdentity {
-			return nil, &armError{http.StatusBadRequest, "FailedIdentityOperation",
-				fmt.Sprintf("Identity operation failed: The resource '%s' was not found.", id)}
+			return nil, refusal(http.StatusBadRequest, "FailedIdentityOperation",
+				"Identity operation failed: The resource '%s' was not found.", id)
 		}
 		properties := object(r.body["properties"])
 		assigned[id] = map[string]any{"principalId": properties["principalId"], "clientId": properties["clientId"]}

@@ -13,31 +13,39 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
 )
 
-// site is what App Service knows of a function app besides its resource.
+// site is App Service's part of a function app, beside its resource.
 type site struct {
-	planID   string
-	settings map[string]string // app settings
-	config   map[string]any    // config/web, without app settings
-	policies map[string]bool   // whether basic authentication is allowed for ftp and scm
-	password string            // for publishing
+	servicePlanID string
+	settings      map[string]string // app settings
+	config        map[string]any    // config/web, without app settings
+	policies      map[string]bool   // whether basic authentication is allowed for ftp and scm
+	password      string            // for publishing
 
 	host    *funchost.Host // nil: nothing runs
 	hostDir string
-	runs    string // what host runs, to see when it must be restarted
+	runs    string // image and settings that host runs, to see when it must be restarted
 }
 
 // defaultSiteConfig is config/web of a new Linux function app.
 func defaultSiteConfig(app string) map[string]any {
-	allowAll := []any{map[string]any{"ipAddress": "Any", "action": "Allow", "priority": 2147483647, "name": "Allow all", "description": "Allow all access"}}
+	allowAll := []any{map[string]any{
+		"ipAddress": "Any", "action": "Allow", "priority": 2147483647, "name": "Allow all",
+		"description": "Allow all access",
+	}}
 	return map[string]any{
 		"numberOfWorkers": 1, "linuxFxVersion": "", "appCommandLine": "", "publishingUsername": "$" + app,
-		"acrUseManagedIdentityCreds": false, "alwaysOn": false, "autoHealEnabled": false, "detailedErrorLoggingEnabled": false,
-		"functionAppScaleLimit": 0, "functionsRuntimeScaleMonitoringEnabled": false, "http20Enabled": false, "httpLoggingEnabled": false,
-		"localMySqlEnabled": false, "minimumElasticInstanceCount": 0, "preWarmedInstanceCount": 0, "remoteDebuggingEnabled": false,
-		"requestTracingEnabled": false, "use32BitWorkerProcess": false, "vnetRouteAllEnabled": false, "webSocketsEnabled": false,
+		"acrUseManagedIdentityCreds": false, "alwaysOn": false, "autoHealEnabled": false,
+		"detailedErrorLoggingEnabled": false,
+		"functionAppScaleLimit":       0, "functionsRuntimeScaleMonitoringEnabled": false, "http20Enabled": false,
+		"httpLoggingEnabled": false,
+		"localMySqlEnabled":  false, "minimumElasticInstanceCount": 0, "preWarmedInstanceCount": 0,
+		"remoteDebuggingEnabled": false,
+		"requestTracingEnabled":  false, "use32BitWorkerProcess": false, "vnetRouteAllEnabled": false,
+		"webSocketsEnabled":      false,
 		"ipSecurityRestrictions": allowAll, "ipSecurityRestrictionsDefaultAction": "Allow",
-		"scmIpSecurityRestrictions": allowAll, "scmIpSecurityRestrictionsDefaultAction": "Allow", "scmIpSecurityRestrictionsUseMain": false,
-		"minTlsVersion": "1.2", "scmMinTlsVersion": "1.2", "ftpsState": "FtpsOnly", "scmType": "None",
+		"scmIpSecurityRestrictions": allowAll, "scmIpSecurityRestrictionsDefaultAction": "Allow",
+		"scmIpSecurityRestrictionsUseMain": false,
+		"minTlsVersion":                    "1.2", "scmMinTlsVersion": "1.2", "ftpsState": "FtpsOnly", "scmType": "None",
 		"loadBalancing": "LeastRequests", "managedPipelineMode": "Integrated", "logsDirectorySizeLimit": 35,
 		"defaultDocuments": []any{"Default.htm", "Default.html", "index.htm"},
 	}
@@ -45,7 +53,7 @@ func defaultSiteConfig(app string) map[string]any {
 
 func (s *Sim) checkNameAvailability(rq *armRequest) (any, error) {
 	if kind := text(rq.body["type"]); kind != typeSite && kind != "Site" {
-		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The type '%s' is not supported.", kind)}
+		return nil, refusal(http.StatusBadRequest, "BadRequest", "The type '%s' is not supported.", kind)
 	}
 	app := text(rq.body["name"])
 	if s.siteNamed(app) != nil {
@@ -53,8 +61,8 @@ func (s *Sim) checkNameAvailability(rq *armRequest) (any, error) {
 			"message": fmt.Sprintf("Hostname '%s' already exists. Please select a different name.", app)}, nil
 	}
 	if !validSiteName(app) {
-		return map[string]any{"nameAvailable": false, "reason": "Invalid",
-			"message": fmt.Sprintf("The name '%s' is invalid: use letters, digits and hyphens, at most 60, no hyphen at either end.", app)}, nil
+		message := "The name '%s' is invalid: use letters, digits and hyphens, at most 60, no hyphen at either end."
+		return map[string]any{"nameAvailable": false, "reason": "Invalid", "message": fmt.Sprintf(message, app)}, nil
 	}
 	return map[string]any{"nameAvailable": true, "reason": "", "message": ""}, nil
 }
@@ -63,7 +71,7 @@ func validSiteName(app string) bool {
 	return regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z-]{0,58}[0-9A-Za-z])?$`).MatchString(app)
 }
 
-// siteNamed finds a site in any resource group: names are global, and the same in any case.
+// siteNamed finds a site in any resource group. Names are global, and their case does not matter.
 func (s *Sim) siteNamed(app string) *resource {
 	for _, r := range s.state.resources {
 		if r.site != nil && strings.EqualFold(r.name, app) {
@@ -83,7 +91,7 @@ func (s *Sim) hasSite(app string) bool {
 func (s *Sim) findSite(rq *armRequest) (*resource, error) {
 	r, err := s.find(rq)
 	if err == nil && r.site == nil {
-		return nil, &armError{http.StatusNotFound, "ResourceNotFound", "The Resource '" + rq.id + "' is not a site."}
+		return nil, refusal(http.StatusNotFound, "ResourceNotFound", "The Resource '%s' is not a site.", rq.id)
 	}
 	return r, err
 }
@@ -95,13 +103,14 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 		return nil, err
 	}
 	if kind := text(rq.body["kind"]); !strings.Contains(kind, "functionapp") || !strings.Contains(kind, "linux") {
-		return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim has no sites of kind %q, only functionapp,linux.", kind)}
+		return nil, refusal(http.StatusNotImplemented, "NotImplemented",
+			"azuresim has no sites of kind %q, only functionapp,linux.", kind)
 	}
 	if !validSiteName(r.name) {
-		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The parameter SiteName has an invalid value %q.", r.name)}
+		return nil, refusal(http.StatusBadRequest, "BadRequest", "The parameter SiteName has an invalid value %q.", r.name)
 	}
 	if other := s.siteNamed(r.name); other != nil && !existed {
-		return nil, &armError{http.StatusConflict, "Conflict", fmt.Sprintf("Website with given name %s already exists.", r.name)}
+		return nil, refusal(http.StatusConflict, "Conflict", "Website with given name %s already exists.", r.name)
 	}
 	if !existed {
 		r.site = &site{
@@ -110,26 +119,28 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 		}
 	}
 	sent := object(rq.body["properties"])
-	planID := text(sent["serverFarmId"])
-	if planID == "" {
-		planID = r.site.planID
+	servicePlanID := text(sent["serverFarmId"])
+	if servicePlanID == "" {
+		servicePlanID = r.site.servicePlanID
 	}
-	plan, ok := s.state.resources[strings.ToLower(planID)]
-	if !ok || plan.kind != typePlan {
-		return nil, &armError{http.StatusNotFound, "NotFound", fmt.Sprintf("Cannot find ServerFarm with name %s.", planID[strings.LastIndex(planID, "/")+1:])}
+	servicePlan, ok := s.state.resources[strings.ToLower(servicePlanID)]
+	if !ok || servicePlan.kind != typeServicePlan {
+		return nil, refusal(http.StatusNotFound, "NotFound",
+			"Cannot find ServerFarm with name %s.", servicePlanID[strings.LastIndex(servicePlanID, "/")+1:])
 	}
-	if location := text(plan.body["location"]); !sameLocation(location, text(r.body["location"])) {
-		return nil, &armError{http.StatusConflict, "Conflict", fmt.Sprintf(
-			"The site's location '%s' is not the location '%s' of its App Service plan.", text(r.body["location"]), location)}
+	if location := text(servicePlan.body["location"]); !sameLocation(location, text(r.body["location"])) {
+		return nil, refusal(http.StatusConflict, "Conflict",
+			"The site's location '%s' is not the location '%s' of its App Service plan.", text(r.body["location"]), location)
 	}
-	if err := r.site.configure(plan, object(sent["siteConfig"])); err != nil {
+	if err := r.site.configure(servicePlan, object(sent["siteConfig"])); err != nil {
 		return nil, err
 	}
 
-	r.site.planID = plan.id
+	r.site.servicePlanID = servicePlan.id
 	r.body["kind"] = rq.body["kind"]
 	properties := map[string]any{
-		"enabled": true, "httpsOnly": false, "clientCertEnabled": false, "clientCertMode": "Required", "publicNetworkAccess": "Enabled",
+		"enabled": true, "httpsOnly": false, "clientCertEnabled": false, "clientCertMode": "Required",
+		"publicNetworkAccess":       "Enabled",
 		"keyVaultReferenceIdentity": "SystemAssigned",
 	}
 	if existed {
@@ -140,14 +151,14 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 		}
 	}
 	maps.Copy(properties, sent)
-	r.body["properties"] = s.siteProperties(r, plan, properties)
+	r.body["properties"] = s.siteProperties(r, servicePlan, properties)
 	s.keep(r)
 	s.syncHost(r)
 	return siteBody(r), nil
 }
 
-// siteProperties adds what App Service itself knows of a site.
-func (s *Sim) siteProperties(r, plan *resource, properties map[string]any) map[string]any {
+// siteProperties adds the properties that App Service itself sets.
+func (s *Sim) siteProperties(r, servicePlan *resource, properties map[string]any) map[string]any {
 	host := strings.ToLower(r.name) + appDomain
 	addresses := "203.0.113.1,203.0.113.2" // documentation addresses (RFC 5737): nothing is there
 	running := "Running"
@@ -157,27 +168,33 @@ func (s *Sim) siteProperties(r, plan *resource, properties map[string]any) map[s
 	delete(properties, "siteConfig")
 	return merged(properties, map[string]any{
 		"name": r.name, "state": running, "usageState": "Normal", "availabilityState": "Normal", "resourceGroup": r.group,
-		"serverFarmId": plan.id, "reserved": object(plan.body["properties"])["reserved"], "sku": plan.sku().tier,
-		"defaultHostName": host, "hostNames": []string{host}, "enabledHostNames": []string{host, strings.ToLower(r.name) + ".scm" + appDomain},
-		"repositorySiteName": r.name, "outboundIpAddresses": addresses, "possibleOutboundIpAddresses": addresses + ",203.0.113.3",
-		"customDomainVerificationId": strings.Repeat("5C1E", 16), "lastModifiedTimeUtc": s.timestamp(),
+		"serverFarmId": servicePlan.id, "reserved": object(servicePlan.body["properties"])["reserved"],
+		"sku":             servicePlan.sku().tier,
+		"defaultHostName": host, "hostNames": []string{host},
+		"enabledHostNames":   []string{host, strings.ToLower(r.name) + ".scm" + appDomain},
+		"repositorySiteName": r.name, "outboundIpAddresses": addresses,
+		"possibleOutboundIpAddresses": addresses + ",203.0.113.3",
+		"customDomainVerificationId":  strings.Repeat("5C1E", 16), "lastModifiedTimeUtc": s.timestamp(),
 	})
 }
 
-// siteBody is the site as GET answers it, with the part of its configuration that App Service shows there.
+// siteBody returns the site as GET answers it, with the part of its configuration that App Service shows there.
 func siteBody(r *resource) map[string]any {
 	shown := make(map[string]any)
 	for _, key := range []string{
-		"numberOfWorkers", "linuxFxVersion", "acrUseManagedIdentityCreds", "alwaysOn", "http20Enabled", "functionAppScaleLimit",
+		"numberOfWorkers", "linuxFxVersion", "acrUseManagedIdentityCreds", "alwaysOn", "http20Enabled",
+		"functionAppScaleLimit",
 		"minimumElasticInstanceCount",
 	} {
 		shown[key] = r.site.config[key]
 	}
-	return merged(r.body, map[string]any{"properties": merged(object(r.body["properties"]), map[string]any{"siteConfig": shown})})
+	properties := merged(object(r.body["properties"]), map[string]any{"siteConfig": shown})
+	return merged(r.body, map[string]any{"properties": properties})
 }
 
-// configure checks a sent siteConfig and puts it on top of what there is; app settings, if sent, are replaced as a whole.
-func (a *site) configure(plan *resource, sent map[string]any) error {
+// configure checks a sent siteConfig and puts it on top of the current one. App settings that are sent replace all
+// current ones.
+func (a *site) configure(servicePlan *resource, sent map[string]any) error {
 	config, settings := merged(a.config, sent), a.settings
 	if list, ok := sent["appSettings"].([]any); ok {
 		settings = make(map[string]string, len(list))
@@ -189,12 +206,14 @@ func (a *site) configure(plan *resource, sent map[string]any) error {
 
 	if fx := text(config["linuxFxVersion"]); fx != "" {
 		image, isImage := strings.CutPrefix(fx, "DOCKER|")
-		if _, err := name.ParseReference(image); !isImage || err != nil || !truth(object(plan.body["properties"])["reserved"]) {
-			return &armError{http.StatusBadRequest, "BadRequest", "The parameter LinuxFxVersion has an invalid value."}
+		linux := truth(object(servicePlan.body["properties"])["reserved"])
+		if _, err := name.ParseReference(image); !isImage || err != nil || !linux {
+			return refusal(http.StatusBadRequest, "BadRequest", "The parameter LinuxFxVersion has an invalid value.")
 		}
 	}
-	if truth(config["alwaysOn"]) && !plan.sku().alwaysOn {
-		return &armError{http.StatusConflict, "Conflict", "There was a conflict. AlwaysOn cannot be set for this site as the plan does not allow it."}
+	if truth(config["alwaysOn"]) && !servicePlan.sku().alwaysOn {
+		return refusal(http.StatusConflict, "Conflict",
+			"There was a conflict. AlwaysOn cannot be set for this site as the plan does not allow it.")
 	}
 	a.config, a.settings = config, settings
 	return nil
@@ -208,7 +227,7 @@ func (s *Sim) getSite(rq *armRequest) (any, error) {
 	return siteBody(r), nil
 }
 
-// deleteSite is done when it is answered: there is nothing to poll. The keys stay behind in the storage account.
+// deleteSite answers when the site is gone: there is nothing to poll. The keys stay behind in the storage account.
 func (s *Sim) deleteSite(rq *armRequest) (any, error) {
 	r, err := s.findSite(rq)
 	if err != nil {
@@ -218,33 +237,36 @@ func (s *Sim) deleteSite(rq *armRequest) (any, error) {
 	return s.deleteResource(rq)
 }
 
-// holdPlan refuses a write of a site while another write of a site of the same plan is going on.
-func (s *Sim) holdPlan(rq *armRequest) (release func(), failure *armError) {
+// holdServicePlan refuses a write of a site while another write of a site of the same service plan is in
+// progress.
+func (s *Sim) holdServicePlan(rq *armRequest) (release func(), failure *armError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	planID := text(object(rq.body["properties"])["serverFarmId"])
+	servicePlanID := text(object(rq.body["properties"])["serverFarmId"])
 	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil && r.site != nil {
-		planID = r.site.planID
+		servicePlanID = r.site.servicePlanID
 	}
-	if planID == "" {
+	if servicePlanID == "" {
 		return func() {}, nil
 	}
-	planID = strings.ToLower(planID)
-	if s.state.busy[planID] {
-		return nil, &armError{http.StatusConflict, "Conflict", "Cannot modify this site because another operation is in progress."}
+	servicePlanID = strings.ToLower(servicePlanID)
+	if s.state.busy[servicePlanID] {
+		return nil, refusal(http.StatusConflict, "Conflict",
+			"Cannot modify this site because another operation is in progress.")
 	}
-	s.state.busy[planID] = true
+	s.state.busy[servicePlanID] = true
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.state.busy, planID)
+		delete(s.state.busy, servicePlanID)
 	}, nil
 }
 
-// siteConfigBody is a document below a site.
+// siteConfigBody returns a document below a site.
 func siteConfigBody(r *resource, document string, properties any) map[string]any {
 	return map[string]any{
-		"id": r.id + "/config/" + document, "name": document, "type": typeSite + "/config", "location": r.body["location"], "properties": properties,
+		"id": r.id + "/config/" + document, "name": document, "type": typeSite + "/config",
+		"location": r.body["location"], "properties": properties,
 	}
 }
 
@@ -261,7 +283,8 @@ func (s *Sim) patchSiteConfig(rq *armRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.site.configure(s.state.resources[strings.ToLower(r.site.planID)], object(rq.body["properties"])); err != nil {
+	servicePlan := s.state.resources[strings.ToLower(r.site.servicePlanID)]
+	if err := r.site.configure(servicePlan, object(rq.body["properties"])); err != nil {
 		return nil, err
 	}
 	s.syncHost(r)
@@ -286,15 +309,15 @@ func (s *Sim) listPublishingCredentials(rq *armRequest) (any, error) {
 	}), nil
 }
 
-// noSiteDocument answers for what a site may have but never has here.
+// noSiteDocument answers 404 for a document that a site may have, but never has here.
 func (s *Sim) noSiteDocument(rq *armRequest) (any, error) {
 	if _, err := s.findSite(rq); err != nil {
 		return nil, err
 	}
-	return nil, &armError{http.StatusNotFound, "NotFound", "Not found."}
+	return nil, refusal(http.StatusNotFound, "NotFound", "Not found.")
 }
 
-// siteDocument answers with a configuration document that is as App Service first makes it, because nobody writes it.
+// siteDocument answers with a configuration document as App Service creates it, because nobody writes it.
 func siteDocument(document string) func(*Sim, *armRequest) (any, error) {
 	off := map[string]any{"enabled": false}
 	properties := map[string]map[string]any{
@@ -303,8 +326,10 @@ func siteDocument(document string) func(*Sim, *armRequest) (any, error) {
 		"slotConfigNames":      {},
 		"authsettings":         off,
 		"logs": {
-			"applicationLogs":       map[string]any{"fileSystem": map[string]any{"level": "Off"}},
-			"httpLogs":              map[string]any{"fileSystem": map[string]any{"retentionInMb": 35, "retentionInDays": 0, "enabled": false}},
+			"applicationLogs": map[string]any{"fileSystem": map[string]any{"level": "Off"}},
+			"httpLogs": map[string]any{"fileSystem": map[string]any{
+				"retentionInMb": 35, "retentionInDays": 0, "enabled": false,
+			}},
 			"failedRequestsTracing": off, "detailedErrorMessages": off,
 		},
 	}[document]
@@ -317,11 +342,12 @@ func siteDocument(document string) func(*Sim, *armRequest) (any, error) {
 	}
 }
 
-// emptySiteDocument takes a configuration document that azurerm writes whether or not there is anything to write.
+// emptySiteDocument accepts a configuration document that azurerm writes even when it is empty, and only then.
 func emptySiteDocument(document string) func(*Sim, *armRequest) (any, error) {
 	return func(s *Sim, rq *armRequest) (any, error) {
 		if len(object(rq.body["properties"])) > 0 {
-			return nil, &armError{http.StatusNotImplemented, "NotImplemented", fmt.Sprintf("azuresim takes %s only empty.", document)}
+			return nil, refusal(http.StatusNotImplemented, "NotImplemented",
+				"azuresim accepts %s only if it is empty.", document)
 		}
 		return siteDocument(document)(s, rq)
 	}
@@ -335,10 +361,11 @@ func (s *Sim) getPublishingPolicy(rq *armRequest) (any, error) {
 	policy := strings.ToLower(rq.params["policy"])
 	allow, ok := r.site.policies[policy]
 	if !ok {
-		return nil, &armError{http.StatusNotFound, "NotFound", fmt.Sprintf("There is no publishing policy '%s'.", policy)}
+		return nil, refusal(http.StatusNotFound, "NotFound", "There is no publishing policy '%s'.", policy)
 	}
 	return map[string]any{
-		"id": r.id + "/basicPublishingCredentialsPolicies/" + policy, "name": policy, "type": typeSite + "/basicPublishingCredentialsPolicies",
+		"id": r.id + "/basicPublishingCredentialsPolicies/" + policy, "name": policy,
+		"type":     typeSite + "/basicPublishingCredentialsPolicies",
 		"location": r.body["location"], "properties": map[string]any{"allow": allow},
 	}, nil
 }

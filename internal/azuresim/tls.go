@@ -21,10 +21,10 @@ type tlsFiles struct {
 	client *tls.Config // trusts only the CA
 }
 
-// newTLS makes a CA and a server certificate signed by it. Only the CA's certificate is written; its key is dropped
+// newTLS creates a CA and a server certificate signed by it. Only the CA's certificate is written; its key is dropped
 // and the server's key stays in memory.
 func newTLS(caFile string, now time.Time) (tlsFiles, error) {
-	fail := func(err error) (tlsFiles, error) { return tlsFiles{}, fmt.Errorf("make tls certificate: %w", err) }
+	fail := func(err error) (tlsFiles, error) { return tlsFiles{}, fmt.Errorf("create TLS certificate: %w", err) }
 
 	template := x509.Certificate{
 		SerialNumber:          big.NewInt(1),

@@ -14,8 +14,8 @@ func NewClock() *clockwork.FakeClock {
 	return clockwork.NewFakeClockAt(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 }
 
-// ShiftedClock runs with the real time, ahead of it by what Advance added. It is for tests whose other parts, such as
-// processes or databases, use the real time. Its zero value shows the real time; goroutines may share it.
+// ShiftedClock runs with the real time, ahead of it by the sum of all Advance. It is for tests whose other parts, such
+// as processes or databases, use the real time. Its zero value shows the real time; goroutines may share it.
 type ShiftedClock struct{ ahead atomic.Int64 }
 
 // Now returns the clock's time.

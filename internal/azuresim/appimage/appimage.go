@@ -1,7 +1,8 @@
-// Package appimage builds function images without a container engine and pushes them to a registry, so that a demo and tests
-// have something to run. It knows nothing of the simulator or of what is in the files.
+// Package appimage builds function images without a container engine and pushes them to a registry, so that a demo and
+// tests have something to run. It knows nothing of the simulator or of the content of the files.
 //
-//	img, err := appimage.Build(map[string]appimage.File{"/home/site/wwwroot/host.json": {Content: hostJSON, Mode: 0o644}}, env)
+//	files := map[string]appimage.File{"/home/site/wwwroot/host.json": {Content: hostJSON, Mode: 0o644}}
+//	img, err := appimage.Build(files, env)
 //	err = appimage.Push(ctx, "127.0.0.1:5000/hello:1", img, transport)
 package appimage
 
@@ -27,7 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// Image is what Build makes and Push takes.
+// Image is an image that Build builds and Push pushes.
 type Image = v1.Image
 
 // File is one regular file of an image.
@@ -36,8 +37,8 @@ type File struct {
 	Mode    int64
 }
 
-// Build makes an image of one layer, for this machine's platform. Files are named by their absolute path in the image; env holds
-// NAME=value entries. The same input makes the same digest.
+// Build builds an image of one layer, for this machine's platform. Files are named by their absolute path in the image;
+// env holds NAME=value entries. The same input gives the same digest.
 func Build(files map[string]File, env []string) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -50,12 +51,15 @@ func Build(files map[string]File, env []string) (v1.Image, error) {
 			parents = append(parents, dir)
 		}
 		for _, dir := range slices.Backward(parents) {
-			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+			header := tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}
+			if err := w.WriteHeader(&header); err != nil {
 				return nil, fmt.Errorf("build image: %w", err)
 			}
 		}
 		f := files[file]
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: rel, Mode: f.Mode, Size: int64(len(f.Content)), ModTime: time.Unix(0, 0)})
+		err := w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: rel, Mode: f.Mode, Size: int64(len(f.Content)), ModTime: time.Unix(0, 0),
+		})
 		if err == nil {
 			_, err = w.Write(f.Content)
 		}
@@ -66,7 +70,9 @@ func Build(files map[string]File, env []string) (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
@@ -86,7 +92,7 @@ func Build(files map[string]File, env []string) (v1.Image, error) {
 	return img, nil
 }
 
-// Push uploads an image to the registry in its reference. It blocks until that is done.
+// Push uploads an image to the registry in its reference. It blocks until the registry has it.
 func Push(ctx context.Context, ref string, img v1.Image, transport http.RoundTripper) error {
 	tag, err := name.ParseReference(ref)
 	if err != nil {

@@ -79,7 +79,7 @@ type fixture struct {
 	sink *sink
 }
 
-// setup starts a host whose image and settings a test may change. An empty file is left out.
+// setup starts a host whose image and settings a test may change. It leaves out files without content.
 func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fixture {
 	t.Helper()
 	files := map[string]string{
@@ -402,7 +402,7 @@ func TestUnpackStaysInside(t *testing.T) {
 			t.Errorf("%s was taken", name)
 		}
 	}
-	// A path that climbs is one below the root.
+	// A path with .. stays below the root.
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	evil := &tar.Header{Name: "../../evil", Typeflag: tar.TypeReg, Mode: 0o644}

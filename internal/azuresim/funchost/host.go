@@ -1,12 +1,13 @@
-// Package funchost is one simulated Azure Functions host: it pulls one function app's image, unpacks it and runs its custom handler as
-// the real host does, from host.json and function.json. It must not know of Resource Manager, plans or other apps.
+// Package funchost is one simulated Azure Functions host: it pulls one function app's image, unpacks it and runs its
+// custom handler as the real host does, from host.json and function.json. It must not know of Resource Manager, service
+// plans or other apps.
 //
 //	h := funchost.Start(funchost.Config{Name: "app", Image: ref, Settings: settings, Pull: pull, ...})
 //	defer h.Close()
 //	h.ServeHTTP(w, r)
 //
-// One limit against the real thing: there is no chroot. The handler is found in the unpacked image and its PATH begins with the image's
-// bin folders, but an absolute path that the handler itself opens is one of this machine.
+// One limit against the real thing: there is no chroot. The host finds the handler in the unpacked image, and its PATH
+// begins with the image's bin folders. But an absolute path that the handler itself opens is one of this machine.
 package funchost
 
 import (
@@ -39,11 +40,11 @@ type Config struct {
 	// Dir is a folder of this host alone; the image is unpacked there. The caller removes it after Close.
 	Dir  string
 	Pull func(ctx context.Context, ref string) (v1.Image, error)
-	// ColdStart is added to the start.
+	// ColdStart delays the start.
 	ColdStart time.Duration
-	// ResponseCut is how long App Service's front end waits for an answer; 0 is its 230 s.
+	// ResponseCut is the time that App Service's front end waits for an answer; 0 is its 230 s.
 	ResponseCut time.Duration
-	// Now is the clock of telemetry; nil is time.Now.
+	// Now is the clock of telemetry; nil means time.Now.
 	Now func() time.Time
 	// Telemetry takes AppTraces and AppRequests rows; nil drops them.
 	Telemetry Sink
@@ -53,7 +54,8 @@ type Config struct {
 // responseCut is App Service's limit on the time to an HTTP answer.
 const responseCut = 230 * time.Second
 
-// maxErrors is how many handler errors the Functions host takes before it shuts down (Functions host: "Exceeded http worker restart retry count").
+// maxErrors is the number of handler errors after which the Functions host shuts down (Functions host: "Exceeded http
+// worker restart retry count").
 const maxErrors = 3
 
 // Host is a running host. Its methods may be called from any goroutine.
@@ -62,16 +64,16 @@ type Host struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 	client  *http.Client
-	restart chan *process // a function ran out of time: this process is to be replaced
+	restart chan *process // takes the process of a function that ran out of time, to be replaced
 
-	mu     sync.Mutex // guards that nothing becomes active when Close waits
+	mu     sync.Mutex // held while a request becomes active, so that none does while Close waits
 	closed bool
 	active sync.WaitGroup
 
 	current atomic.Pointer[app]
 }
 
-// app is a host that is up.
+// app is the part of a host that answers requests, once it is up.
 type app struct {
 	site    *site
 	process *process
@@ -99,7 +101,7 @@ func Start(cfg Config) *Host {
 	return h
 }
 
-// Ready tells whether the host answers requests.
+// Ready reports whether the host answers requests.
 func (h *Host) Ready() bool { return h.current.Load() != nil }
 
 // Close ends the handler and its children, and blocks until they and all requests have ended.
@@ -113,7 +115,7 @@ func (h *Host) Close() error {
 	return nil
 }
 
-// begin counts a request in, unless the host is closing.
+// begin counts a request as active, unless the host is closing. It reports whether it did.
 func (h *Host) begin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,7 +125,8 @@ func (h *Host) begin() bool {
 	return !h.closed
 }
 
-// run brings the host up and keeps the handler running, by the host's restart rules, until ctx ends or the host gives up.
+// run brings the host up and keeps the handler running, by the host's restart rules, until ctx ends or the host gives
+// up.
 func (h *Host) run(ctx context.Context) error {
 	if err := wait(ctx, h.cfg.ColdStart); err != nil {
 		return err
@@ -156,7 +159,7 @@ func (h *Host) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			h.current.Store(nil)
 			return ctx.Err()
-		case timedOut || p.code == 200: // an intended restart is not counted
+		case timedOut || p.code == 200: // an intended restart does not count
 		case p.code == 0:
 			// Functions host: a handler that ends well is not started again, and later invocations fail.
 			<-ctx.Done()

@@ -19,10 +19,10 @@ import (
 	"time"
 )
 
-// stopLimit is how long a handler may take to end after TERM (App Service: WEBSITES_CONTAINER_STOP_TIME_LIMIT).
+// stopLimit is the time that a handler has to end after TERM (App Service: WEBSITES_CONTAINER_STOP_TIME_LIMIT).
 const stopLimit = 5 * time.Second
 
-// process is one run of the handler.
+// process is one process of the handler.
 type process struct {
 	url   string
 	cmd   *exec.Cmd
@@ -40,7 +40,7 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	p.cmd = exec.Command(s.executable, s.args...)
 	p.cmd.Dir = s.workDir
 	p.cmd.Env = h.environment(s, port)
-	// Its own group, so that its children can be ended with it.
+	// A process group of its own, so that its children can be ended with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -52,7 +52,7 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	}
 	started := make(chan error)
 	h.work.Go(func() {
-		// The death signal follows the thread that started the process: it must live as long.
+		// The death signal comes when the thread that started the process ends: the thread must live as long.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -66,10 +66,10 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 		exited := make(chan struct{})
 		var reaper sync.WaitGroup
 		reaper.Go(func() {
-			// Children that the handler left hold its pipes open: they end when it has ended.
+			// Children that the handler left hold its pipes open: they end with the handler.
 			waitExit(p.cmd.Process.Pid)
 			close(exited)
-			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // nothing may be left
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // leaves no process
 		})
 		reaper.Wait()
 		read.Wait()
@@ -83,7 +83,8 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	return p, nil
 }
 
-// environment is all that the handler sees: the image's variables, the app settings but for registry access, and the port.
+// environment returns the handler's environment: the image's variables, the app settings except those for registry
+// access, and the port.
 func (h *Host) environment(s *site, port string) []string {
 	search := os.Getenv("PATH")
 	for _, dir := range []string{"bin", "usr/bin", "usr/local/bin"} {
@@ -118,7 +119,7 @@ func waitExit(pid int) {
 	}
 }
 
-// waitReady waits for the handler to answer anything on /. It is false when the handler or ctx ended first.
+// waitReady blocks until the handler answers anything on /. It returns false if the handler or ctx ended first.
 func (p *process) waitReady(ctx context.Context, client *http.Client) bool {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/", nil)
@@ -138,7 +139,7 @@ func (p *process) waitReady(ctx context.Context, client *http.Client) bool {
 	}
 }
 
-// stop asks the handler to end and kills what has not ended in time. It does not wait.
+// stop asks the handler's process group to end, and kills it if it has not ended in time.
 func (p *process) stop() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) // it may have ended by itself
 	timer := time.NewTimer(stopLimit)
@@ -157,7 +158,8 @@ const (
 	failure     = 3
 )
 
-// console logs a handler's lines as the Functions host does for custom handlers: stderr is an error, or a warning when it says so.
+// console logs a handler's lines as the Functions host does for custom handlers: a line of stderr is an error, or a
+// warning if it contains "warn".
 func (h *Host) console(stream io.Reader, isStderr bool) {
 	r := bufio.NewReader(stream)
 	for {

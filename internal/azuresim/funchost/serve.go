@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// keyHeader carries a function key; the query parameter code does too.
+// keyHeader carries a function key, as does the query parameter code.
 const keyHeader = "X-Functions-Key"
 
 // ServeHTTP answers one request to the app's host name.
@@ -67,7 +67,7 @@ func (h *Host) allowed(level, key string) bool {
 	}
 }
 
-// result is what the handler answered.
+// result is the handler's answer.
 type result struct {
 	status int
 	header http.Header
@@ -75,7 +75,8 @@ type result struct {
 	err    error
 }
 
-// invoke runs a function. The front end gives up at ResponseCut; the function goes on, and its request row comes when it ends.
+// invoke runs a function. The front end gives up at ResponseCut, but the function goes on. Its AppRequests row comes
+// when the function ends.
 func (h *Host) invoke(w http.ResponseWriter, r *http.Request, a *app, f function) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -108,12 +109,14 @@ func (h *Host) invoke(w http.ResponseWriter, r *http.Request, a *app, f function
 		w.WriteHeader(res.status)
 		_, _ = w.Write(res.body) // a client that left reads no answer
 	case <-cut.C:
-		http.Error(w, "The specified CGI application encountered an error and the server terminated the process.", http.StatusBadGateway)
+		const message = "The specified CGI application encountered an error and the server terminated the process."
+		http.Error(w, message, http.StatusBadGateway)
 	case <-r.Context().Done():
 	}
 }
 
-// call passes a request on to the handler and waits for its answer. When the function's time is up, or the handler ends, it fails.
+// call passes a request on to the handler and waits for its answer. It fails when the function's time is up, or the
+// handler ends.
 func (h *Host) call(r *http.Request, body []byte, a *app, f function) result {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -142,14 +145,14 @@ func (h *Host) call(r *http.Request, body []byte, a *app, f function) result {
 		// Functions host: the one handler process is restarted, and every other invocation in it dies too.
 		select {
 		case h.restart <- a.process:
-		default: // somebody asked already
+		default: // another invocation has asked already
 		}
 		<-a.process.ended
 		return result{err: fmt.Errorf("timeout value of %s exceeded by function: Functions.%s", a.site.timeout, f.name)}
 	}
 }
 
-// forward passes the original request on, as enableForwardingHttpRequest asks for.
+// forward passes the original request on, as enableForwardingHttpRequest demands.
 func (h *Host) forward(ctx context.Context, r *http.Request, body []byte, a *app) result {
 	req, err := http.NewRequestWithContext(ctx, r.Method, a.process.url+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
@@ -166,7 +169,9 @@ func (h *Host) forward(ctx context.Context, r *http.Request, body []byte, a *app
 // wrapped calls the handler in the host's own form: the request as JSON, and the answer in Outputs.
 func (h *Host) wrapped(ctx context.Context, r *http.Request, body []byte, a *app, f function) result {
 	content, err := json.Marshal(map[string]any{
-		"Data":     map[string]any{"req": map[string]any{"Url": r.URL.String(), "Method": r.Method, "Headers": r.Header, "Body": string(body)}},
+		"Data": map[string]any{"req": map[string]any{
+			"Url": r.URL.String(), "Method": r.Method, "Headers": r.Header, "Body": string(body),
+		}},
 		"Metadata": map[string]any{"sys": map[string]string{"MethodName": f.name}},
 	})
 	if err != nil {

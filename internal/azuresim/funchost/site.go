@@ -21,11 +21,13 @@ import (
 )
 
 var (
-	errTooManyRestarts = errors.New("exceeded http worker restart retry count for runtime: custom. Shutting down Functions Host")
-	errNotCustom       = errors.New("FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
+	errTooManyRestarts = errors.New(
+		"exceeded http worker restart retry count for runtime: custom. Shutting down Functions Host")
+	errNotCustom = errors.New(
+		"FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
 )
 
-// site is what the unpacked image says.
+// site is the content of the unpacked image, as host.json and function.json describe it.
 type site struct {
 	root       string // of the unpacked image
 	scriptRoot string // folder of host.json
@@ -45,10 +47,10 @@ type function struct {
 	route   *regexp.Regexp
 	methods []string
 	level   string
-	simple  bool // exactly one HTTP trigger and one HTTP output: only those are forwarded
+	simple  bool // exactly one HTTP trigger and one HTTP output: the host forwards only those
 }
 
-// load pulls and unpacks the image, and reads what is in it.
+// load pulls and unpacks the image, and reads its host.json and function.json.
 func (h *Host) load(ctx context.Context) (*site, error) {
 	if h.cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] != "custom" {
 		return nil, errNotCustom
@@ -195,10 +197,10 @@ func (s *site) readHostJSON(settings map[string]string) error {
 
 var variable = regexp.MustCompile(`%[^%]+%`)
 
-// defaultTimeout is the host's on Premium and Dedicated plans.
+// defaultTimeout is the host's on Premium and Dedicated service plans.
 const defaultTimeout = 30 * time.Minute
 
-// parseTimeout reads hh:mm:ss; -1 is unbounded, which is 0 here.
+// parseTimeout reads hh:mm:ss. It returns 0 for -1, which means no limit.
 func parseTimeout(text string) (time.Duration, error) {
 	switch text {
 	case "":
@@ -213,7 +215,7 @@ func parseTimeout(text string) (time.Duration, error) {
 	return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second, nil
 }
 
-// readFunctions reads each function.json one folder below host.json.
+// readFunctions reads the function.json in each folder beside host.json.
 func (s *site) readFunctions() error {
 	files, err := filepath.Glob(filepath.Join(s.scriptRoot, "*", "function.json"))
 	if err != nil {
@@ -261,7 +263,7 @@ func (s *site) readFunctions() error {
 	return nil
 }
 
-// compileRoute understands {name}, {name?}, {name:constraint} (the constraint is not checked) and {*rest}.
+// compileRoute knows {name}, {name?}, {name:constraint} (the constraint is not checked) and {*rest}.
 func compileRoute(route string) *regexp.Regexp {
 	var pattern strings.Builder
 	for segment := range strings.SplitSeq(strings.Trim(route, "/"), "/") {
@@ -279,7 +281,7 @@ func compileRoute(route string) *regexp.Regexp {
 	return regexp.MustCompile("(?i)^" + pattern.String() + "/?$")
 }
 
-// find is the function that answers a request; known tells whether the route exists for another method.
+// find returns the function that answers a request. known reports whether the route exists for another method.
 func (s *site) find(r *http.Request) (f function, known, ok bool) {
 	for _, f := range s.functions {
 		if !f.route.MatchString(r.URL.Path) {

@@ -2,7 +2,7 @@
 // answers the query API over them, POST /v1/workspaces/{id}/query.
 //
 // It owns tables, their ingestion delay, and the part of KQL that package logs sends. It must not know who appends
-// rows, and it checks no tokens: that is the front's part. It imports nothing of ours and no testing package.
+// rows, and it checks no tokens: package azuresim does. It imports no package of this module, and not testing.
 //
 //	store := monitor.New(monitor.Config{IngestionDelay: func() time.Duration { return 2 * time.Second }})
 //	store.Append("AppTraces", map[string]any{"Message": "hello", "SeverityLevel": 1, "AppRoleName": "app"})
@@ -10,9 +10,9 @@
 //
 // # Language
 //
-// The subset is strict: the package refuses everything that is not below with its name and position, as a SyntaxError
-// or a SemanticError in the form of the API. Types are checked even where there are no rows. Names are case-sensitive.
-// A new query in package logs that needs more has to add it here, with a test.
+// The subset is strict: the package refuses everything that is not listed here, with its name and position, as a
+// SyntaxError or a SemanticError in the form of the API. Types are checked even where there are no rows. Names are
+// case-sensitive. A new query in package logs that needs more has to add it here, with a test.
 //
 //	query     = ( Table | union ) { "|" operator }
 //	union     = "union" "isfuzzy" "=" "true" leg { "," leg }

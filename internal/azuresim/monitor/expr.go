@@ -94,7 +94,8 @@ func (p *parser) comparison(t table) bound {
 	return l
 }
 
-// compared is l op r. Its type checks are Kusto's, but for dynamic, bool and real values, which nobody compares.
+// compared binds l op r. It checks types as Kusto does, and refuses dynamic, bool and real values, which no query of
+// ours compares.
 func (p *parser) compared(at token, op string, l, r bound) bound {
 	ok := l.kind == r.kind || l.kind.integer() && r.kind.integer()
 	switch l.kind {
@@ -128,7 +129,7 @@ func (p *parser) compared(at token, op string, l, r bound) bound {
 	}}
 }
 
-// folded compares two strings without regard to case.
+// folded binds a comparison of two strings that ignores case.
 func (p *parser) folded(op token, l, r bound) bound {
 	for _, b := range []bound{l, r} {
 		if b.kind != kString {
@@ -186,7 +187,7 @@ func (p *parser) primary(t table) bound {
 	return bound{}
 }
 
-// function is a scalar function by the types of its arguments and its result.
+// function is a scalar function, with the types of its arguments and its result.
 type function struct {
 	params []kind
 	result kind

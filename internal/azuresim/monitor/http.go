@@ -89,7 +89,7 @@ func decode(contentType string, body []byte) (string, error) {
 		return "", fmt.Errorf("the Content-Type has to be application/json")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields() // timespan and workspaces are refused too
+	dec.DisallowUnknownFields() // which refuses timespan and workspaces too
 	var request struct {
 		Query string `json:"query"`
 	}
@@ -137,7 +137,7 @@ func wire(k kind, v any) any {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // fails only when the client is gone
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has left
 }
 
 func badArgument(w http.ResponseWriter, message string, inner any) {

@@ -49,7 +49,7 @@ func (p *parser) where(t table) table {
 	return t
 }
 
-// reference is a column of a table that the query names.
+// reference is a column that the query names.
 type reference struct {
 	column
 	token token

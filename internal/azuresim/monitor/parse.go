@@ -25,7 +25,7 @@ type parser struct {
 	depth int
 	// read returns a stored table, or false when there is none of that name.
 	read func(name string) (table, bool)
-	// wrong is the first semantic error. It ends nothing, so that a syntax error further on comes first, as in Kusto.
+	// wrong is the first semantic error. Parsing goes on after it, because a syntax error comes first, as in Kusto.
 	wrong *queryError
 }
 

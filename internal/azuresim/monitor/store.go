@@ -17,7 +17,7 @@ type Sink interface {
 
 // Config sets up a Store.
 type Config struct {
-	// IngestionDelay returns the time that a row takes to show. It is called once for each row; nil means no delay.
+	// IngestionDelay returns the time after which queries see a row. It is called once for each row; nil means no delay.
 	IngestionDelay func() time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -26,7 +26,7 @@ type Config struct {
 // maxRows is the service's limit on the rows of a result.
 const maxRows = 500_000
 
-// Store keeps the tables in memory, for as long as it lives. Its methods may be called from several goroutines.
+// Store keeps the tables in memory. Its methods may be called from several goroutines.
 type Store struct {
 	delay  func() time.Duration
 	now    func() time.Time
@@ -56,7 +56,8 @@ func New(cfg Config) *Store {
 }
 
 // Append adds a row, which shows in queries after the ingestion delay. TimeGenerated defaults to now, ItemCount to 1
-// and Type to the table's name. A row with a TenantId shows in the workspace of that id only, another one in all.
+// and Type to the table's name. A row with a TenantId shows only in the Log Analytics workspace of that id, another row
+// in all.
 //
 // Values are strings, bools, integers, floats, time.Time, and for dynamic columns anything that encoding/json can
 // encode; nil is null. Append panics on an unknown table or column and on a value of the wrong type: these are errors
@@ -136,7 +137,7 @@ func valueOf(k kind, v any) (any, bool) {
 	return nil, false
 }
 
-// visible returns a table's rows as a workspace sees them now.
+// visible returns the rows of a table that a Log Analytics workspace sees now.
 func (s *Store) visible(table, workspace string, now time.Time) []row {
 	tenant := slices.IndexFunc(s.schema[table], func(c column) bool { return c.name == "TenantId" })
 	s.mu.Lock()

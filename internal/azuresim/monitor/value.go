@@ -115,7 +115,7 @@ func text(v any) string {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return "" // an infinity inside, which JSON has no word for
+		return "" // an infinity inside, which JSON cannot express
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

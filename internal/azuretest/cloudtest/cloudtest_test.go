@@ -46,7 +46,7 @@ func TestCloudRefusesAWrongSecret(t *testing.T) {
 	}
 }
 
-// TestAccessFromAnotherProcess uses the simulator by what a process is given as JSON.
+// TestAccessFromAnotherProcess uses the simulator by an Access that was sent as JSON.
 func TestAccessFromAnotherProcess(t *testing.T) {
 	c := cloudtest.Start(t, azuresim.Config{ClientSecret: "own"})
 	sent, err := json.Marshal(c.Access)

@@ -1,4 +1,4 @@
-// Command handler is the custom handler of the images that azuresim's tests push. It tells its setting A and its process.
+// Command handler is the custom handler of the images that azuresim's tests push. It answers with its setting A and its process id.
 package main
 
 import (

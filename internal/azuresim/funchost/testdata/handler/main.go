@@ -1,4 +1,4 @@
-// Command handler is a custom handler that does what the path it is asked says.
+// Command handler is a custom handler whose behaviour depends on the path of the request.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 		if err != nil {
 			panic(err)
 		}
-		// Each start leaves a mark.
+		// Each start leaves a mark in the file.
 		f, err := os.OpenFile(os.Getenv("MARKS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			panic(err)
@@ -51,7 +51,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		}
 		os.Exit(code)
 	case r.URL.Path == "/api/hang":
-		// Until the file is there.
+		// The answer comes when the file exists.
 		for {
 			if _, err := os.Stat(string(body)); err == nil {
 				return
@@ -64,7 +64,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		if err := json.Unmarshal(body, &in); err != nil {
 			panic(err)
 		}
-		_, _ = fmt.Fprintf(w, `{"Outputs": {"res": {"statusCode": "202", "headers": {"X-Test": "yes"}, "body": %q}}, "Logs": ["logged"]}`, in.Data["req"].Body)
+		_, _ = fmt.Fprintf(w, `{"Outputs": {"res": {"statusCode": "202", "headers": {"X-Test": "yes"}, "body": %q}},
+			"Logs": ["logged"]}`, in.Data["req"].Body)
 	default:
 		fmt.Println("stdout line")
 		fmt.Fprintln(os.Stderr, "stderr line")
@@ -72,7 +73,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Test", "yes")
 		w.WriteHeader(http.StatusTeapot)
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"path": r.URL.RequestURI(), "method": r.Method, "body": string(body), "traceparent": r.Header.Get("Traceparent"), "env": os.Environ(), "args": os.Args[1:],
+			"path": r.URL.RequestURI(), "method": r.Method, "body": string(body),
+			"traceparent": r.Header.Get("Traceparent"), "env": os.Environ(), "args": os.Args[1:],
 		})
 	}
 }

@@ -1,18 +1,17 @@
 package azuresim
 
 import (
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// sku is what azuresim has to know of an App Service plan's SKU.
+// sku holds the properties of a service plan's SKU that azuresim needs.
 type sku struct {
 	tier     string
-	alwaysOn bool // apps may be kept loaded
-	images   bool // apps that are images run
+	alwaysOn bool // the plan can keep apps loaded
+	images   bool // the plan runs apps that are images
 }
 
 // skuOf reads a SKU's name; ok is false for a name that App Service does not have.
@@ -46,22 +45,23 @@ func (r *resource) sku() sku {
 	return result
 }
 
-func (s *Sim) putPlan(rq *armRequest) (any, error) {
-	r, existed, err := s.upsert(rq, typePlan)
+func (s *Sim) putServicePlan(rq *armRequest) (any, error) {
+	r, existed, err := s.upsert(rq, typeServicePlan)
 	if err != nil {
 		return nil, err
 	}
 	name := text(object(rq.body["sku"])["name"])
 	sku, ok := skuOf(name)
 	if !ok {
-		return nil, &armError{http.StatusBadRequest, "BadRequest", fmt.Sprintf("The parameter SKU name has an invalid value %q.", name)}
+		return nil, refusal(http.StatusBadRequest, "BadRequest", "The parameter SKU name has an invalid value %q.", name)
 	}
 	sent := object(rq.body["properties"])
 	linux := truth(sent["reserved"])
 	if existed {
 		old := s.state.resources[strings.ToLower(rq.id)]
 		if truth(object(old.body["properties"])["reserved"]) != linux {
-			return nil, &armError{http.StatusConflict, "Conflict", "The operating system of an App Service plan cannot be changed."}
+			return nil, refusal(http.StatusConflict, "Conflict",
+				"The operating system of an App Service plan cannot be changed.")
 		}
 	}
 	capacity := object(rq.body["sku"])["capacity"]
@@ -84,7 +84,8 @@ func (s *Sim) putPlan(rq *armRequest) (any, error) {
 		r.body["kind"] = "app"
 	}
 	r.body["properties"] = merged(merged(map[string]any{
-		"perSiteScaling": false, "elasticScaleEnabled": false, "zoneRedundant": false, "hyperV": false, "isXenon": false, "isSpot": false,
+		"perSiteScaling": false, "elasticScaleEnabled": false, "zoneRedundant": false, "hyperV": false, "isXenon": false,
+		"isSpot":   false,
 		"reserved": false, "maximumElasticWorkerCount": 1,
 	}, sent), map[string]any{
 		"name": r.name, "status": "Ready", "provisioningState": "Succeeded", "subscription": s.cfg.SubscriptionID,
@@ -94,38 +95,38 @@ func (s *Sim) putPlan(rq *armRequest) (any, error) {
 	for _, app := range s.sitesOf(r) {
 		s.syncHost(app)
 	}
-	return s.planBody(r), nil
+	return s.servicePlanBody(r), nil
 }
 
-func (s *Sim) getPlan(rq *armRequest) (any, error) {
+func (s *Sim) getServicePlan(rq *armRequest) (any, error) {
 	r, err := s.find(rq)
 	if err != nil {
 		return nil, err
 	}
-	return s.planBody(r), nil
+	return s.servicePlanBody(r), nil
 }
 
-func (s *Sim) planBody(r *resource) map[string]any {
+func (s *Sim) servicePlanBody(r *resource) map[string]any {
 	return merged(r.body, map[string]any{
 		"properties": merged(object(r.body["properties"]), map[string]any{"numberOfSites": len(s.sitesOf(r))}),
 	})
 }
 
-func (s *Sim) deletePlan(rq *armRequest) (any, error) {
+func (s *Sim) deleteServicePlan(rq *armRequest) (any, error) {
 	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
 		if apps := s.sitesOf(r); len(apps) > 0 {
-			return nil, &armError{http.StatusConflict, "Conflict",
-				fmt.Sprintf("Server farm '%s' cannot be deleted because it has web app(s) %s assigned to it.", r.name, apps[0].name)}
+			return nil, refusal(http.StatusConflict, "Conflict",
+				"Server farm '%s' cannot be deleted because it has web app(s) %s assigned to it.", r.name, apps[0].name)
 		}
 	}
 	return s.deleteResource(rq)
 }
 
-// sitesOf returns the sites on a plan, by name.
-func (s *Sim) sitesOf(plan *resource) []*resource {
+// sitesOf returns the sites on a service plan, by name.
+func (s *Sim) sitesOf(servicePlan *resource) []*resource {
 	var apps []*resource
 	for _, r := range s.state.resources {
-		if r.site != nil && strings.EqualFold(r.site.planID, plan.id) {
+		if r.site != nil && strings.EqualFold(r.site.servicePlanID, servicePlan.id) {
 			apps = append(apps, r)
 		}
 	}
