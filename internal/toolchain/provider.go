@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Registries that the two products know azurerm by.
+// Registries from which the two products take azurerm.
 const (
 	terraformRegistry = "registry.terraform.io"
 	openTofuRegistry  = "registry.opentofu.org"
@@ -21,38 +21,40 @@ const (
 
 var templateEscaper = strings.NewReplacer("${", "$${", "%{", "%%{")
 
-// providerPath is where an unpacked mirror keeps the provider that a registry calls hashicorp/azurerm.
+// providerPath returns the path at which an unpacked mirror keeps the provider that a registry calls
+// hashicorp/azurerm.
 func providerPath(mirror, registry string) string {
-	return filepath.Join(mirror, registry, "hashicorp", "azurerm", ProviderVersion, platform(), "terraform-provider-azurerm_v"+ProviderVersion)
+	return filepath.Join(mirror, registry, "hashicorp", "azurerm", ProviderVersion, platform(),
+		"terraform-provider-azurerm_v"+ProviderVersion)
+}
+
+// azurermArtefact has a name for each registry, so that both products find the one file.
+func (p *preparer) azurermArtefact() artefact {
+	mirror := filepath.Join(p.CacheDir, "mirror")
+	return artefact{
+		name: "azurerm " + ProviderVersion, key: "azurerm-" + ProviderVersion + "_" + platform(),
+		path: providerPath(mirror, terraformRegistry), link: providerPath(mirror, openTofuRegistry),
+	}
 }
 
 // findProvider fills in the mirror.
 func (p *preparer) findProvider(ctx context.Context, t *Tools) error {
-	mirror := filepath.Join(p.CacheDir, "mirror")
-	path := providerPath(mirror, terraformRegistry)
-	ok, err := p.verified(path)
-	if err != nil {
+	a := p.azurermArtefact()
+	if err := p.obtain(ctx, a, func(scratch string) (string, error) {
+		return p.obtainProvider(ctx, *t, a, scratch)
+	}); err != nil {
 		return err
 	}
-	if !ok {
-		if err := p.obtainProvider(ctx, *t, path); err != nil {
-			return err
-		}
-	}
-	// The same file under the other registry's name, so that either product finds it.
-	other := providerPath(mirror, openTofuRegistry)
-	if err := sameFile(path, other); err != nil {
-		return fmt.Errorf("complete mirror: %w", err)
-	}
-	sum, err := os.ReadFile(p.record(path))
+	sum, err := os.ReadFile(p.record(a.path))
 	if err != nil {
 		return fmt.Errorf("read checksum: %w", err)
 	}
-	t.Mirror, t.ProviderPath, t.ProviderVersion, t.ProviderSHA256 = mirror, path, ProviderVersion, string(sum)
+	t.Mirror, t.ProviderPath = filepath.Join(p.CacheDir, "mirror"), a.path
+	t.ProviderVersion, t.ProviderSHA256 = ProviderVersion, string(sum)
 	return nil
 }
 
-// sameFile makes other a hard link of path unless it is one.
+// sameFile replaces other by a hard link of path unless it is one.
 func sameFile(path, other string) error {
 	a, err := os.Stat(path)
 	if err != nil {
@@ -70,8 +72,8 @@ func sameFile(path, other string) error {
 	return os.Link(path, other)
 }
 
-// obtainProvider downloads the provider, or builds it where its registry cannot be reached.
-func (p *preparer) obtainProvider(ctx context.Context, t Tools, target string) error {
+// obtainProvider downloads the provider, or builds it if its registry is out of reach.
+func (p *preparer) obtainProvider(ctx context.Context, t Tools, a artefact, scratch string) (string, error) {
 	registry := terraformRegistry
 	if t.Tofu {
 		registry = openTofuRegistry
@@ -81,36 +83,41 @@ func (p *preparer) obtainProvider(ctx context.Context, t Tools, target string) e
 		base = url
 	}
 	if p.reachable(ctx, base+"/.well-known/terraform.json") {
-		p.say("azurerm %s is downloaded", ProviderVersion)
-		binary, err := p.download(ctx, t.Terraform)
-		if err == nil {
-			return p.keep(binary, target)
+		p.working("downloading " + a.name)
+		binary, err := p.download(ctx, t.Terraform, scratch)
+		if err == nil || ctx.Err() != nil {
+			return binary, err
 		}
-		if ctx.Err() != nil {
-			return err
-		}
-		// The registry sends clients on to another site, which may be out of reach alone.
-		p.say("the download failed: %v", err)
+		// The registry redirects clients to another site, which may be out of reach alone.
+		p.progress.say("downloading %s failed: %v", a.name, err)
 	} else {
-		p.say("%s is out of reach", base)
+		p.progress.say("%s is out of reach", base)
 	}
-	p.say("azurerm %s is built from source, which takes about 8 minutes, once", ProviderVersion)
-	return p.build(ctx, *p.provider, target)
+	p.progress.say("building %s from source, which takes about 8 minutes, once", a.name)
+	return p.build(ctx, *p.provider, a, scratch)
 }
 
-// download lets terraform fetch the provider, which checks its signature, and unpacks it.
-func (p *preparer) download(ctx context.Context, terraform string) (string, error) {
-	dir := filepath.Join(p.scratch(), "download")
+// download has terraform fetch the provider, which checks its signature, and unpacks it.
+func (p *preparer) download(ctx context.Context, terraform, scratch string) (string, error) {
+	dir := filepath.Join(scratch, "download")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	config := fmt.Sprintf("terraform {\n  required_providers {\n    azurerm = {\n      source  = \"hashicorp/azurerm\"\n      version = %q\n    }\n  }\n}\n", ProviderVersion)
+	config := fmt.Sprintf(`terraform {
+  required_providers {
+    azurerm = {
+      source  = "hashicorp/azurerm"
+      version = %q
+    }
+  }
+}
+`, ProviderVersion)
 	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o644); err != nil {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, terraform, "providers", "mirror", "-platform="+platform(), "packed")
 	cmd.Dir = dir
-	cmd.Env = append(p.environ[:len(p.environ):len(p.environ)], "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
+	cmd.Env = p.terraformEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mirror provider: %w\n%s", err, tail(out))
 	}
@@ -121,7 +128,7 @@ func (p *preparer) download(ctx context.Context, terraform string) (string, erro
 	return unzipProvider(archives[0], filepath.Join(dir, "provider"))
 }
 
-// unzipProvider takes the provider's binary out of its package.
+// unzipProvider extracts the provider's binary from its package to target.
 func unzipProvider(archive, target string) (_ string, err error) {
 	r, err := zip.OpenReader(archive)
 	if err != nil {

@@ -40,63 +40,83 @@ func (p *preparer) findTerraform(ctx context.Context, t *Tools) error {
 		if err == nil {
 			return nil
 		}
-		p.say("%s is passed over: %v", path, err)
+		p.progress.say("passing over %s: %v", path, err)
 	}
-	terraform := filepath.Join(p.CacheDir, "terraform-"+TerraformVersion+"_"+platform(), "terraform")
-	tofu := filepath.Join(p.CacheDir, "opentofu-"+OpenTofuVersion+"_"+platform(), "tofu")
-	kept := []string{terraform, tofu}
+	terraform, tofu := p.terraformArtefact(), p.openTofuArtefact()
+	kept := []artefact{terraform, tofu}
 	if p.Tofu {
 		kept = kept[1:]
 	}
-	for _, path := range kept {
-		ok, err := p.verified(path)
+	for _, a := range kept {
+		ok, err := p.ready(a)
 		if err != nil {
 			return err
 		}
 		if ok {
-			return p.inspect(ctx, path, t)
+			return p.inspect(ctx, a.path, t)
 		}
 	}
-	obtained := tofu
-	var err error
-	switch {
-	case p.Tofu:
-		p.say("OpenTofu %s is built, which takes about 3 minutes, once", OpenTofuVersion)
-		err = p.build(ctx, *p.tofu, tofu)
-	case p.reachable(ctx, p.releases+"/terraform/"+TerraformVersion+"/"):
-		obtained, err = terraform, p.install(ctx, terraform)
-	default:
-		p.say("%s is out of reach: OpenTofu %s is built instead, which takes about 3 minutes, once", p.releases, OpenTofuVersion)
-		err = p.build(ctx, *p.tofu, tofu)
+	if !p.Tofu && p.reachable(ctx, p.releases+"/terraform/"+TerraformVersion+"/") {
+		err := p.obtain(ctx, terraform, func(scratch string) (string, error) { return p.install(ctx, scratch) })
+		if err != nil {
+			return err
+		}
+		return p.inspect(ctx, terraform.path, t)
 	}
+	if !p.Tofu {
+		p.progress.say("%s is out of reach: using OpenTofu instead", p.releases)
+	}
+	err := p.obtain(ctx, tofu, func(scratch string) (string, error) {
+		p.progress.say("building %s from source, which takes about 3 minutes, once", tofu.name)
+		return p.build(ctx, *p.tofu, tofu, scratch)
+	})
 	if err != nil {
 		return err
 	}
-	return p.inspect(ctx, obtained, t)
+	return p.inspect(ctx, tofu.path, t)
+}
+
+func (p *preparer) terraformArtefact() artefact {
+	key := "terraform-" + TerraformVersion + "_" + platform()
+	return artefact{name: "terraform " + TerraformVersion, key: key, path: filepath.Join(p.CacheDir, key, "terraform")}
+}
+
+func (p *preparer) openTofuArtefact() artefact {
+	key := "opentofu-" + OpenTofuVersion + "_" + platform()
+	return artefact{name: "OpenTofu " + OpenTofuVersion, key: key, path: filepath.Join(p.CacheDir, key, "tofu")}
 }
 
 // install downloads terraform. hc-install checks the signature of the checksums, and the checksum of the download.
-func (p *preparer) install(ctx context.Context, target string) error {
-	p.say("terraform %s is downloaded", TerraformVersion)
+func (p *preparer) install(ctx context.Context, scratch string) (string, error) {
+	p.working("downloading terraform " + TerraformVersion)
 	exact := &releases.ExactVersion{
 		Product: product.Terraform, Version: version.Must(version.NewVersion(TerraformVersion)),
-		InstallDir: p.scratch(), Timeout: 10 * time.Minute, ApiBaseURL: p.releases,
+		InstallDir: scratch, Timeout: 10 * time.Minute, ApiBaseURL: p.releases,
 	}
 	path, err := exact.Install(ctx)
 	if err != nil {
-		return fmt.Errorf("download terraform: %w", err)
+		return "", fmt.Errorf("download terraform: %w", err)
 	}
-	return p.keep(path, target)
+	return path, nil
 }
 
-// inspect runs the binary's version command and fills in what it is. One that is too old is an error.
+// terraformEnv returns the environment in which terraform calls nobody and ignores the user's CLI configuration,
+// which must not decide whether a binary is usable.
+func (p *preparer) terraformEnv() []string {
+	environ := p.environ[:len(p.environ):len(p.environ)]
+	return append(environ, "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
+}
+
+// neutralDir is a folder without Terraform files, which the version command would read.
+const neutralDir = "/"
+
+// inspect runs the binary's version command and fills in path, product and version. A binary that is too old is an
+// error.
 func (p *preparer) inspect(ctx context.Context, path string, t *Tools) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "version", "-json")
-	// A CLI configuration of the user's must not decide whether the binary is usable.
-	cmd.Env = append(p.environ[:len(p.environ):len(p.environ)], "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
-	cmd.Dir = p.scratch()
+	cmd.Env, cmd.Dir = p.terraformEnv(), neutralDir
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("run version -json: %w", err)
@@ -126,11 +146,10 @@ func (p *preparer) inspect(ctx context.Context, path string, t *Tools) error {
 	return nil
 }
 
-// isTofu tells the two apart by what version prints first: their JSON is the same.
+// isTofu reports whether the binary is OpenTofu, by the first word of version's output: the JSON of both is the same.
 func (p *preparer) isTofu(ctx context.Context, path string) (bool, error) {
 	cmd := exec.CommandContext(ctx, path, "version")
-	cmd.Env = append(p.environ[:len(p.environ):len(p.environ)], "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
-	cmd.Dir = p.scratch()
+	cmd.Env, cmd.Dir = p.terraformEnv(), neutralDir
 	out, err := cmd.Output()
 	if err != nil {
 		return false, fmt.Errorf("run version: %w", err)

@@ -1,21 +1,23 @@
-// Package toolchain finds, installs or builds what Terraform runs need: a terraform (or tofu) binary and the azurerm provider
-// in an unpacked filesystem mirror. What it obtains is kept in a cache folder with its SHA-256, which is checked at every use.
-// It must not know what the tools are used for.
+// Package toolchain finds, installs or builds what Terraform runs need: a terraform (or tofu) binary and the azurerm
+// provider in an unpacked filesystem mirror. It keeps each artefact in a cache folder with its SHA-256, and checks
+// that at every use. It must not know what the tools are used for.
 //
 //	tools, err := toolchain.Prepare(ctx, toolchain.Config{Progress: os.Stderr})
 //	// run tools.Terraform with a CLI configuration file that holds tools.CLIConfig()
 //
-// terraform is the configured one, else one on PATH of a supported version, else the one in the cache, else it is downloaded and
-// verified; where its site cannot be reached, OpenTofu is built from source over the Go module proxy. The provider comes from the
-// cache, else from the registry, else it is built the same way. Builds need go on PATH, pin every module by its checksum, and are
-// done once.
+// The order for terraform: the configured one; one on PATH of a supported version; the one in the cache; a verified
+// download; OpenTofu, built from source over the Go module proxy, if terraform's site is out of reach. The order
+// for the provider: the cache; its registry; a build. Builds need go on PATH, pin every module by its checksum, and
+// happen once.
+//
+// Each artefact has a lock of its own. A process waits only for another that is obtaining the same artefact, and an
+// artefact that is ready needs no lock.
 package toolchain
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,13 +25,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
-// Versions that are installed or built. Another terraform that is found is used when it is at least of the minimum version.
+// Versions that are installed or built. Another terraform that is found is used when it is at least of the minimum
+// version.
 const (
 	TerraformVersion = "1.11.4"
 	OpenTofuVersion  = "1.12.6"
@@ -45,25 +45,29 @@ type Config struct {
 	CacheDir string
 	// Terraform is the path of the binary to use; empty means to look for one.
 	Terraform string
-	// Tofu takes OpenTofu: from PATH, the cache or source, whatever terraform there is.
+	// Tofu selects OpenTofu, from PATH, the cache or source, even if there is a terraform.
 	Tofu bool
-	// Progress takes a line for each thing that takes long, and how long it has taken; nil means nobody is told.
+	// Progress receives what is being obtained, how far it is and how long it has taken: one line that is rewritten in
+	// place on a terminal, otherwise a line at most every 15 s. nil discards it.
 	Progress io.Writer
-	// ProbeTimeout is how long a download site may take to answer before it counts as out of reach; 0 means 5 s.
+	// ProbeTimeout limits the wait for a download site's answer, after which the site counts as out of reach; 0 means
+	// 5 s.
 	ProbeTimeout time.Duration
 
 	// For tests; the zero value is the real thing.
-	environ      []string
-	releases     string // base URL of terraform's downloads
-	registries   map[string]string
-	tofu         *module
-	provider     *module
-	progressTick time.Duration
+	environ    []string
+	releases   string // base URL of terraform's downloads
+	registries map[string]string
+	tofu       *module
+	provider   *module
+
+	progressTick     time.Duration // how often a terminal's line is renewed
+	progressInterval time.Duration // at most one progress line per interval elsewhere
 }
 
-// Tools is what Prepare found.
+// Tools holds what Prepare found.
 type Tools struct {
-	// Terraform is the path of the binary, Tofu tells whether it is OpenTofu.
+	// Terraform is the path of the binary. Tofu reports whether it is OpenTofu.
 	Terraform        string
 	TerraformVersion string
 	Tofu             bool
@@ -74,9 +78,10 @@ type Tools struct {
 	ProviderSHA256  string
 }
 
-// CLIConfig is the content of a CLI configuration file that installs azurerm from the mirror, asks no registry and never calls home.
+// CLIConfig returns the content of a CLI configuration file that installs azurerm from the mirror, asks no registry
+// and never calls home.
 func (t Tools) CLIConfig() string {
-	// A path in a Go string literal is one in HCL too, but for HCL's templates.
+	// A Go string literal is one in HCL too, except for HCL's templates.
 	path := templateEscaper.Replace(strconv.Quote(t.Mirror))
 	return fmt.Sprintf(`disable_checkpoint = true
 
@@ -89,7 +94,8 @@ provider_installation {
 `, path)
 }
 
-// PackagePath is where the provider's package lies in the mirror, and below .terraform/providers in a folder that terraform has initialised.
+// PackagePath returns the path of the provider's package below the mirror. It is the same below
+// .terraform/providers in a folder that terraform has initialised.
 func (t Tools) PackagePath() string {
 	registry := terraformRegistry
 	if t.Tofu {
@@ -98,8 +104,8 @@ func (t Tools) PackagePath() string {
 	return filepath.Dir(providerPath("", registry))
 }
 
-// LockFile is the dependency lock file that terraform init writes for the provider, with the hash of its package (h1: as in
-// golang.org/x/mod/sumdb/dirhash), which holds the one binary.
+// LockFile returns the dependency lock file that terraform init writes for the provider. Its hash is that of the
+// package, which holds the one binary (h1: as in golang.org/x/mod/sumdb/dirhash).
 func (t Tools) LockFile() string {
 	address, program := filepath.Dir(filepath.Dir(t.PackagePath())), "terraform"
 	if t.Tofu {
@@ -119,8 +125,9 @@ provider %q {
 `, program, address, t.ProviderVersion, t.ProviderVersion, base64.StdEncoding.EncodeToString(hash[:]))
 }
 
-// Prepare makes the tools ready and returns where they are. It blocks: on a machine that can reach nothing but a Go module proxy, about ten
-// minutes the first time. Any number of processes may call it at once; one does the work and the others wait.
+// Prepare obtains the tools that are missing and returns the paths of all. It blocks: on a machine that can reach
+// nothing but a Go module proxy, about ten minutes the first time. Any number of processes may call it at once. One
+// of them obtains a missing artefact, and the others that need the same one wait for it.
 func Prepare(ctx context.Context, cfg Config) (Tools, error) {
 	if cfg.CacheDir == "" {
 		dir, err := os.UserCacheDir()
@@ -150,17 +157,18 @@ func Prepare(ctx context.Context, cfg Config) (Tools, error) {
 		cfg.provider = &azurerm
 	}
 	if cfg.progressTick == 0 {
-		cfg.progressTick = 15 * time.Second
+		cfg.progressTick = time.Second
 	}
-	p := &preparer{Config: cfg}
+	if cfg.progressInterval == 0 {
+		cfg.progressInterval = 15 * time.Second
+	}
+	p := &preparer{Config: cfg, progress: newProgress(cfg.Progress, cfg.progressInterval)}
+	defer p.progress.done()
 	var tools Tools
-	err = p.locked(ctx, func() error {
-		if err := p.findTerraform(ctx, &tools); err != nil {
-			return err
-		}
-		return p.findProvider(ctx, &tools)
-	})
-	if err != nil {
+	if err := p.findTerraform(ctx, &tools); err != nil {
+		return Tools{}, fmt.Errorf("prepare tools: %w", err)
+	}
+	if err := p.findProvider(ctx, &tools); err != nil {
 		return Tools{}, fmt.Errorf("prepare tools: %w", err)
 	}
 	return tools, nil
@@ -168,48 +176,11 @@ func Prepare(ctx context.Context, cfg Config) (Tools, error) {
 
 type preparer struct {
 	Config
-	mu sync.Mutex // guards writes to Progress
+	progress *progress
+	holder   *artefact // whose lock this process holds
 }
 
-// say prints a progress line.
-func (p *preparer) say(format string, args ...any) {
-	if p.Progress == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, _ = fmt.Fprintf(p.Progress, format+"\n", args...) // nobody reads it: no reason to fail
-}
-
-// locked runs f while this process alone changes the cache, and removes what a killed process left half done.
-func (p *preparer) locked(ctx context.Context, f func() error) (err error) {
-	if err := os.MkdirAll(p.CacheDir, 0o755); err != nil {
-		return fmt.Errorf("make cache folder: %w", err)
-	}
-	lock := flock.New(filepath.Join(p.CacheDir, "lock"))
-	ok, err := lock.TryLock()
-	if err == nil && !ok {
-		p.say("waiting for another process that prepares the tools in %s", p.CacheDir)
-		_, err = lock.TryLockContext(ctx, 200*time.Millisecond)
-	}
-	if err != nil {
-		return fmt.Errorf("lock cache folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := os.RemoveAll(p.scratch()); err != nil {
-		return fmt.Errorf("clean cache folder: %w", err)
-	}
-	if err := os.MkdirAll(p.scratch(), 0o755); err != nil {
-		return fmt.Errorf("clean cache folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(p.scratch())) }()
-	return f()
-}
-
-// scratch is where things are made before they are renamed into place.
-func (p *preparer) scratch() string { return filepath.Join(p.CacheDir, "scratch") }
-
-// reachable tells whether a site answers in time.
+// reachable reports whether a site answers in time.
 func (p *preparer) reachable(ctx context.Context, url string) bool {
 	ctx, cancel := context.WithTimeout(ctx, p.ProbeTimeout)
 	defer cancel()

@@ -15,35 +15,45 @@ import (
 	"time"
 )
 
-// progress collects lines from any goroutine.
-type progress struct {
+// record collects lines from any goroutine.
+type record struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (p *progress) Write(b []byte) (int, error) {
+func (p *record) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.buf.Write(b)
 }
 
-func (p *progress) String() string {
+func (p *record) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.buf.String()
 }
 
-// fixture is a machine of its own: cache, PATH, and a small program in place of each that is built. The version scripts stand for binaries
-// that only answer what version they are.
+// has checks that progress contains all the words.
+func (p *record) has(t *testing.T, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		if !strings.Contains(p.String(), word) {
+			t.Errorf("progress does not contain %q:\n%s", word, p)
+		}
+	}
+}
+
+// fixture is a machine of its own: cache, PATH, and a small program in place of each that is built. The scripts
+// stand for binaries that only print their version.
 type fixture struct {
 	Config
 	bin      string
-	progress *progress
+	progress *record
 }
 
 func setup(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{bin: t.TempDir(), progress: &progress{}}
+	f := &fixture{bin: t.TempDir(), progress: &record{}}
 	unreachable := httptest.NewServer(http.NotFoundHandler())
 	unreachable.Close()
 	f.Config = Config{
@@ -60,7 +70,7 @@ func setup(t *testing.T) *fixture {
 	return f
 }
 
-// program is a module whose program answers as terraform does. Its source is in the module itself, by way of pkg.
+// program returns a module whose program prints a version as terraform does. Its pkg is the path of the source.
 func program(t *testing.T, product, version string) *module {
 	t.Helper()
 	dir := t.TempDir()
@@ -82,14 +92,17 @@ func println2(s string) { _, _ = os.Stdout.WriteString(s + "\n") }
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &module{name: strings.ToLower(product), pkg: file, mod: []byte("module example.com/program\n\ngo 1.26\n"), sum: []byte{}}
+	mod := []byte("module example.com/program\n\ngo 1.26\n")
+	return &module{name: strings.ToLower(product), pkg: file, mod: mod, sum: []byte{}}
 }
 
 // script puts a binary of a version on PATH.
 func (f *fixture) script(t *testing.T, name, product, version string) string {
 	t.Helper()
 	path := filepath.Join(f.bin, name)
-	content := fmt.Sprintf("#!/bin/sh\nif [ \"$2\" = -json ]; then echo '{\"terraform_version\": %q}'; else echo '%s v%s'; fi\n", version, product, version)
+	content := fmt.Sprintf(`#!/bin/sh
+if [ "$2" = -json ]; then echo '{"terraform_version": %q}'; else echo '%s v%s'; fi
+`, version, product, version)
 	if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -104,19 +117,25 @@ func (f *fixture) withGo(t *testing.T) {
 	if !ok {
 		t.Fatal("go is not on PATH")
 	}
-	if err := os.WriteFile(filepath.Join(f.bin, "go"), []byte("#!/bin/sh\necho built >>\"$0.log\"\nexec "+path+" \"$@\"\n"), 0o700); err != nil {
+	wrapper := "#!/bin/sh\necho \"$1\" >>\"$0.log\"\nexec " + path + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(f.bin, "go"), []byte(wrapper), 0o700); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// builds counts how often go was run.
+// builds returns the number of runs of go build.
 func (f *fixture) builds(t *testing.T) int {
 	t.Helper()
 	log, err := os.ReadFile(filepath.Join(f.bin, "go.log"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	return strings.Count(string(log), "built")
+	return strings.Count(string(log), "build\n")
+}
+
+// preparer returns one that knows the fixture's cache, for the paths in it and its locks.
+func (f *fixture) preparer() *preparer {
+	return &preparer{Config: f.Config, progress: newProgress(nil, time.Hour)}
 }
 
 func (f *fixture) prepare(t *testing.T) Tools {
@@ -146,43 +165,49 @@ func TestNothingButAModuleProxy(t *testing.T) {
 	if b, err := os.Stat(providerPath(tools.Mirror, openTofuRegistry)); err != nil || !os.SameFile(a, b) {
 		t.Errorf("the registries' names have different files, %v", err)
 	}
-	for _, word := range []string{"out of reach", "OpenTofu " + OpenTofuVersion + " is built", "azurerm " + ProviderVersion + " is built"} {
-		if !strings.Contains(f.progress.String(), word) {
-			t.Errorf("progress does not say %q:\n%s", word, f.progress)
-		}
-	}
+	f.progress.has(t, "out of reach", "building OpenTofu "+OpenTofuVersion, "building azurerm "+ProviderVersion)
 	again := f.prepare(t)
 	if again != tools || f.builds(t) != 2 {
 		t.Errorf("second time: got %+v after %d builds, want the same after 2", again, f.builds(t))
 	}
-	if left, err := filepath.Glob(filepath.Join(f.CacheDir, "scratch*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(f.CacheDir, "*scratch*")); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
 
 func TestWhichTerraform(t *testing.T) {
+	type script struct{ name, product, version string }
+	terraform, tofu := script{"terraform", "Terraform", "1.9.0"}, script{"tofu", "OpenTofu", "1.10.0"}
 	for name, row := range map[string]struct {
-		scripts [][3]string
-		use     string
-		want    string
-		tofu    bool
-		says    string
-		err     string
+		scripts  []script
+		use      string
+		want     string
+		tofu     bool
+		progress string
+		err      string
 	}{
-		"terraform on PATH":      {scripts: [][3]string{{"terraform", "Terraform", "1.9.0"}, {"tofu", "OpenTofu", "1.10.0"}}, want: "terraform"},
-		"tofu on PATH":           {scripts: [][3]string{{"tofu", "OpenTofu", "1.10.0"}}, want: "tofu", tofu: true},
-		"terraform is too old":   {scripts: [][3]string{{"terraform", "Terraform", "1.8.5"}, {"tofu", "OpenTofu", "1.10.0"}}, want: "tofu", tofu: true, says: "passed over: it is terraform 1.8.5, at least 1.9.0 is needed"},
-		"terraform names tofu":   {scripts: [][3]string{{"terraform", "OpenTofu", "1.9.9"}, {"tofu", "OpenTofu", "1.10.0"}}, want: "tofu", tofu: true, says: "OpenTofu 1.9.9, at least 1.10.0"},
-		"configured":             {scripts: [][3]string{{"terraform", "Terraform", "1.9.0"}, {"mine", "Terraform", "1.13.1"}}, use: "mine", want: "mine"},
-		"configured is too old":  {scripts: [][3]string{{"terraform", "Terraform", "1.9.0"}, {"mine", "Terraform", "1.2.0"}}, use: "mine", err: "at least 1.9.0 is needed"},
-		"configured is not here": {scripts: [][3]string{{"terraform", "Terraform", "1.9.0"}}, use: "mine", err: "mine"},
-		"configured is no such":  {scripts: [][3]string{{"mine", "x", "y"}}, use: "mine", err: "version"},
+		"terraform on PATH": {scripts: []script{terraform, tofu}, want: "terraform"},
+		"tofu on PATH":      {scripts: []script{tofu}, want: "tofu", tofu: true},
+		"terraform is too old": {
+			scripts: []script{{"terraform", "Terraform", "1.8.5"}, tofu}, want: "tofu", tofu: true,
+			progress: "it is terraform 1.8.5, at least 1.9.0 is needed",
+		},
+		"terraform is tofu": {
+			scripts: []script{{"terraform", "OpenTofu", "1.9.9"}, tofu}, want: "tofu", tofu: true,
+			progress: "OpenTofu 1.9.9, at least 1.10.0",
+		},
+		"configured": {scripts: []script{terraform, {"mine", "Terraform", "1.13.1"}}, use: "mine", want: "mine"},
+		"configured is too old": {
+			scripts: []script{terraform, {"mine", "Terraform", "1.2.0"}}, use: "mine", err: "at least 1.9.0 is needed",
+		},
+		"configured does not exist": {scripts: []script{terraform}, use: "mine", err: "mine"},
+		"configured has no version": {scripts: []script{{"mine", "x", "y"}}, use: "mine", err: "version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := setup(t)
 			f.withGo(t)
 			for _, s := range row.scripts {
-				f.script(t, s[0], s[1], s[2])
+				f.script(t, s.name, s.product, s.version)
 			}
 			if row.use != "" {
 				f.Terraform = filepath.Join(f.bin, row.use)
@@ -197,8 +222,9 @@ func TestWhichTerraform(t *testing.T) {
 			if err != nil || tools.Terraform != filepath.Join(f.bin, row.want) || tools.Tofu != row.tofu {
 				t.Errorf("got %+v, %v", tools, err)
 			}
-			if !strings.Contains(f.progress.String(), row.says) {
-				t.Errorf("progress does not say %q:\n%s", row.says, f.progress)
+			f.progress.has(t, row.progress)
+			if row.progress != "" {
+				f.progress.has(t, "passing over ")
 			}
 		})
 	}
@@ -232,13 +258,13 @@ func TestTamperedProvider(t *testing.T) {
 	if sum, err := checksum(again.ProviderPath); err != nil || sum != tools.ProviderSHA256 {
 		t.Errorf("got %s, %v; want the provider back", sum, err)
 	}
-	if other, err := checksum(providerPath(again.Mirror, openTofuRegistry)); err != nil || other != tools.ProviderSHA256 {
+	other, err := checksum(providerPath(again.Mirror, openTofuRegistry))
+	if err != nil || other != tools.ProviderSHA256 {
 		t.Errorf("the other registry's name has %s, %v", other, err)
 	}
-	if !strings.Contains(f.progress.String(), "is not the file that was kept") {
-		t.Errorf("progress does not say so:\n%s", f.progress)
-	}
-	if content, err := os.ReadFile(filepath.Join(f.CacheDir, filepath.Base(tools.ProviderPath)+".rejected")); err != nil || string(content) != "evil" {
+	f.progress.has(t, "is not the file that was kept")
+	content, err := os.ReadFile(filepath.Join(f.CacheDir, filepath.Base(tools.ProviderPath)+".rejected"))
+	if err != nil || string(content) != "evil" {
 		t.Errorf("set aside: %q, %v", content, err)
 	}
 }
@@ -247,9 +273,10 @@ func TestKilledProcessLeavesNoHalf(t *testing.T) {
 	f := setup(t)
 	f.withGo(t)
 	f.script(t, "terraform", "Terraform", "1.11.4")
-	half := filepath.Join(f.CacheDir, "scratch", "azurerm", "binary")
-	target := providerPath(filepath.Join(f.CacheDir, "mirror"), terraformRegistry)
-	for _, path := range []string{half, target} { // renamed into place, but its checksum was not recorded any more
+	azurerm := f.preparer().azurermArtefact()
+	half := filepath.Join(f.preparer().scratch(azurerm), "binary")
+	// The target was renamed into place, but the process died before it recorded the checksum.
+	for _, path := range []string{half, azurerm.path} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -263,24 +290,6 @@ func TestKilledProcessLeavesNoHalf(t *testing.T) {
 	}
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half is left: %v", err)
-	}
-}
-
-func TestTwoAtOnceBuildOnce(t *testing.T) {
-	f := setup(t)
-	f.withGo(t)
-	f.script(t, "terraform", "Terraform", "1.11.4")
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			if _, err := Prepare(t.Context(), f.Config); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if f.builds(t) != 1 {
-		t.Errorf("built %d times, want once", f.builds(t))
 	}
 }
 
@@ -303,14 +312,15 @@ func TestFailedBuilds(t *testing.T) {
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		f := setup(t)
-		// A build that is under way until it is interrupted, and says so when it has begun.
+		// A go that runs until it is interrupted, and leaves a file once it has begun.
 		began := filepath.Join(f.bin, "began")
-		if err := os.WriteFile(filepath.Join(f.bin, "go"), []byte("#!/bin/sh\ntrap 'exit 1' INT\n: >"+began+"\nwhile :; do :; done\n"), 0o700); err != nil {
+		script := "#!/bin/sh\ntrap 'exit 1' INT\n: >" + began + "\nwhile :; do :; done\n"
+		if err := os.WriteFile(filepath.Join(f.bin, "go"), []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		f.progressTick = time.Millisecond
-		f.Progress = onProgress(func() {
+		f.progressTick, f.progressInterval = time.Millisecond, time.Nanosecond
+		f.Progress = onProgress(func(string) {
 			if _, err := os.Stat(began); err == nil {
 				cancel()
 			}
@@ -318,24 +328,26 @@ func TestFailedBuilds(t *testing.T) {
 		if _, err := Prepare(ctx, f.Config); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the cancellation", err)
 		}
-		if _, err := os.Stat(filepath.Join(f.CacheDir, "scratch")); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("scratch is left: %v", err)
+		if left, err := filepath.Glob(filepath.Join(f.CacheDir, "*scratch*")); err != nil || len(left) > 0 {
+			t.Errorf("scratch is left: %v, %v", left, err)
 		}
 	})
 }
 
-// onProgress is a writer that calls a function for each line.
-type onProgress func()
+// onProgress is a writer that calls a function with each line.
+type onProgress func(line string)
 
 func (f onProgress) Write(b []byte) (int, error) {
-	f()
+	f(string(b))
 	return len(b), nil
 }
 
 func TestUnhealthySites(t *testing.T) {
 	f := setup(t)
 	f.withGo(t)
-	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	}))
 	defer refusing.Close()
 	f.releases, f.registries[openTofuRegistry] = refusing.URL, refusing.URL
 	if tools := f.prepare(t); !tools.Tofu || f.builds(t) != 2 {
@@ -352,8 +364,13 @@ func TestCLIConfigQuotesItsPath(t *testing.T) {
 
 func TestEmbeddedModulesArePinned(t *testing.T) {
 	for name, want := range map[string][]string{
-		"azurerm":  {"tool " + azurerm.pkg, "github.com/hashicorp/terraform-provider-azurerm v1.44.1-0.20260824201233-fae580791926"},
-		"opentofu": {"tool " + openTofu.pkg, "github.com/opentofu/opentofu v" + OpenTofuVersion, "replace github.com/hashicorp/hcl/v2 v2.20.1 => "},
+		"azurerm": {
+			"tool " + azurerm.pkg, "github.com/hashicorp/terraform-provider-azurerm v1.44.1-0.20260824201233-fae580791926",
+		},
+		"opentofu": {
+			"tool " + openTofu.pkg, "github.com/opentofu/opentofu v" + OpenTofuVersion,
+			"replace github.com/hashicorp/hcl/v2 v2.20.1 => ",
+		},
 	} {
 		mod, err := modules.ReadFile("modules/" + name + ".mod")
 		if err != nil {
