@@ -14,6 +14,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim/monitor"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/handler"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/logs"
@@ -25,11 +26,12 @@ func (f *fixture) archive(t *testing.T) *monitor.Store {
 	s := monitor.New(monitor.Config{})
 	srv := httptest.NewTLSServer(s)
 	t.Cleanup(srv.Close)
-	reader, err := logs.New(logs.Config{Credential: azuretest.Credential{}, Transport: srv.Client(),
-		Cloud: cloud.Configuration{
-			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{logs.ServiceName: {Endpoint: srv.URL + "/v1",
-				Audience: "https://logs.test"}},
-		}})
+	services := map[cloud.ServiceName]cloud.ServiceConfiguration{
+		logs.ServiceName: {Endpoint: srv.URL + "/v1", Audience: "https://logs.test"},
+	}
+	reader, err := logs.New(logs.Config{
+		Credential: azuretest.Credential{}, Transport: srv.Client(), Cloud: cloud.Configuration{Services: services},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,15 +39,15 @@ func (f *fixture) archive(t *testing.T) *monitor.Store {
 	return s
 }
 
-// printing is a run of azf-handler's, which prints lines from 1 to total, every third of them on stderr. Their texts
-// are RUN:NUMBER.
+// printing is a run of azf-handler that prints lines from 1 to total, every third of them on stderr. Their texts are
+// RUN:NUMBER.
 type printing struct {
 	total int
-	// head and tail are what the answer has of the ends; 0 and 0 is all.
+	// head and tail are the numbers of lines at both ends that the answer has. If both are 0, it has all lines.
 	head, tail int
 	err        error              // of the call, after which nothing is captured
-	running    bool               // the call is not answered yet
-	arrived    func(seq int) bool // in Log Analytics; nil is none
+	running    bool               // the call has no answer yet
+	arrived    func(seq int) bool // reports whether Log Analytics has a line; nil means none
 }
 
 // scene is a container "web" whose runs print.
@@ -56,12 +58,12 @@ type scene struct {
 	begin time.Time
 }
 
-// at is when a line is printed: runs are ten seconds apart, and lines a tenth of one.
+// at returns the time of a line. Runs are ten seconds apart, lines are a tenth of a second apart.
 func (s *scene) at(run, seq int) time.Time {
 	return s.begin.Add(time.Duration(run)*10*time.Second + time.Duration(seq)*100*time.Millisecond)
 }
 
-// play has the container run and print. A run that goes on does so until the test ends.
+// play runs the container. A run without an answer goes on until the test ends.
 func play(t *testing.T, runs ...printing) *scene {
 	t.Helper()
 	s := &scene{fixture: setup(t), begin: time.Now().UTC().Truncate(time.Second)}
@@ -90,45 +92,52 @@ func play(t *testing.T, runs ...printing) *scene {
 	return s
 }
 
+// print prints a run's lines, as azf-handler captures and sends them. It returns the answer to the run.
 func (s *scene) print(t *testing.T, runID string, run int, p printing) invoker.Result {
-	res := invoker.Result{Protocol: true}
-	var omitted protocol.Omitted
+	captured := handler.NewCapture(p.limit())
 	for seq := 1; seq <= p.total; seq++ {
-		l := protocol.Line{Stream: protocol.Stdout, Seq: seq, Time: s.at(run, seq), Text: fmt.Sprintf("%d:%d", run, seq)}
+		l := protocol.Line{Stream: protocol.Stdout, Time: s.at(run, seq), Text: p.text(run, seq)}
 		if seq%3 == 0 {
 			l.Stream = protocol.Stderr
 		}
-		switch {
-		case p.head+p.tail > 0 && seq > p.head && seq <= p.total-p.tail:
-			if seq%3 == 0 {
-				omitted.Stderr++
-			} else {
-				omitted.Stdout++
-			}
-		case omitted != (protocol.Omitted{}) && !res.Truncated:
-			res.Truncated = true
-			left := omitted
-			res.Lines = append(res.Lines,
-				protocol.Line{Stream: protocol.Stderr, Seq: seq - 1, Time: l.Time, Omitted: &left,
-					Text: fmt.Sprintf(protocol.OmittedText, left.Stdout+left.Stderr)})
-			fallthrough
-		default:
-			res.Lines = append(res.Lines, l)
+		l = captured.Add(l)
+		if p.arrived == nil || !p.arrived(seq) {
+			continue
 		}
-		if p.arrived != nil && p.arrived(seq) {
-			l.RunID = runID
-			content, err := json.Marshal(l)
-			if err != nil {
-				t.Error(err)
-			}
-			for range 1 + seq%2 { // some come twice
-				s.trace(l.Time, 1, string(content))
-			}
+		l.RunID = runID
+		content, err := json.Marshal(l)
+		if err != nil {
+			t.Error(err)
+		}
+		for range 1 + seq%2 { // some arrive twice
+			s.trace(l.Time, 1, string(content))
 		}
 	}
-	return res
+	lines, truncated := captured.Lines()
+	return invoker.Result{Protocol: true, Lines: lines, Truncated: truncated}
 }
 
+// unit is the size of a line that has no padding, at least.
+const unit = handler.LineOverhead + len("1:12")
+
+// limit returns the limit of a capture that keeps head and tail lines at the ends.
+func (p printing) limit() int {
+	if p.head+p.tail == 0 {
+		return 1 << 20
+	}
+	return 2 * p.head * p.tail * unit
+}
+
+// text returns the padded text of a line. Its size is such that head lines fill half of the limit, and tail lines too.
+func (p printing) text(run, seq int) string {
+	size := p.head * unit
+	if seq <= p.head {
+		size = p.tail * unit
+	}
+	return fmt.Sprintf("%-*s", max(size-handler.LineOverhead, 0), fmt.Sprintf("%d:%d", run, seq))
+}
+
+// trace appends a line to Log Analytics.
 func (s *scene) trace(at time.Time, severity int, message string) {
 	s.store.Append("AppTraces", map[string]any{
 		"TimeGenerated": at, "SeverityLevel": severity, "Message": message, "AppRoleName": s.app,
@@ -136,7 +145,7 @@ func (s *scene) trace(at time.Time, severity int, message string) {
 	})
 }
 
-// shown are the texts of the lines that opts selects, and [N] for a mark of N lines.
+// shown returns the texts of the lines that opts selects, without padding, and [N] for a mark of N lines.
 func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
 	t.Helper()
 	c, err := s.db.Container(t.Context(), "web")
@@ -144,13 +153,15 @@ func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
 		t.Fatal(err)
 	}
 	lines, err := s.lines(t.Context(), c, opts)
+	marks := strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]")
 	var texts []string
 	for _, l := range lines {
-		texts = append(texts, strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]").Replace(l.Text))
+		texts = append(texts, strings.TrimSpace(marks.Replace(l.Text)))
 	}
 	return strings.Join(texts, " "), err
 }
 
+// everything and between select lines that arrived.
 func everything(int) bool { return true }
 
 func between(first, last int) func(int) bool {

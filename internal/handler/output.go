@@ -3,7 +3,6 @@ package handler
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -70,7 +69,7 @@ func (l *lines) emit(text []byte) {
 	line := protocol.Line{Stream: l.stream, Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD")}
 	l.run.mu.Lock()
 	line.Time = time.Now().UTC().Truncate(100 * time.Nanosecond) // here, so that times are in the order of the numbers
-	line = l.run.output.add(line)
+	line = l.run.output.Add(line)
 	l.run.mu.Unlock()
 	line.RunID = l.id
 	l.runs.print(line)
@@ -89,57 +88,4 @@ func (r *runs) print(line protocol.Line) {
 	r.printMu.Lock()
 	defer r.printMu.Unlock()
 	_, _ = io.WriteString(w, string(content)+"\n") // the host has gone; the captured line stays
-}
-
-// capture keeps the head and the tail of a run's output within a limit.
-type capture struct {
-	limit    int // of head and tail each, in bytes of text
-	seq      int
-	head     []protocol.Line
-	headSize int
-	tail     []protocol.Line
-	tailSize int
-	dropped  protocol.Omitted
-}
-
-func newCapture(limit int) capture { return capture{limit: limit / 2} }
-
-// lineOverhead is what a line costs beside its text, so that many empty lines are bounded too.
-const lineOverhead = 16
-
-// add numbers a line, keeps it, and returns it.
-func (c *capture) add(line protocol.Line) protocol.Line {
-	c.seq++
-	line.Seq = c.seq
-	size := len(line.Text) + lineOverhead
-	if len(c.tail) == 0 && c.dropped == (protocol.Omitted{}) && c.headSize+size <= c.limit {
-		c.head, c.headSize = append(c.head, line), c.headSize+size
-		return line
-	}
-	c.tail, c.tailSize = append(c.tail, line), c.tailSize+size
-	for len(c.tail) > 0 && c.tailSize > c.limit {
-		c.tailSize -= len(c.tail[0].Text) + lineOverhead
-		if c.tail[0].Stream == protocol.Stdout {
-			c.dropped.Stdout++
-		} else {
-			c.dropped.Stderr++
-		}
-		c.tail = c.tail[1:]
-	}
-	return line
-}
-
-// lines are head and tail, with a line between that says how many are missing.
-func (c *capture) lines() ([]protocol.Line, bool) {
-	dropped := c.dropped
-	if dropped == (protocol.Omitted{}) {
-		return append(c.head[:len(c.head):len(c.head)], c.tail...), false
-	}
-	mark := protocol.Line{Stream: protocol.Stderr, Omitted: &dropped, Text: fmt.Sprintf(protocol.OmittedText, dropped.Stdout+dropped.Stderr)}
-	if len(c.tail) > 0 {
-		mark.Seq, mark.Time = c.tail[0].Seq-1, c.tail[0].Time
-	} else {
-		mark.Seq, mark.Time = c.seq, time.Now().UTC()
-	}
-	return append(append(c.head[:len(c.head):len(c.head)], mark), c.tail...), true
 }

@@ -59,7 +59,7 @@ type runState struct {
 
 	mu     sync.Mutex
 	run    protocol.Run
-	output capture
+	output Capture
 }
 
 func (r *runState) snapshot() protocol.Run {
@@ -67,7 +67,7 @@ func (r *runState) snapshot() protocol.Run {
 	defer r.mu.Unlock()
 	out := r.run
 	if out.Done {
-		out.Lines, out.Truncated = r.output.lines()
+		out.Lines, out.Truncated = r.output.Lines()
 	}
 	return out
 }
@@ -91,7 +91,7 @@ func (r *runs) start(id string, timeout time.Duration) (*runState, error) {
 	}
 	rn := &runState{
 		done: make(chan struct{}), kill: make(chan struct{}),
-		run: protocol.Run{RunID: id, StartedAt: time.Now().UTC()}, output: newCapture(r.cfg.outputLimit),
+		run: protocol.Run{RunID: id, StartedAt: time.Now().UTC()}, output: NewCapture(r.cfg.outputLimit),
 	}
 	r.byID[id] = rn
 	r.work.Go(func() {
