@@ -10,11 +10,12 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/pgtest"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
@@ -23,15 +24,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// daemons are engines on one PostgreSQL database, of which none is started, with the same fakes.
-func daemons(t *testing.T, url string, n int, takeOverAfter time.Duration) []*fixture {
+// daemons returns engines on one PostgreSQL database, of which none is started. They have the same fakes, and one clock
+// that only the test moves.
+func daemons(t *testing.T, url string, n int) ([]*fixture, *clockwork.FakeClock) {
 	t.Helper()
-	shared := fixture{workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{}, azure: &fakeAzure{}}
+	clock := azuretest.NewClock()
+	shared := fixture{
+		workspaces: &fakeWorkspaces{}, invoker: &fakeInvoker{}, logs: &fakeLogs{}, registry: &fakeRegistry{},
+		azure: &fakeAzure{},
+	}
 	list := make([]*fixture, n)
 	for i := range list {
 		f := shared
 		var err error
-		if f.db, err = store.Open(t.Context(), store.Config{URL: url}); err != nil {
+		if f.db, err = store.Open(t.Context(), store.Config{URL: url, Now: clock.Now}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
@@ -40,19 +46,21 @@ func daemons(t *testing.T, url string, n int, takeOverAfter time.Duration) []*fi
 			}
 		})
 		f.Engine, err = New(t.Context(), Config{
-			Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure, Settings: testSettings(), ReconcileInterval: -1,
-			TakeOverAfter: takeOverAfter, Log: zerolog.Nop(),
+			Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
+			Settings: testSettings(), ReconcileInterval: -1, Clock: clock, Log: zerolog.Nop(),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		list[i] = &f
 	}
-	return list
+	return list, clock
 }
 
+// begin starts the engine and blocks until it is among the live daemons.
 func (f *fixture) begin(t *testing.T) {
 	t.Helper()
+	connected := f.db.WatchAll() // a new connection wakes everyone
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +69,11 @@ func (f *fixture) begin(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	<-connected
 }
 
 func TestAnyDaemonAnswers(t *testing.T) {
-	all := daemons(t, pgtest.Database(t), 3, time.Hour)
+	all, _ := daemons(t, pgtest.Database(t), 3)
 	for _, f := range all {
 		f.begin(t)
 	}
@@ -105,42 +114,36 @@ func TestAnyDaemonAnswers(t *testing.T) {
 	if err := three.ContainerRemove(t.Context(), id, false); err != nil {
 		t.Fatal(err)
 	}
-	var told []string
-	for lines := bufio.NewScanner(stream); len(told) < 4 && lines.Scan(); {
+	var actions []string
+	for lines := bufio.NewScanner(stream); len(actions) < 4 && lines.Scan(); {
 		var event api.Event
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			t.Fatal(err)
 		}
-		told = append(told, string(event.Action))
+		actions = append(actions, string(event.Action))
 	}
-	if got := strings.Join(told, " "); got != "create start die destroy" {
+	if got := strings.Join(actions, " "); got != "create start die destroy" {
 		t.Errorf("events: %s", got)
 	}
 }
 
 func TestRefusalsReachTheDaemonThatWaits(t *testing.T) {
-	all := daemons(t, pgtest.Database(t), 2, time.Hour)
-	all[1].begin(t) // the first one takes no jobs, so all run in the other
+	all, _ := daemons(t, pgtest.Database(t), 2)
+	all[1].begin(t) // the first daemon takes no jobs, so all jobs run in the second one
 	ctx, end := context.WithCancel(t.Context())
-	attended := make(chan struct{})
+	left := make(chan struct{})
 	go func() {
-		defer close(attended)
+		defer close(left)
 		all[0].db.StayConnected(ctx, func(error) {})
 	}()
-	defer func() { end(); <-attended }()
-	all[0].workspaces.provision = func(context.Context) error {
-		return &api.Error{Kind: api.Forbidden, Message: "no role", RetryAfter: time.Minute, CorrelationID: "corr", RequestID: "req", Err: errors.New("AuthorizationFailed")}
-	}
+	defer func() { end(); <-left }()
+	all[0].workspaces.provision = func(context.Context) error { return errNoRole }
 	_, err := all[0].ContainerCreate(t.Context(), "web", request)
-	known, ok := errors.AsType[*api.Error](err)
-	if !ok || known.Kind != api.Forbidden || known.Message != "cannot create container web: no role" || known.RetryAfter != time.Minute ||
-		known.CorrelationID != "corr" || known.RequestID != "req" || known.Err == nil {
-		t.Errorf("got %#v", err)
-	}
+	expectNoRole(t, err)
 }
 
 func TestForcedRemoveEndsARunElsewhere(t *testing.T) {
-	all := daemons(t, pgtest.Database(t), 2, time.Hour)
+	all, _ := daemons(t, pgtest.Database(t), 2)
 	all[0].begin(t)
 	began, cause := make(chan struct{}), make(chan error, 1)
 	all[0].invoker.run = func(ctx context.Context, _ invoker.Request) (invoker.Result, error) {
@@ -163,106 +166,9 @@ func TestForcedRemoveEndsARunElsewhere(t *testing.T) {
 	}
 }
 
-// runningIn makes the job of an unfinished create look as a daemon leaves it that dies while it works on it.
-func runningIn(t *testing.T, f *fixture, daemon string) string {
-	t.Helper()
-	id := strings.Repeat("a", 64)
-	c := store.Container{ID: id, Name: "web", Config: *request.Config, FunctionApp: "app"}
-	err := f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
-		var job int64
-		if err := f.enqueue(provisionArgs{ContainerID: id}, &job)(ctx, tx); err != nil {
-			return err
-		}
-		// In the same transaction, before a daemon can take it.
-		_, err := tx.ExecContext(ctx, "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE id = $2", daemon, job)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-func TestAbandonedJobsAreTakenOver(t *testing.T) {
-	for name, row := range map[string]struct {
-		owner int // this one, one that never attended, another
-		taken bool
-	}{
-		"of this one, which lost it": {0, true}, "of a dead one": {1, true}, "not of one that lives": {2, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			all := daemons(t, pgtest.Database(t), 3, time.Hour)
-			own, dead, other := all[0], all[1], all[2]
-			own.begin(t)
-			attending := other.db.Watch("any") // attending wakes everyone
-			other.begin(t)
-			<-attending
-			runningIn(t, own, []*fixture{own, dead, other}[row.owner].db.DaemonID())
-			now := time.Now()
-			seen, err := own.takeOver(t.Context(), nil, now)
-			if err != nil || (len(seen) == 1) != row.taken {
-				t.Fatalf("at first: got %v, %v", seen, err)
-			}
-			seen, err = own.takeOver(t.Context(), seen, now.Add(time.Hour-time.Second))
-			if err != nil || (len(seen) == 1) != row.taken {
-				t.Fatalf("too early: got %v, %v", seen, err)
-			}
-			if seen, err = own.takeOver(t.Context(), seen, now.Add(time.Hour)); err != nil || len(seen) != 0 {
-				t.Fatalf("in time: got %v, %v", seen, err)
-			}
-			if !row.taken {
-				if c, err := own.db.Container(t.Context(), "web"); err != nil || c.State != store.Creating {
-					t.Errorf("got %v, %v; want it left alone", c.State, err)
-				}
-				return
-			}
-			own.until(t, "web", store.Created)
-		})
-	}
-}
-
-// TestDatabaseGoneAndBack cuts a daemon off from its database while Terraform works for a client who waits.
-func TestDatabaseGoneAndBack(t *testing.T) {
-	server, url := pgtest.Own(t)
-	f := daemons(t, url, 1, 300*time.Millisecond)[0]
-	f.begin(t)
-	began, cut := make(chan struct{}), make(chan error, 1)
-	f.workspaces.provision = func(ctx context.Context) error {
-		f.workspaces.set(func() { f.workspaces.provision = nil }) // the second time it works
-		close(began)
-		<-ctx.Done() // as an interrupted terraform
-		cut <- context.Cause(ctx)
-		return ctx.Err()
-	}
-	created := make(chan error)
-	go func() {
-		_, err := f.ContainerCreate(t.Context(), "web", request)
-		created <- err
-	}()
-	<-began
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-cut; !errors.Is(err, errCutOff) {
-		t.Errorf("the run ended with %v, want that the daemon was cut off", err)
-	}
-	if _, err := f.ContainerCreate(t.Context(), "other", request); api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "database") {
-		t.Errorf("create meanwhile: got %v, want unavailable", err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-created; err != nil {
-		t.Errorf("the client who waited: %v", err)
-	}
-	if c, err := f.db.Container(t.Context(), "web"); err != nil || c.State != store.Created || f.workspaces.destroyed != 0 {
-		t.Errorf("got %v, %v, destroyed %d times; want it created", c.State, err, f.workspaces.destroyed)
-	}
-}
-
-// TestOneDaemonAtATimeMakesTheFoundation is for daemons that begin together.
-func TestOneDaemonAtATimeMakesTheFoundation(t *testing.T) {
-	all := daemons(t, pgtest.Database(t), 3, time.Hour)
+// TestOneDaemonAtATimeCreatesTheFoundation starts daemons together.
+func TestOneDaemonAtATimeCreatesTheFoundation(t *testing.T) {
+	all, _ := daemons(t, pgtest.Database(t), 3)
 	ids := make(chan string, 6)
 	for _, f := range all {
 		f.begin(t)
@@ -280,7 +186,7 @@ func TestOneDaemonAtATimeMakesTheFoundation(t *testing.T) {
 		<-ids
 	}
 	if most := all[0].workspaces.most; most != 1 {
-		t.Errorf("%d daemons made the foundation at a time, want one", most)
+		t.Errorf("%d daemons created the foundation at a time, want one", most)
 	}
 }
 

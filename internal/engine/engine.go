@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/jonboulle/clockwork"
 	"github.com/riverqueue/river"
 	"github.com/rs/zerolog"
 
@@ -93,7 +94,10 @@ type Config struct {
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
-	Log        zerolog.Logger
+	// Clock measures TakeOverAfter and ReconcileInterval; nil means the real time. Times of rows come from the store's
+	// clock.
+	Clock clockwork.Clock
+	Log   zerolog.Logger
 }
 
 // concurrentInvocations bounds the open HTTP calls, not the runs in Azure.
@@ -142,6 +146,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.ReconcileInterval == 0 {
 		cfg.ReconcileInterval = defaultReconcileInterval
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = clockwork.NewRealClock()
+	}
 	if cfg.RetryAfter == nil {
 		cfg.RetryAfter = retryAfter
 	}
@@ -178,13 +185,13 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	e.endBackground = end
-	e.background.Go(func() { e.attend(background) })
+	e.background.Go(func() { e.stayConnected(background) })
 	e.background.Go(func() { e.takeOverJobs(background) })
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
 	}
 	if e.cfg.ReconcileInterval > 0 {
-		e.background.Go(func() { e.reconcileAlways(background) })
+		e.background.Go(func() { e.reconcileRegularly(background) })
 	}
 	return nil
 }

@@ -52,8 +52,8 @@ func insertOpts(args river.JobArgs) river.InsertOpts {
 	}
 }
 
-// enqueue inserts a job in the store's transaction, unless the same job is there and unfinished. It sets id to the id of
-// the inserted or the existing job.
+// enqueue inserts a job in the store's transaction, unless the same job is there and unfinished. It sets id to the id
+// of the inserted or the existing job.
 func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
@@ -86,12 +86,12 @@ func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 	}
 }
 
-// ended completes a job, as completed does, with its outcome for the requests that wait for the job. err is nil when the
-// job succeeded. calls returns the correlation ids of its Azure calls.
+// ended completes a job, as completed does, with its outcome for the requests that wait for the job. err is nil when
+// the job succeeded. calls returns the correlation ids of its Azure calls.
 //
-// The outcome is the job's recorded output. River's usual way, RecordOutput, also stores the output of an attempt whose
-// transaction fails, and a later attempt that completes without an outcome would keep that output. JobUpdateTx writes the
-// output in the transaction that completes the job: either both are stored or neither is.
+// The outcome is the job's recorded output. River's usual way, RecordOutput, also stores the output of an attempt
+// whose transaction fails, and a later attempt that completes without an outcome would keep that output. JobUpdateTx
+// writes the output in the transaction that completes the job: either both are stored or neither is.
 func ended[T river.JobArgs](job *river.Job[T], calls func() []string, err *api.Error) store.InTx {
 	output := &river.JobUpdateParams{Output: store.Outcome{Err: err, Correlations: calls()}}
 	complete := completed(job)
@@ -104,7 +104,8 @@ func ended[T river.JobArgs](job *river.Job[T], calls func() []string, err *api.E
 }
 
 // keptAsDead ends the message of a failure that leaves resources behind.
-const keptAsDead = ". The container is kept as dead, and the daemon will retry its removal: fix the cause, or remove it by hand"
+const keptAsDead = ". The container is kept as dead, and the daemon will retry its removal: " +
+	"fix the cause, or remove it by hand"
 
 type provisionWorker struct {
 	river.WorkerDefaults[provisionArgs]
@@ -151,7 +152,7 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 		return store.App{}, err
 	}
 	var made workspace.FunctionAppOutputs
-	err = e.terraform(ctx, c.ID, func() error {
+	err = e.operate(ctx, c.ID, func() error {
 		made, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
 		return err
 	})
@@ -202,7 +203,7 @@ func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) er
 			return err
 		}
 	}
-	return e.terraform(ctx, c.ID, func() error {
+	return e.operate(ctx, c.ID, func() error {
 		run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
 		api.Correlated(ctx, run.CorrelationID)
 		return err
@@ -252,7 +253,8 @@ type invokeWorker struct {
 	engine *Engine
 }
 
-// exitNotInvoked is the exit code of a run that did not report one. It is Docker's code for a command that did not start.
+// exitNotInvoked is the exit code of a run that did not report one. It is Docker's code for a command that did not
+// start.
 const exitNotInvoked = 125
 
 // Work calls the function app and records the end of the run.

@@ -81,28 +81,14 @@ func TestOverloadIsRefused(t *testing.T) {
 			return nil
 		}
 	})
-	made := make(chan error, 3)
+	created := make(chan error, 3)
 	var order []string
-	for n, name := range []string{"one", "two", "three"} {
-		watched := f.db.WatchAll()
+	for _, name := range []string{"one", "two", "three"} {
 		go func() {
 			_, err := f.ContainerCreate(t.Context(), name, request)
-			made <- err
+			created <- err
 		}()
-		for { // its row is there
-			if counts, err := f.db.CountContainers(t.Context()); err != nil || counts[store.Creating] > n {
-				break
-			}
-			select {
-			case <-watched:
-				watched = f.db.WatchAll()
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-		c, err := f.db.Container(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := f.appears(t, name)
 		order = append(order, c.FunctionApp)
 	}
 	_, err := f.ContainerCreate(t.Context(), "four", request)
@@ -110,17 +96,33 @@ func TestOverloadIsRefused(t *testing.T) {
 	if !ok || refused.Kind != api.Unavailable || refused.RetryAfter != queueRetryAfter {
 		t.Errorf("got %v, want it refused for now", err)
 	}
-	for _, want := range order { // one at a time, in the order in which they were asked for
+	for _, want := range order { // one at a time, in the order of the requests
 		if got := <-began; got != want {
-			t.Errorf("made %s, want %s", got, want)
+			t.Errorf("created %s, want %s", got, want)
 		}
 		proceed <- struct{}{}
-		if err := <-made; err != nil {
+		if err := <-created; err != nil {
 			t.Error(err)
 		}
 	}
 	close(proceed)
 	if _, err := f.ContainerCreate(t.Context(), "four", request); err != nil {
 		t.Error(err)
+	}
+}
+
+// appears blocks until there is a container of that name, and returns it.
+func (f *fixture) appears(t *testing.T, name string) store.Container {
+	t.Helper()
+	for {
+		changed := f.db.WatchAll()
+		c, err := f.db.Container(t.Context(), name)
+		if err == nil {
+			return c
+		}
+		if api.KindOf(err) != api.NotFound {
+			t.Fatal(err)
+		}
+		<-changed
 	}
 }

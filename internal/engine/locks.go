@@ -17,36 +17,39 @@ import (
 )
 
 const (
-	// deadAfter is for how long a daemon must have been missed until its Terraform runs are known to be dead: one that is only cut off from
-	// the database interrupts them within seconds, and kills them after minutes.
+	// deadAfter is the time after which the Terraform processes of a missing daemon are known to be dead. A daemon that
+	// is only cut off from the database interrupts its processes within seconds, and kills them after minutes.
 	deadAfter = 2*workspace.InterruptWait + time.Minute
-	// lockPause is for how long a job is put off.
-	lockPause = 15 * time.Second
-	// lockClock is how much a lock may be older than the run that took it, by the same machine's clock.
-	lockClock = 5 * time.Second
+	// snoozeTime is the delay before a job that was put off runs again.
+	snoozeTime = 15 * time.Second
+	// lockClockSkew is the time by which a lock may be older than the operation that took it, by the clock of the same
+	// machine.
+	lockClockSkew = 5 * time.Second
 )
 
-// perhapsDead is the error of a lock whose owner has been missed, but not for long enough.
-type perhapsDead struct{ err error }
+// ownerUnknownError reports a lock whose owner is missing, but not for long enough to be known to be dead.
+type ownerUnknownError struct{ err error }
 
-func (e *perhapsDead) Error() string { return e.err.Error() }
-func (e *perhapsDead) Unwrap() error { return e.err }
+func (e *ownerUnknownError) Error() string { return e.err.Error() }
+func (e *ownerUnknownError) Unwrap() error { return e.err }
 
-// snoozed is the error with which a job of Terraform is put off that met such a lock, or a database that is down; nil for any other error.
+// snoozed returns the error that puts off a Terraform job because of err: a lock whose owner is unknown, or a database
+// that is down. It returns nil for any other error.
 func snoozed(err error) error {
-	_, locked := errors.AsType[*perhapsDead](err)
-	// Of what these jobs call, only the store knows kinds.
+	_, locked := errors.AsType[*ownerUnknownError](err)
+	// Among the callees of these jobs, only the store returns errors with a kind.
 	if locked || api.KindOf(err) == api.Unavailable {
-		return river.JobSnooze(lockPause)
+		return river.JobSnooze(snoozeTime)
 	}
 	return nil
 }
 
-// terraform runs f, which works on one workspace. In a remote backend, a lock outlives the run that was killed: it is removed when its owner is
-// a run of ours that is known to be dead, and f is repeated.
-func (e *Engine) terraform(ctx context.Context, id string, f func() error) error {
+// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation: when
+// f fails because of a lock whose owner is dead, operate removes the lock and runs f once more. With a local state,
+// the kernel frees the lock of a dead process.
+func (e *Engine) operate(ctx context.Context, id string, f func() error) error {
 	if !e.cfg.RemoteState {
-		return f() // the kernel frees the lock
+		return f()
 	}
 	earlier, err := e.cfg.Store.Operations(ctx, id)
 	if err != nil {
@@ -66,7 +69,8 @@ func (e *Engine) terraform(ctx context.Context, id string, f func() error) error
 			if unlockErr := e.cfg.Workspaces.Unlock(ctx, id, lock); unlockErr != nil {
 				return errors.Join(err, unlockErr)
 			}
-			e.cfg.Log.Warn().Str("workspace", id).Str("lock_id", lock.ID).Str("who", lock.Who).Time("created", lock.Created).Msg("removed the lock of a dead Terraform run")
+			e.cfg.Log.Warn().Str("workspace", id).Str("lock_id", lock.ID).Str("who", lock.Who).Time("created", lock.Created).
+				Msg("removed the lock of a dead Terraform operation")
 			err = f()
 		}
 	}
@@ -76,7 +80,7 @@ func (e *Engine) terraform(ctx context.Context, id string, f func() error) error
 	return e.cfg.Store.EndOperation(ctx, id)
 }
 
-// atWork are the workspaces that this daemon works on.
+// atWork holds the workspaces on which this daemon works.
 type atWork struct {
 	mu  sync.Mutex
 	ids map[string]bool
@@ -100,33 +104,48 @@ func (a *atWork) list() []string {
 	return slices.Sorted(maps.Keys(a.ids))
 }
 
-// ownerIsDead tells whether a lock was taken by one of earlier runs of daemons, and that is dead. A lock of anybody else, and one of a daemon
-// that lives, is none of these. Its error is a perhapsDead one while that is not known.
-func (e *Engine) ownerIsDead(ctx context.Context, earlier []store.Operation, lock workspace.Lock) (dead bool, err error) {
+// ownerIsDead reports whether a lock was left by a dead operation of a daemon. earlier are the recorded operations on
+// the workspace. An operation may own the lock when user, machine and time match. ownerIsDead returns, by the daemon of
+// that operation:
+//
+//	daemon                                           dead     err
+//	no operation matches: the lock is a person's     false    nil
+//	a live daemon                                    false    nil
+//	this daemon, which has ended the operation       true     nil
+//	a missing daemon with this daemon's state folder true     nil
+//	a daemon missing for deadAfter                   true     nil
+//	a daemon missing for a shorter time              false    an ownerUnknownError
+//
+// When several operations match, a live daemon goes first, then a daemon missing for a shorter time.
+func (e *Engine) ownerIsDead(
+	ctx context.Context, earlier []store.Operation, lock workspace.Lock,
+) (dead bool, err error) {
 	live, err := e.cfg.Store.LiveDaemons(ctx)
 	if err != nil {
 		return false, err
 	}
-	var perhaps bool
-	for _, run := range earlier {
-		if run.Who != lock.Who || lock.Created.Before(run.Started.Add(-lockClock)) || lock.Created.After(run.Seen.Add(e.cfg.TakeOverAfter)) {
+	var unknown bool
+	for _, operation := range earlier {
+		if operation.Who != lock.Who || lock.Created.Before(operation.Started.Add(-lockClockSkew)) ||
+			lock.Created.After(operation.Seen.Add(e.cfg.TakeOverAfter)) {
 			continue
 		}
+		missing := operation.MissingSince
 		switch {
-		case run.DaemonID == e.cfg.Store.DaemonID():
-			dead = true // the work is ours now, so what we ran before has ended
-		case live[run.DaemonID]:
+		case operation.DaemonID == e.cfg.Store.DaemonID():
+			dead = true // this job has the workspace now, so its earlier operation has ended
+		case live[operation.DaemonID]:
 			return false, nil
-		case run.Home == e.cfg.Home:
-			dead = true // we have its state folder now
-		case !run.MissingSince.IsZero() && e.cfg.Store.Now().Sub(run.MissingSince) >= deadAfter:
+		case operation.Home == e.cfg.Home:
+			dead = true // at most one daemon uses a state folder
+		case !missing.IsZero() && e.cfg.Store.Now().Sub(missing) >= deadAfter:
 			dead = true
 		default:
-			perhaps = true
+			unknown = true
 		}
 	}
-	if perhaps {
-		return false, &perhapsDead{errors.New("the owner of the lock is missed, and not known to be dead yet")}
+	if unknown {
+		return false, &ownerUnknownError{errors.New("the owner of the lock is missing, and not known to be dead yet")}
 	}
 	return dead, nil
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// lookUp is the result of a run whose end the function app does not tell, for the reason cause: where it may have run, Application Insights
-// is asked once. An image's own handler has succeeded if its call has; of azf-handler the call says nothing, and what it printed does.
+// lookUp returns the result of a run whose answer was lost because of cause. When the run may have happened, lookUp
+// asks Application Insights once. For an image's own handler, the status of the call decides success. For
+// azf-handler, only its printed lines do.
 func (e *Engine) lookUp(ctx context.Context, c store.Container, run store.Run, cause error) store.Result {
 	unknown := store.Result{ExitCode: exitNotInvoked, Error: cause.Error()}
 	failed, ok := errors.AsType[*invoker.Error](cause)
@@ -21,7 +22,8 @@ func (e *Engine) lookUp(ctx context.Context, c store.Container, run store.Run, c
 	var ended logs.Ended
 	if err == nil && id != "" {
 		ended, err = e.cfg.Logs.Ended(ctx, logs.EndedQuery{
-			WorkspaceID: id, App: c.FunctionApp, RunID: run.ID, OperationID: run.TraceID, From: run.Started, To: e.cfg.Store.Now(),
+			WorkspaceID: id, App: c.FunctionApp, RunID: run.ID, OperationID: run.TraceID,
+			From: run.Started, To: e.cfg.Store.Now(),
 		})
 	}
 	switch {
@@ -35,7 +37,8 @@ func (e *Engine) lookUp(ctx context.Context, c store.Container, run store.Run, c
 	case ended.Called && failed.Foreign:
 		return store.Result{ExitCode: 1, Error: "the handler answered status " + ended.Status}
 	case ended.Called:
-		unknown.Error += "; Application Insights has its call, answered with status " + ended.Status + ", but not its exit code"
+		unknown.Error += "; Application Insights has its call, answered with status " + ended.Status +
+			", but not its exit code"
 	default:
 		unknown.Error += "; Application Insights has nothing of its end so far, so it may not have run at all"
 	}

@@ -18,24 +18,36 @@ func TestLostEndsAreLookedUp(t *testing.T) {
 		ended logs.Ended
 		err   error
 		code  int
-		want  []string // in the error, which is empty without any
+		want  []string // in the error; without any, the error is empty
 		asked int
 	}{
-		"printed":                    {cause: lost, ended: logs.Ended{Known: true, ExitCode: 7}, code: 7, asked: 1},
-		"called, not printed":        {cause: lost, ended: logs.Ended{Called: true, Success: true, Status: "200"}, code: 125, want: []string{"nobody knows", "status 200", "not its exit code"}, asked: 1},
-		"nothing":                    {cause: lost, code: 125, want: []string{"nobody knows", "nothing of its end"}, asked: 1},
-		"not to be asked":            {cause: lost, err: errors.New("forbidden"), code: 125, want: []string{"nobody knows", "cannot be asked", "forbidden"}, asked: 1},
-		"own handler":                {cause: foreign, ended: logs.Ended{Called: true, Success: true, Status: "204"}, asked: 1},
-		"own handler failed":         {cause: foreign, ended: logs.Ended{Called: true, Status: "500"}, code: 1, want: []string{"status 500"}, asked: 1},
-		"own handler, nothing":       {cause: foreign, code: 125, want: []string{"cut", "nothing of its end"}, asked: 1},
-		"it did not run":             {cause: &invoker.Error{Kind: invoker.KindNotReady, App: "a", Message: "cold"}, code: 125, want: []string{"cold"}},
+		"printed": {cause: lost, ended: logs.Ended{Known: true, ExitCode: 7}, code: 7, asked: 1},
+		"called, not printed": {
+			cause: lost, ended: logs.Ended{Called: true, Success: true, Status: "200"},
+			code: 125, want: []string{"nobody knows", "status 200", "not its exit code"}, asked: 1,
+		},
+		"nothing": {cause: lost, code: 125, want: []string{"nobody knows", "nothing of its end"}, asked: 1},
+		"not to be asked": {
+			cause: lost, err: errors.New("forbidden"),
+			code: 125, want: []string{"nobody knows", "cannot be asked", "forbidden"}, asked: 1,
+		},
+		"own handler": {cause: foreign, ended: logs.Ended{Called: true, Success: true, Status: "204"}, asked: 1},
+		"own handler failed": {
+			cause: foreign, ended: logs.Ended{Called: true, Status: "500"}, code: 1, want: []string{"status 500"}, asked: 1,
+		},
+		"own handler, nothing": {cause: foreign, code: 125, want: []string{"cut", "nothing of its end"}, asked: 1},
+		"it did not run": {
+			cause: &invoker.Error{Kind: invoker.KindNotReady, App: "a", Message: "cold"}, code: 125, want: []string{"cold"},
+		},
 		"another error":              {cause: errors.New("bad argument"), code: 125, want: []string{"bad argument"}},
 		"no exit code of its own: 0": {cause: lost, ended: logs.Ended{Known: true}, asked: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := setup(t)
 			f.logs.ended, f.logs.err = row.ended, row.err
-			f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) { return invoker.Result{}, row.cause }
+			f.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) {
+				return invoker.Result{}, row.cause
+			}
 			f.create(t, "web")
 			f.run(t, "web")
 			res := f.wait(t, "web", "")
@@ -54,17 +66,26 @@ func TestLostEndsAreLookedUp(t *testing.T) {
 			if len(f.logs.asked) != row.asked {
 				t.Fatalf("asked %d times, want %d", len(f.logs.asked), row.asked)
 			}
-			for _, q := range f.logs.asked {
-				run, _, err := f.db.LastRun(t.Context(), f.only(t))
-				if err != nil || q.OperationID != run.TraceID || q.RunID != run.ID || q.WorkspaceID != "workspace" || q.To.Before(q.From) {
-					t.Errorf("asked %+v, %v", q, err)
-				}
-			}
+			f.expectQueries(t)
 		})
 	}
 }
 
-// only is the id of the one container.
+// expectQueries checks the queries for the end of the last run.
+func (f *fixture) expectQueries(t *testing.T) {
+	t.Helper()
+	run, _, err := f.db.LastRun(t.Context(), f.only(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range f.logs.asked {
+		if q.OperationID != run.TraceID || q.RunID != run.ID || q.WorkspaceID != "workspace" || q.To.Before(q.From) {
+			t.Errorf("asked %+v", q)
+		}
+	}
+}
+
+// only returns the id of the one container.
 func (f *fixture) only(t *testing.T) string {
 	t.Helper()
 	list, err := f.db.Containers(t.Context(), 0)

@@ -18,20 +18,25 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// Queues. Invocations last long and must not keep Terraform runs waiting.
+// Queues. Invocations take long and must not delay Terraform operations.
 const (
 	terraformQueue  = "terraform"
 	invocationQueue = "invocation"
 	reconcileQueue  = "reconcile"
 )
 
-// reconcilePoll is how often the daemon looks for reconcile jobs of others, and for those that are repeated. Its own wake it.
+// reconcilePoll is the interval at which the daemon looks for reconcile jobs of other daemons, and for retries. Its own
+// reconcile jobs wake it.
 const reconcilePoll = 5 * time.Second
 
-// maxJobRetry is the longest wait before a job is repeated that ended with an error: the database or the disk failed it.
+// keptOutcomes is the time for which the queue keeps completed jobs, and thus their outcomes.
+const keptOutcomes = 24 * time.Hour
+
+// maxJobRetry is the longest delay before retrying a job that returned an error. Such errors come from the database or
+// the disk.
 const maxJobRetry = time.Minute
 
-// jobRetries doubles the wait from a second on.
+// jobRetries doubles the delay before a retry, from a second on.
 type jobRetries struct{}
 
 // NextRetry implements river.ClientRetryPolicy.
@@ -41,16 +46,19 @@ func (jobRetries) NextRetry(job *rivertype.JobRow) time.Time {
 
 // openQueue prepares the queue's tables in the store's database, and the client.
 func (e *Engine) openQueue(ctx context.Context) error {
-	// While the database is out of reach, the queue says so many times a second.
+	// While the database is out of reach, the queue logs that many times a second.
 	calm := e.cfg.Log.Level(zerolog.WarnLevel).Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second})
 	logger := slog.New(zerolog.NewSlogHandler(calm))
-	// A job inserted in our own transaction wakes nobody on SQLite, so how often the queue looks is how soon a job starts. PostgreSQL wakes.
+	// On SQLite a job inserted in the store's transaction wakes nobody, so the queue polls often to start jobs soon.
+	// PostgreSQL wakes the queue.
 	var driver riverdriver.Driver[*sql.Tx] = riversqlite.New(e.cfg.Store.SQL())
 	poll := 50 * time.Millisecond
 	if pool := e.cfg.Store.Pool(); pool != nil {
 		driver, poll = riverdatabasesql.NewWithPgxListener(e.cfg.Store.SQL(), pool), time.Second
 	}
-	err := e.cfg.Store.Exclusive(ctx, store.MigrationLock, func(ctx context.Context) error { return migrateQueue(ctx, driver, logger) })
+	err := e.cfg.Store.Exclusive(ctx, store.MigrationLock, func(ctx context.Context) error {
+		return migrateQueue(ctx, driver, logger)
+	})
 	if err != nil {
 		return fmt.Errorf("migrate job queue: %w", err)
 	}
@@ -73,9 +81,11 @@ func (e *Engine) openQueue(ctx context.Context) error {
 		FetchCooldown:     5 * time.Millisecond,
 		FetchPollInterval: poll,
 		JobTimeout:        -1, // Terraform and runs have their own limits
-		// Time says nothing of whether a job goes on: takeOver frees what nobody works on.
+		// A job's age does not show whether a daemon still works on it. takeOver finds the abandoned jobs.
 		RescueStuckJobsAfter: 365 * 24 * time.Hour,
-		SoftStopTimeout:      max(e.cfg.ShutdownTimeout, time.Nanosecond), // 0 would mean to wait for ever
+		// A completed job has the outcome of the request, which reads it at once.
+		CompletedJobRetentionPeriod: keptOutcomes,
+		SoftStopTimeout:             max(e.cfg.ShutdownTimeout, time.Nanosecond), // 0 would mean to wait without a limit
 	})
 	if err != nil {
 		return fmt.Errorf("prepare job queue: %w", err)
@@ -94,7 +104,8 @@ func migrateQueue(ctx context.Context, driver riverdriver.Driver[*sql.Tx], logge
 	}
 	known := migrator.AllVersions()
 	if n := len(existing); n > 0 && existing[n-1].Version > known[len(known)-1].Version {
-		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it", existing[n-1].Version, known[len(known)-1].Version)
+		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it",
+			existing[n-1].Version, known[len(known)-1].Version)
 	}
 	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err

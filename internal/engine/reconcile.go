@@ -20,20 +20,20 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// Azure tells what is there. It changes nothing.
+// Azure lists what is in Azure. It changes nothing.
 type Azure interface {
-	// FunctionApps lists those of a resource group; the list may be some minutes late.
+	// FunctionApps lists the function apps of a resource group. The list may be some minutes old.
 	FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error)
-	// Find asks for one resource; found is false only when Azure says that there is none.
+	// Find asks for one resource. found is false only when Azure answers that there is none.
 	Find(ctx context.Context, id string) (r workspace.Found, found bool, err error)
 }
 
 const (
-	// defaultReconcileInterval is how often rows, jobs, workspaces and Azure are compared.
+	// defaultReconcileInterval is the interval between comparisons of rows, jobs, workspaces and Azure.
 	defaultReconcileInterval = 5 * time.Minute
-	// maxRetryAfter is the longest wait between two removals of one container.
+	// maxRetryAfter is the longest delay between two attempts to remove a container.
 	maxRetryAfter = time.Hour
-	// jobPage is how many jobs are read at once, the most that the queue gives.
+	// jobPage is the number of jobs in one query, the largest that the queue allows.
 	jobPage = 10_000
 )
 
@@ -46,48 +46,50 @@ type reconcileArgs struct{}
 
 func (reconcileArgs) Kind() string { return "reconcile" }
 
-// unfinished are the states of a job that is going to be worked on.
+// unfinished are the states of a job whose work is not done.
 var unfinished = []rivertype.JobState{
-	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled,
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning,
+	rivertype.JobStateScheduled,
 }
 
-// reconcileAlways compares at once and then at each interval, until ctx ends.
-func (e *Engine) reconcileAlways(ctx context.Context) {
-	ticker := time.NewTicker(e.cfg.ReconcileInterval)
+// reconcileRegularly compares at once and then at each interval, until ctx ends.
+func (e *Engine) reconcileRegularly(ctx context.Context) {
+	ticker := e.cfg.Clock.NewTicker(e.cfg.ReconcileInterval)
 	defer ticker.Stop()
 	// Start has compared the jobs.
 	for compare := e.compareOutside; ; compare = e.reconcile {
 		if err := compare(ctx); err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error().Err(err).Msg("reconcile failed in part, and is repeated")
+			e.cfg.Log.Error().Err(err).Stringer("retry_in", e.cfg.ReconcileInterval).Msg("reconcile failed in part")
 		}
 		select {
-		case <-ticker.C:
+		case <-ticker.Chan():
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// reconcile compares what only this daemon sees, and has one of the daemons compare the rest. One part that fails does not keep the others.
+// reconcile compares what only this daemon sees, and inserts a job with which one of the daemons compares the rest. A
+// part that fails does not stop the others.
 func (e *Engine) reconcile(ctx context.Context) error {
 	return errors.Join(e.compareJobs(ctx), e.compareOutside(ctx))
 }
 
-// compareOutside is the part of reconcile that is about more than the database.
+// compareOutside is the part of reconcile that concerns more than the database.
 func (e *Engine) compareOutside(ctx context.Context) error {
-	return errors.Join(e.tidyWorkspaces(ctx), e.compareAzureLater(ctx))
+	return errors.Join(e.tidyWorkspaces(ctx), e.enqueueCompareAzure(ctx))
 }
 
-// compareJobs compares rows and jobs, and has the removals that are due tried again.
+// compareJobs compares rows and jobs, and retries the removals that are due.
 func (e *Engine) compareJobs(ctx context.Context) error {
-	// One daemon at a time is enough.
+	// It is enough that one daemon at a time does so.
 	return e.cfg.Store.Exclusive(ctx, "compare jobs", func(ctx context.Context) error {
 		return errors.Join(e.requeue(ctx), e.retryRemovals(ctx))
 	})
 }
 
-// compareAzureLater inserts the job that compares Azure, unless there is one.
-func (e *Engine) compareAzureLater(ctx context.Context) error {
+// enqueueCompareAzure inserts the job that compares Azure, unless there is one.
+func (e *Engine) enqueueCompareAzure(ctx context.Context) error {
 	_, err := e.river.Insert(ctx, reconcileArgs{}, &river.InsertOpts{
 		Queue: reconcileQueue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: unfinished},
 	})
@@ -97,9 +99,10 @@ func (e *Engine) compareAzureLater(ctx context.Context) error {
 	return nil
 }
 
-// requeue inserts the job of each container that is being made or removed, and of each run that goes on, where there is none.
+// requeue inserts the missing jobs: one for each container that is being created or removed, and one for each run under
+// way.
 func (e *Engine) requeue(ctx context.Context) error {
-	// The rows first: a job that ends meanwhile is inserted in vain, and does nothing.
+	// Rows before jobs: for a job that ends in between, requeue inserts another one, which finds nothing to do.
 	containers, err := e.cfg.Store.Containers(ctx, 0, store.Creating, store.Removing)
 	if err != nil {
 		return err
@@ -156,7 +159,8 @@ func (e *Engine) requeue(ctx context.Context) error {
 	return nil
 }
 
-// pullForward makes a job available that is due later than any job is ever put off: the clock was set back.
+// pullForward makes a job available that is due too late. No delay is that long, so the clock was set back after the
+// job was scheduled.
 func (e *Engine) pullForward(ctx context.Context, job *rivertype.JobRow) error {
 	if job.State == rivertype.JobStateRunning || time.Until(job.ScheduledAt) <= 2*maxJobRetry {
 		return nil
@@ -164,11 +168,12 @@ func (e *Engine) pullForward(ctx context.Context, job *rivertype.JobRow) error {
 	if _, err := e.river.JobRetry(ctx, job.ID); err != nil {
 		return fmt.Errorf("pull job %d forward: %w", job.ID, err)
 	}
-	e.cfg.Log.Warn().Int64("job_id", job.ID).Time("due", job.ScheduledAt).Msg("the clock was set back: a job is pulled forward")
+	e.cfg.Log.Warn().Int64("job_id", job.ID).Time("due", job.ScheduledAt).
+		Msg("the clock was set back: pulled a job forward")
 	return nil
 }
 
-// retryRemovals removes the dead containers again that are due.
+// retryRemovals starts the removals of dead containers that are due.
 func (e *Engine) retryRemovals(ctx context.Context) error {
 	due, err := e.cfg.Store.DueRemovals(ctx, 2*maxRetryAfter)
 	if err != nil {
@@ -176,16 +181,17 @@ func (e *Engine) retryRemovals(ctx context.Context) error {
 	}
 	for _, id := range due {
 		err := e.cfg.Store.Remove(ctx, id, false, e.enqueueDestroy(id))
-		if kind := api.KindOf(err); err != nil && kind != api.NotFound && kind != api.Conflict { // somebody else was faster
+		// NotFound and Conflict mean that another daemon or a client was faster.
+		if kind := api.KindOf(err); err != nil && kind != api.NotFound && kind != api.Conflict {
 			return err
 		}
-		e.cfg.Log.Info().Str("container_id", id).Msg("removal is tried again")
+		e.cfg.Log.Info().Str("container_id", id).Msg("retrying a removal")
 	}
 	return nil
 }
 
-// tidyWorkspaces looks at the workspaces of this daemon's disk whose containers are gone. One that holds nothing goes to the archive, any
-// other is reported, and destroyed where that is wanted.
+// tidyWorkspaces handles the workspaces on this daemon's disk whose containers are gone. It archives a workspace that
+// holds no resources. It reports one that holds resources or, with DeleteOrphans, destroys them.
 func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 	ids, err := e.cfg.Workspaces.IDs()
 	if err != nil {
@@ -207,7 +213,7 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 		case !holds:
 			level := zerolog.WarnLevel
 			if e.cfg.RemoteState {
-				level = zerolog.InfoLevel // another daemon has removed the container
+				level = zerolog.InfoLevel // usually another daemon has removed the container
 			}
 			log.WithLevel(level).Msg("a workspace without a container goes to the archive")
 			failed = append(failed, e.cfg.Workspaces.Archive(id))
@@ -215,9 +221,9 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
 			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
 		default:
-			var run workspace.Operation
-			err := e.terraform(ctx, id, func() error {
-				run, err = e.cfg.Workspaces.Destroy(ctx, id)
+			var operation workspace.Operation
+			err := e.operate(ctx, id, func() error {
+				operation, err = e.cfg.Workspaces.Destroy(ctx, id)
 				return err
 			})
 			if err != nil {
@@ -225,14 +231,14 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 				found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
 				continue
 			}
-			log.Warn().Str("correlation_id", run.CorrelationID).Msg("destroyed what a workspace without a container held")
+			log.Warn().Str("correlation_id", operation.CorrelationID).Msg("destroyed what a workspace without a container held")
 		}
 	}
 	e.orphanWorkspaces.Store(&found)
 	return errors.Join(failed...)
 }
 
-// gone tells whether there is no container of this id.
+// gone reports whether there is no container with this id.
 func (e *Engine) gone(ctx context.Context, id string) (bool, error) {
 	_, err := e.cfg.Store.Container(ctx, id)
 	if api.KindOf(err) == api.NotFound {
@@ -246,21 +252,23 @@ type reconcileWorker struct {
 	engine *Engine
 }
 
-// Work compares Azure with the containers. What fails is tried again with the next job.
+// Work compares Azure with the containers. The next job retries what fails.
 func (w *reconcileWorker) Work(ctx context.Context, _ *river.Job[reconcileArgs]) error {
 	err := w.engine.compareAzure(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		w.engine.cfg.Log.Error().Err(err).Msg("comparing Azure with the containers failed in part, and is repeated")
+		w.engine.cfg.Log.Error().Err(err).Stringer("retry_in", w.engine.cfg.ReconcileInterval).
+			Msg("comparing Azure with the containers failed in part")
 	}
 	return nil
 }
 
 var containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// compareAzure reports the function apps that carry this daemon's tags and have no container, and removes them where that is wanted.
+// compareAzure reports the function apps that have this daemon's tags and no container. With DeleteOrphans it removes
+// them.
 func (e *Engine) compareAzure(ctx context.Context) error {
 	apps, err := e.cfg.Azure.FunctionApps(ctx, e.cfg.Settings.ResourceGroup)
 	if err != nil {
@@ -274,11 +282,11 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 	var found []string
 	for _, app := range apps {
 		id := app.Tags[idTag]
-		// Those with a workspace here are tidyWorkspaces'.
-		if app.Tags[ownerTag] != e.cfg.Settings.Owner || !containerID.MatchString(id) || path.Base(app.ID) != appName(id) || slices.Contains(onDisk, id) {
+		ours := app.Tags[ownerTag] == e.cfg.Settings.Owner && containerID.MatchString(id) && path.Base(app.ID) == appName(id)
+		if !ours || slices.Contains(onDisk, id) { // tidyWorkspaces handles the apps that have a workspace here
 			continue
 		}
-		// The row after the list: an app that was made or removed meanwhile is none of these.
+		// The row is read after the list, so that an app created or removed in between is not an orphan.
 		if gone, err := e.gone(ctx, id); err != nil || !gone {
 			failed = append(failed, err)
 			continue
@@ -293,37 +301,39 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 			found = append(found, "function app "+path.Base(app.ID))
 			continue
 		}
-		run, err := e.reclaim(ctx, id, app)
+		operation, err := e.destroyOrphan(ctx, id, app)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("remove function app %s: %w", path.Base(app.ID), err))
 			found = append(found, "function app "+path.Base(app.ID))
 			continue
 		}
-		log.Warn().Str("correlation_id", run.CorrelationID).Msg("removed a function app that had no container")
+		log.Warn().Str("correlation_id", operation.CorrelationID).Msg("removed a function app that had no container")
 	}
 	e.orphanApps.Store(&found)
 	return errors.Join(failed...)
 }
 
-// reclaim has Terraform destroy an app of which nothing but its tags is known.
-func (e *Engine) reclaim(ctx context.Context, id string, app workspace.Found) (workspace.Operation, error) {
+// destroyOrphan lets Terraform destroy a function app of which only the tags are known.
+func (e *Engine) destroyOrphan(ctx context.Context, id string, app workspace.Found) (workspace.Operation, error) {
 	c := store.Container{ID: id, Name: app.Tags[nameTag], FunctionApp: path.Base(app.ID)}
-	// What azurerm wants to see, and never uses.
+	// azurerm requires these values, and a destroy does not use them.
 	c.Config.Image = "registry.invalid/unknown:latest"
-	shared := workspace.FoundationOutputs{ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown"}
+	shared := workspace.FoundationOutputs{
+		ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown",
+	}
 	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
 	if err != nil {
 		return workspace.Operation{}, err
 	}
-	var run workspace.Operation
-	err = e.terraform(ctx, id, func() error {
-		run, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec)
+	var operation workspace.Operation
+	err = e.operate(ctx, id, func() error {
+		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec)
 		return err
 	})
-	return run, err
+	return operation, err
 }
 
-// orphans are warnings of what the last comparisons have found.
+// orphans returns a warning of the orphans that the last comparisons found.
 func (e *Engine) orphans() []string {
 	var found []string
 	for _, list := range []*[]string{e.orphanWorkspaces.Load(), e.orphanApps.Load()} {
@@ -334,6 +344,6 @@ func (e *Engine) orphans() []string {
 	if len(found) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("WARNING: %d things in Azure belong to this daemon and to no container: %s. They cost money. Set gc to delete to have them destroyed",
-		len(found), strings.Join(found, ", "))}
+	return []string{fmt.Sprintf("WARNING: %d orphans in Azure belong to this daemon and to no container: %s. "+
+		"They cost money. Set gc to delete to have them destroyed", len(found), strings.Join(found, ", "))}
 }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -19,15 +22,23 @@ import (
 
 func hexID(c string) string { return strings.Repeat(c, 64) }
 
-// loseJobs forgets every job, as a database would that was restored in part.
+// loseJobs forgets every job, as a database does that was restored in part.
 func (f *fixture) loseJobs(t *testing.T) {
 	t.Helper()
-	if _, err := f.db.SQL().ExecContext(t.Context(), "DELETE FROM river_job"); err != nil {
+	if _, err := f.db.ReleaseJobs(t.Context()); err != nil { // the queue does not delete running jobs
 		t.Fatal(err)
+	}
+	all := river.NewJobDeleteManyParams().UnsafeAll().First(jobPage)
+	if _, err := f.river.JobDeleteMany(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	left, err := f.river.JobList(t.Context(), river.NewJobListParams().First(jobPage))
+	if err != nil || len(left.Jobs) > 0 {
+		t.Fatalf("%d jobs are left, %v", len(left.Jobs), err)
 	}
 }
 
-// restart has the next engine delete orphans, or report them.
+// restart starts the next engine. It deletes orphans, or reports them.
 func (f *fixture) restart(t *testing.T, orphans bool) {
 	t.Helper()
 	if err := f.Close(); err != nil {
@@ -37,7 +48,7 @@ func (f *fixture) restart(t *testing.T, orphans bool) {
 	f.start(t)
 }
 
-// until blocks until a container is in a state; "" is gone.
+// until blocks until a container is in a state. "" means that it is gone.
 func (f *fixture) until(t *testing.T, ref string, state store.State) {
 	t.Helper()
 	for {
@@ -109,7 +120,7 @@ func TestMissingJobsAreInserted(t *testing.T) {
 	}
 }
 
-// insert inserts a job.
+// insert inserts a job and returns its id.
 func (f *fixture) insert(t *testing.T, args river.JobArgs) (id int64) {
 	t.Helper()
 	tx, err := f.db.SQL().BeginTx(t.Context(), nil)
@@ -122,8 +133,8 @@ func (f *fixture) insert(t *testing.T, args river.JobArgs) (id int64) {
 	return id
 }
 
-// TestOneJobOfAKind inserts jobs that are there: while one is unfinished, it stands for the others. When its change
-// is seen, it is finished.
+// TestOneJobOfAKind inserts a job a second time. While the first one is unfinished, none is added. When its change is
+// visible, it is finished.
 func TestOneJobOfAKind(t *testing.T) {
 	f := setup(t)
 	going, fail := make(chan struct{}), make(chan struct{})
@@ -165,21 +176,30 @@ func TestJobsOfALaterClockArePulledForward(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.db.CreateContainer(t.Context(), c, f.enqueue(provisionArgs{ContainerID: id}, new(int64))); err != nil {
+	args, err := json.Marshal(provisionArgs{ContainerID: id})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.db.SQL().ExecContext(t.Context(), "UPDATE river_job SET scheduled_at = $1 WHERE kind = 'provision'", later.UTC().Format("2006-01-02 15:04:05.000")); err != nil {
+	err = f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := f.river.Driver().UnwrapExecutor(tx).JobInsertFull(ctx, &riverdriver.JobInsertFullParams{
+			Kind: "provision", EncodedArgs: args, Queue: terraformQueue, Priority: 1, MaxAttempts: maxAttempts,
+			State: rivertype.JobStateAvailable, ScheduledAt: &later,
+		})
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.start(t)
 	f.until(t, "web", store.Created)
 }
 
-func TestFailedRemovalIsTriedAgain(t *testing.T) {
+func TestFailedRemovalIsRetried(t *testing.T) {
 	f := setup(t)
 	f.workspaces.provision = func(context.Context) error { return errors.New("no quota") }
 	f.workspaces.destroy = func(context.Context) error { return errors.New("no answer") }
-	if _, err := f.ContainerCreate(t.Context(), "web", request); err == nil || !strings.Contains(err.Error(), "the daemon will retry its removal") {
+	_, err := f.ContainerCreate(t.Context(), "web", request)
+	if err == nil || !strings.Contains(err.Error(), "the daemon will retry its removal") {
 		t.Errorf("got %v, want it to say so", err)
 	}
 	f.until(t, "web", store.Dead)
@@ -220,7 +240,9 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	for failures, want := range map[int]time.Duration{0: 5 * time.Minute, 1: 5 * time.Minute, 2: 10 * time.Minute, 4: 40 * time.Minute, 5: time.Hour, 1000: time.Hour} {
+	for failures, want := range map[int]time.Duration{
+		0: 5 * time.Minute, 1: 5 * time.Minute, 2: 10 * time.Minute, 4: 40 * time.Minute, 5: time.Hour, 1000: time.Hour,
+	} {
 		if got := retryAfter(failures); got != want {
 			t.Errorf("after %d failures: got %s, want %s", failures, got, want)
 		}
@@ -244,7 +266,8 @@ func TestWorkspacesWithoutContainers(t *testing.T) {
 		t.Errorf("archived %v and destroyed %d", f.workspaces.archived, f.workspaces.destroyed)
 	}
 	info, err := f.Info(t.Context())
-	if err != nil || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "workspace /workspaces/"+hexID("b")) || !strings.Contains(info.Warnings[0], "gc") {
+	if err != nil || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "workspace /workspaces/"+hexID("b")) ||
+		!strings.Contains(info.Warnings[0], "gc") {
 		t.Errorf("got %q, %v", info.Warnings, err)
 	}
 	f.restart(t, true)
@@ -266,20 +289,26 @@ func TestAppsWithoutContainers(t *testing.T) {
 	renamed, tagless := app(hexID("c"), "test"), app(hexID("d"), "test")
 	renamed.ID, tagless.Tags = "/sites/of-a-user", nil
 	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{hexID("e"): true} })
-	f.azure.apps = []workspace.Found{app(kept, "test"), orphan, gone, app(hexID("f"), "another"), app(hexID("e"), "test"), renamed, tagless}
+	f.azure.apps = []workspace.Found{
+		app(kept, "test"), orphan, gone, app(hexID("f"), "another"), app(hexID("e"), "test"), renamed, tagless,
+	}
 	f.azure.gone = map[string]bool{gone.ID: true}
 	if err := f.compareAzure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	info, err := f.Info(t.Context())
-	if err != nil || !slices.ContainsFunc(info.Warnings, func(w string) bool { return strings.Contains(w, "function app "+appName(hexID("a"))+". ") }) || len(f.workspaces.orphans) != 0 {
+	warned := slices.ContainsFunc(info.Warnings, func(w string) bool {
+		return strings.Contains(w, "function app "+appName(hexID("a"))+". ")
+	})
+	if err != nil || !warned || len(f.workspaces.orphans) != 0 {
 		t.Errorf("got %q, %v, destroyed orphans %v", info.Warnings, err, f.workspaces.orphans)
 	}
 	f.restart(t, true)
 	if err := f.compareAzure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.workspaces.orphans) != 1 || f.workspaces.orphans[0].Name != appName(hexID("a")) || f.workspaces.orphans[0].Tags[nameTag] != "n" {
+	if len(f.workspaces.orphans) != 1 || f.workspaces.orphans[0].Name != appName(hexID("a")) ||
+		f.workspaces.orphans[0].Tags[nameTag] != "n" {
 		t.Errorf("destroyed orphans %+v", f.workspaces.orphans)
 	}
 	f.azure.err = errors.New("forbidden")

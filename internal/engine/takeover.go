@@ -8,23 +8,35 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 )
 
-// defaultTakeOverAfter is longer than a daemon needs to come back to a database that was restarted.
+// Daemons on one PostgreSQL database take over the jobs of a daemon that died. A daemon that has only lost its
+// connection looks the same from outside, so it stops its own work before the others start on it:
+//
+//	time since the loss    what happens
+//	0                      the database releases the daemon's lock, so that it is no longer among the live daemons
+//	2/3 TakeOverAfter      the daemon interrupts the work on its own jobs, unless it has reconnected
+//	TakeOverAfter          another daemon makes the jobs available, and any daemon may work on them
+//
+// While an interrupted Terraform still runs, the lock of its job keeps other daemons from starting the same job.
+
+// defaultTakeOverAfter is longer than a daemon needs to reconnect to a database that was restarted.
 const defaultTakeOverAfter = 15 * time.Second
 
-// errCutOff ends the work of a daemon that the others take for dead by now.
+// errCutOff ends the work of a daemon that the others may consider dead by now.
 var errCutOff = errors.New("the database was out of reach for so long that other daemons may have taken over")
 
-// ownJobs are the jobs that this daemon works on.
+// ownJobs holds the jobs on which this daemon works.
 type ownJobs struct {
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc
 }
 
-// own is around each job's work. While a daemon works on a job of Terraform, no other does, even if it takes this one for dead.
+// own wraps the work of each job. It registers the job among those of this daemon. It also locks a Terraform job, so
+// that no other daemon works on the job even when the others consider this daemon dead.
 func (e *Engine) own(ctx context.Context, job *rivertype.JobRow, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -37,7 +49,7 @@ func (e *Engine) own(ctx context.Context, job *rivertype.JobRow, work func(conte
 		delete(e.jobs.cancels, job.ID)
 	}()
 	if job.Queue != terraformQueue {
-		return work(ctx) // a call that is made twice joins the same run
+		return work(ctx) // two daemons that call the function app for one run join the same execution
 	}
 	return e.cfg.Store.Exclusive(ctx, "job "+strconv.FormatInt(job.ID, 10), work)
 }
@@ -57,10 +69,10 @@ func (o *ownJobs) cancelAll(cause error) {
 	}
 }
 
-// attend keeps this daemon among those on its database until ctx ends. Before the others take over the jobs of one that has lost it, that one
-// stops to work on them.
-func (e *Engine) attend(ctx context.Context) {
-	var cutOff *time.Timer
+// stayConnected keeps this daemon among the live ones until ctx ends. When the daemon has been without its database for
+// two thirds of TakeOverAfter, stayConnected interrupts the work on the daemon's jobs.
+func (e *Engine) stayConnected(ctx context.Context) {
+	var cutOff clockwork.Timer
 	e.cfg.Store.StayConnected(ctx, func(err error) {
 		switch {
 		case err == nil && cutOff != nil:
@@ -69,7 +81,7 @@ func (e *Engine) attend(ctx context.Context) {
 			e.cfg.Log.Info().Msg("the database is back")
 		case err != nil && cutOff == nil:
 			e.cfg.Log.Error().Err(err).Msg("the database cannot be reached")
-			cutOff = time.AfterFunc(e.cfg.TakeOverAfter*2/3, func() { e.jobs.cancelAll(errCutOff) })
+			cutOff = e.cfg.Clock.AfterFunc(e.cfg.TakeOverAfter*2/3, func() { e.jobs.cancelAll(errCutOff) })
 		}
 	})
 	if cutOff != nil {
@@ -77,33 +89,41 @@ func (e *Engine) attend(ctx context.Context) {
 	}
 }
 
-// abandoned is a job that is seen running while nobody works on it.
+// abandoned is a running job on which no daemon works. since is the time at which it was first found.
 type abandoned struct {
 	attempt int
 	since   time.Time
 }
 
-// takeOverJobs looks for what other daemons have left until ctx ends.
+// takeOverJobs takes over abandoned jobs until ctx ends. It looks for them three times within TakeOverAfter.
 func (e *Engine) takeOverJobs(ctx context.Context) {
-	ticker := time.NewTicker(e.cfg.TakeOverAfter / 3)
+	ticker := e.cfg.Clock.NewTicker(e.cfg.TakeOverAfter / 3)
 	defer ticker.Stop()
 	seen := map[int64]abandoned{}
 	for {
-		now, err := e.takeOver(ctx, seen, time.Now())
+		now, err := e.takeOver(ctx, seen, e.cfg.Clock.Now())
 		if err != nil && ctx.Err() == nil {
 			e.cfg.Log.Warn().Err(err).Msg("cannot look for abandoned jobs")
 		}
-		seen = now // after a failed look, nothing counts as abandoned so far
+		seen = now // after an error this is empty, and the wait for abandoned jobs starts again
 		select {
-		case <-ticker.C:
+		case <-ticker.Chan():
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// takeOver makes jobs available again that have been abandoned for TakeOverAfter: their daemon has died, or is this one and could not record
-// their end. seen are those that were found last time; it returns those found now.
+// takeOver makes the jobs available that have been abandoned for TakeOverAfter. seen holds the abandoned jobs of the
+// last call. takeOver returns those that remain abandoned. A running job is judged by the daemon that started it:
+//
+//	daemon                                    the job is
+//	another live daemon                       left alone
+//	this daemon, which works on the job       left alone
+//	this daemon, which does not work on it    abandoned: the daemon could not record the job's end
+//	a daemon that is not live                 abandoned
+//
+// takeOver also records which daemons with operations are missing, and which operations of this daemon still run.
 func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now time.Time) (map[int64]abandoned, error) {
 	found, err := e.river.JobList(ctx, river.NewJobListParams().States(rivertype.JobStateRunning).First(jobPage))
 	if err != nil {
@@ -113,16 +133,17 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(e.cfg.Store.MarkMissingDaemons(ctx, live), e.cfg.Store.ContinueOperations(ctx, e.atWork.list())); err != nil {
+	marked := e.cfg.Store.MarkMissingDaemons(ctx, live)
+	if err := errors.Join(marked, e.cfg.Store.ContinueOperations(ctx, e.atWork.list())); err != nil {
 		return nil, err
 	}
 	still := map[int64]abandoned{}
 	for _, job := range found.Jobs {
-		owner := ""
+		daemon := ""
 		if n := len(job.AttemptedBy); n > 0 {
-			owner = job.AttemptedBy[n-1]
+			daemon = job.AttemptedBy[n-1]
 		}
-		if live[owner] && (owner != e.cfg.Store.DaemonID() || e.jobs.has(job.ID)) {
+		if live[daemon] && (daemon != e.cfg.Store.DaemonID() || e.jobs.has(job.ID)) {
 			continue
 		}
 		a, ok := seen[job.ID]
@@ -138,7 +159,8 @@ func (e *Engine) takeOver(ctx context.Context, seen map[int64]abandoned, now tim
 			return still, fmt.Errorf("take over job %d: %w", job.ID, err)
 		}
 		if released {
-			e.cfg.Log.Warn().Int64("job_id", job.ID).Str("kind", job.Kind).Str("daemon", owner).Msg("took over a job that nobody works on")
+			e.cfg.Log.Warn().Int64("job_id", job.ID).Str("kind", job.Kind).Str("daemon", daemon).
+				Msg("took over a job that no daemon works on")
 		}
 	}
 	return still, nil
