@@ -12,7 +12,7 @@ test: tools tofu programs
 # Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
 N ?= 200
 crash: tools programs
-	go test -timeout 6h -v -run 'TestCrash' ./cmd/sockerless-backend-azf -crash.n $(N) -crash.seed 0
+	go test -timeout 6h -v -run 'TestCrash' ./internal/daemon -crash.n $(N) -crash.seed 0
 
 lint:
 	go tool -modfile=internal/tools/lint/go.mod golangci-lint run ./...
@@ -27,9 +27,9 @@ tofu:
 
 # What containers cost, against plain terraform: tables, and the same in bench.json. About 20 minutes, on a machine that does nothing else.
 bench:
-	go run ./cmd/sockerless-backend-azf bench
+	go run ./cmd/azf-bench
 
-# The daemon and the handler that goes into images, both static, in bin.
+# All programs, static, in bin.
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 

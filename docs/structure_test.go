@@ -25,7 +25,7 @@ var owned = map[string]string{
 	"armresources":         "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources",
 	"go-yaml":              "github.com/goccy/go-yaml", "levenshtein": "github.com/agext/levenshtein", "go-systemd": "github.com/coreos/go-systemd/",
 	"grpc": "google.golang.org/grpc", "go-plugin": "github.com/hashicorp/go-plugin", "hcl": "github.com/hashicorp/hcl/",
-	"clockwork": "github.com/jonboulle/clockwork",
+	"clockwork": "github.com/jonboulle/clockwork", "cobra": "github.com/spf13/cobra", "pflag": "github.com/spf13/pflag",
 }
 
 // entry is one package of the list.

@@ -1,524 +1,213 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
-	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/azuresim"
-	"github.com/sockerless/backend-azf/internal/toolchain"
+	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
+	"github.com/sockerless/backend-azf/internal/command"
+	"github.com/sockerless/backend-azf/internal/demo"
 )
 
-// sitePath matches the function app alone, not what lies below it.
-var sitePath = regexp.MustCompile(`/sites/[^/]+$`)
-
-// tempDir is short, since it holds sockets, and takes the place of the machine's folder for temporary files.
-func tempDir(t *testing.T) string {
+// installed returns a command that runs the program as it is installed: outside a checkout, on a machine without Go. Its
+// temporary files are in dir.
+func installed(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "azf")
-	if err != nil {
-		t.Fatal(err)
+	cloudtest.Tools(t) // which the program finds in the cache
+	program := filepath.Join(t.TempDir(), "sockerless-backend-azf")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+	path := slices.DeleteFunc(filepath.SplitList(os.Getenv("PATH")), func(folder string) bool {
+		_, err := os.Stat(filepath.Join(folder, "go"))
+		return err == nil
 	})
-	t.Setenv("TMPDIR", dir)
-	return dir
+	cmd := exec.Command(program, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "PATH="+strings.Join(path, string(filepath.ListSeparator)))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
 }
 
-// children are the processes that this one has, by name.
-func children(t *testing.T) (names []string) {
+// nothingLeft checks that a demo with its temporary files in dir left neither files nor processes.
+func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left in the folder for temporary files: %v, %v", left, err)
 	}
-	for _, path := range stats {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		name, rest, ok := strings.Cut(string(content), ") ")
-		if fields := strings.Fields(rest); ok && len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
-			names = append(names, name)
-		}
+	left := azuretest.Processes(t, func(p azuretest.Process) bool { return p.Getenv("TMPDIR") == dir })
+	if len(left) > 0 {
+		t.Errorf("processes left: %v", left)
 	}
-	return names
 }
 
 func TestDemoLeavesNothing(t *testing.T) {
-	dir := tempDir(t)
-	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), []string{"demo", "--json", "--source", "../.."}, os.Environ(), &stdout, &stderr); err != nil {
-		t.Fatalf("%v\n%s%s", err, &stdout, &stderr)
+	dir := azuretest.ShortDir(t)
+	cmd := installed(t, dir, "demo", "--json")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout, &stderr)
 	}
-	steps := map[string]step{}
-	for line := range strings.Lines(stdout.String()) {
-		var s step
-		if err := json.Unmarshal([]byte(line), &s); err != nil || !s.OK {
+	steps := map[string]demo.Step{}
+	for line := range bytes.Lines(stdout) {
+		var s demo.Step
+		if err := json.Unmarshal(line, &s); err != nil || !s.OK {
 			t.Errorf("%s: %v", line, err)
 		}
 		steps[s.Step] = s
 	}
 	for _, name := range []string{"tools", "azure", "image", "daemon", "create", "start", "wait", "logs", "remove", "left"} {
 		if _, ok := steps[name]; !ok {
-			t.Errorf("no step %s in\n%s", name, &stdout)
+			t.Errorf("no step %s in\n%s", name, stdout)
 		}
 	}
 	create := steps["create"]
-	if create.Plan != "1 to add, 0 to change, 0 to destroy" || !strings.HasPrefix(create.FunctionApp, "skls-") || !strings.Contains(create.Workspace, "/workspaces/containers/") {
+	if create.Plan != "1 to add, 0 to change, 0 to destroy" || !strings.HasPrefix(create.FunctionApp, "skls-") ||
+		!strings.Contains(create.Workspace, "/workspaces/containers/") {
 		t.Errorf("create: %+v", create)
 	}
 	if code := steps["wait"].ExitCode; code == nil || *code != 0 {
 		t.Errorf("wait: %+v", steps["wait"])
 	}
-	if !slices.Contains(steps["logs"].Lines, "stdout: Greetings, from Azure Functions!") || len(steps["logs"].Lines) != 2 {
-		t.Errorf("logs: %q", steps["logs"].Lines)
+	lines := steps["logs"].Lines
+	if !slices.Contains(lines, "stdout: Greetings, from Azure Functions!") || len(lines) != 2 {
+		t.Errorf("logs: %q", lines)
 	}
 	if left := steps["left"].FunctionApps; left == nil || *left != 0 {
 		t.Errorf("left: %+v", steps["left"])
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left in the folder for temporary files: %v, %v", left, err)
+	nothingLeft(t, dir)
+}
+
+// TestDemoServes starts a demo with settings from file, environment and flags, and runs the commands that it prints.
+func TestDemoServes(t *testing.T) {
+	azuretest.NeedsProgram(t, "docker")
+	azuretest.NeedsProgram(t, "curl")
+	dir, other := azuretest.ShortDir(t), azuretest.ShortDir(t)
+	socket, file := filepath.Join(other, "s"), filepath.Join(other, "config.yaml")
+	const subscription = "11111111-2222-3333-4444-555555555555"
+	settings := "azf:\n  subscription_id: " + subscription + "\n  resource_group: own-rg\n  location: northeurope\n" +
+		"  storage_account: ownstore\n  timeout: 30\n"
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if left := children(t); len(left) > 0 {
-		t.Errorf("processes left: %q", left)
-	}
-}
-
-// playground is a simulator with the example image and a running daemon.
-type playground struct {
-	*client
-	sim    *azuresim.Sim
-	tools  toolchain.Tools
-	image  string
-	dir    string
-	socket string
-	cfg    daemonConfig
-	// database is that of one of several daemons, empty for SQLite.
-	database string
-	disk     int          // bytes of the state folder's own file system, 0 if it has none
-	ahead    atomic.Int64 // nanoseconds by which the simulator's clock is ahead
-	// stop ends the daemon; start starts the next one on the same state.
-	stop  func()
-	start func()
-
-	mu      sync.Mutex
-	process *process // in place of the daemon in this process: see spawn
-}
-
-func newPlayground(t *testing.T) *playground {
-	t.Helper()
-	return newPlaygroundWith(t, func(*daemonConfig) {})
-}
-
-// newPlaygroundWith lets change adapt the daemon's configuration at each start.
-func newPlaygroundWith(t *testing.T, change func(*daemonConfig)) *playground {
-	t.Helper()
-	p := newAzure(t)
-	p.start = func() {
-		t.Helper()
-		cfg, err := simulatedConfig(t.Context(), cloudOf(p.sim), p.tools, p.dir, p.socket, os.Environ(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
-		if err != nil {
-			t.Fatal(err)
-		}
-		change(&cfg)
-		p.cfg = cfg
-		p.serve(t, cfg)
-	}
-	p.start()
-	t.Cleanup(func() { p.stop() })
-	return p
-}
-
-// stateDir is the daemon's state folder, which it may see on a file system of its own.
-func (p *playground) stateDir() string {
-	dir := filepath.Join(p.dir, "daemon")
-	if p.disk > 0 {
-		return filepath.Join("/proc", strconv.Itoa(p.process.cmd.Process.Pid), "root", dir)
-	}
-	return dir
-}
-
-// serve runs a daemon in this process.
-func (p *playground) serve(t *testing.T, cfg daemonConfig) {
-	t.Helper()
-	d, err := newDaemon(t.Context(), cfg)
+	cmd := installed(t, dir, "demo", "--serve", "--config", file, "--listen", "unix://"+socket, "--socket-mode", "0600")
+	cmd.Env = append(cmd.Env, "SOCKERLESS_AZF_TIMEOUT=300", "SOCKERLESS_AZF_SERVICE_PLAN_SKU=EP1")
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- d.run(ctx) }()
-	p.stop = func() {
-		p.close()
-		cancel()
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
-		p.stop = func() {}
-	}
-}
-
-// newAzure is a playground without a daemon: the simulator, the example image in its registry, and a client.
-func newAzure(t *testing.T) *playground {
-	t.Helper()
-	p := &playground{dir: tempDir(t)}
-	var err error
-	if p.tools, err = toolchain.Prepare(t.Context(), toolchain.Config{}); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if p.sim, err = azuresim.Start(azuresim.Config{
-		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
-	}); err != nil {
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // fails when it has ended
+	var shown strings.Builder
+	for lines := bufio.NewScanner(stdout); !strings.Contains(shown.String(), "docker context rm") && lines.Scan(); {
+		shown.WriteString(lines.Text() + "\n")
+	}
+	t.Run("settings count", func(t *testing.T) { settingsCount(t, socket, subscription, shown.String()) })
+	t.Run("commands", func(t *testing.T) { commandsWork(t, dir, shown.String()) })
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.sim.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	p.image = p.sim.Registry() + "/hello:1"
-	if err := pushExample(t.Context(), p.sim, p.image, "../..", filepath.Join(p.dir, "build"), os.Environ()); err != nil {
-		t.Fatal(err)
-	}
-	p.socket = filepath.Join(p.dir, "s")
-	p.client = newClient(p.socket)
-	return p
-}
-
-// now is the time as a query parameter.
-func (p *playground) now() string {
-	return strconv.FormatFloat(float64(time.Now().UnixNano())/1e9, 'f', 9, 64)
-}
-
-func (p *playground) must(t *testing.T, method, path string, in, out any) {
-	t.Helper()
-	if err := p.call(t.Context(), method, path, in, out); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (p *playground) create(t *testing.T, name string, config api.Config) string {
-	t.Helper()
-	if config.Image == "" {
-		config.Image = p.image
-	}
-	var created api.CreateResponse
-	p.must(t, http.MethodPost, "/containers?name="+name, api.CreateRequest{Config: &config}, &created)
-	return created.ID
-}
-
-// TestOnlyTerraformChangesAzure goes demo's way and then reads what the simulator was asked.
-func TestOnlyTerraformChangesAzure(t *testing.T) {
-	p := newPlayground(t)
-	if err := journey(t.Context(), newReport(io.Discard, true), p.client, p.image, p.sim); err != nil {
-		t.Fatal(err)
-	}
-	p.stop()
-	writes, ours := 0, 0
-	runs := map[string]bool{}
-	for _, c := range p.sim.Calls() {
-		if c.Service != "arm" {
-			continue
-		}
-		byTerraform := strings.Contains(c.UserAgent, "terraform-provider-azurerm")
-		if byTerraform {
-			runs[c.CorrelationID] = true
-		}
-		switch {
-		case c.Method == http.MethodGet:
-		case !byTerraform && c.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(c.Path), "/host/default/listkeys"):
-			ours++ // reads the host key
-		case byTerraform:
-			writes++
-		default:
-			t.Errorf("%s %s came from %q", c.Method, c.Path, c.UserAgent)
-		}
-	}
-	if writes == 0 || ours == 0 {
-		t.Errorf("saw %d writes and %d key reads: the test looks at nothing", writes, ours)
-	}
-	// One correlation id each for foundation, create and destroy.
-	if delete(runs, ""); len(runs) != 3 {
-		t.Errorf("saw correlation ids %v, want 3", runs)
-	}
-	for _, kind := range []string{"apply", "destroy"} {
-		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*", kind+".operation.json"))
-		if err != nil || len(paths) != 1 {
-			t.Fatalf("found %v, %v", paths, err)
-		}
-		content, err := os.ReadFile(paths[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		var verdict struct {
-			ID string `json:"correlation_id"`
-		}
-		if err := json.Unmarshal(content, &verdict); err != nil || !runs[verdict.ID] {
-			t.Errorf("the verdict names %q, %v; Azure saw %v", verdict.ID, err, runs)
-		}
-	}
-}
-
-func TestContainersTheWholeWay(t *testing.T) {
-	p := newPlayground(t)
-	nasty := "${x} %{if} $${y} \"q\" \\ 'a'\nsecond line"
-	long := strings.Repeat("x", 64<<10)
-	id := p.create(t, "first", api.Config{
-		Cmd: []string{"hello", "-exit", "3", nasty}, Env: []string{"GREETING=" + nasty, "LONG=" + long},
-		Labels: map[string]string{"plain": "v", "nasty": nasty, "long": long},
-	})
-
-	t.Run("it is found in Azure", func(t *testing.T) {
-		azure, err := p.cfg.newAzureView()
-		if err != nil {
-			t.Fatal(err)
-		}
-		const sites = "/subscriptions/" + azuresim.DefaultSubscriptionID + "/resourceGroups/" + azuresim.DefaultResourceGroup + "/providers/Microsoft.Web/sites/"
-		app, found, err := azure.Find(t.Context(), sites+"skls-"+id[:20])
-		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" || app.ID != sites+"skls-"+id[:20] {
-			t.Errorf("got %+v, %v, %v", app, found, err)
-		}
-		if _, found, err := azure.Find(t.Context(), sites+"skls-none"); err != nil || found {
-			t.Errorf("another name: got %v, %v", found, err)
-		}
-		apps, err := azure.FunctionApps(t.Context(), azuresim.DefaultResourceGroup)
-		if err != nil || len(apps) != 1 || !maps.Equal(apps[0].Tags, app.Tags) {
-			t.Errorf("got %+v, %v", apps, err)
-		}
-	})
-
-	t.Run("strings arrive unchanged", func(t *testing.T) {
-		p.must(t, http.MethodPost, "/containers/first/start", nil, nil)
-		var res api.WaitResponse
-		p.must(t, http.MethodPost, "/containers/first/wait", nil, &res)
-		if res.StatusCode != 3 || res.Error != nil {
-			t.Errorf("got %+v, want exit code 3", res)
-		}
-		stream, err := p.raw(t.Context(), "/containers/first/logs?stdout=1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines, err := demultiplex(stream)
-		if err != nil || strings.ReplaceAll(strings.Join(lines, "\n"), "stdout: ", "") != nasty+", "+nasty+"!" {
-			t.Errorf("got %q, %v", lines, err)
-		}
-	})
-
-	t.Run("a start can be repeated", func(t *testing.T) {
-		p.must(t, http.MethodPost, "/containers/first/start", nil, nil)
-		p.must(t, http.MethodPost, "/containers/first/wait", nil, nil)
-	})
-
-	t.Run("the next daemon knows it", func(t *testing.T) {
-		p.stop()
-		p.start()
-		var info api.InspectResponse
-		p.must(t, http.MethodGet, "/containers/"+id[:12], nil, &info)
-		if info.ID != id || info.State.ExitCode != 3 || info.Config.Labels["nasty"] != nasty || info.AZF.TraceID == "" {
-			t.Errorf("got %+v", info)
-		}
-		var list []api.Summary
-		p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
-		if len(list) != 1 || list[0].State != "exited" {
-			t.Errorf("got %+v", list)
-		}
-	})
-
-	t.Run("lines come from Log Analytics when there are too many", func(t *testing.T) {
-		// 40,000 lines of 30 bytes do not fit into the answer.
-		p.create(t, "many", api.Config{Cmd: []string{"/bin/sh", "-c", "seq -f 'line %.0f of very many lines' 40000"}})
-		p.must(t, http.MethodPost, "/containers/many/start", nil, nil)
-		p.must(t, http.MethodPost, "/containers/many/wait", nil, nil)
-		stream, err := p.raw(t.Context(), "/containers/many/logs?stdout=1&stderr=1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines, err := demultiplex(stream)
-		if err != nil || len(lines) != 40000 || lines[0] != "stdout: line 1 of very many lines" || lines[39999] != "stdout: line 40000 of very many lines" {
-			t.Errorf("got %d lines, %v", len(lines), err)
-		}
-		p.must(t, http.MethodDelete, "/containers/many", nil, nil)
-	})
-
-	t.Run("a refused create leaves nothing", func(t *testing.T) {
-		before := p.sim.Sites()
-		p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"}}})
-		err := p.call(t.Context(), http.MethodPost, "/containers?name=refused", api.CreateRequest{Config: &api.Config{Image: p.image}}, nil)
-		p.sim.SetFaults(azuresim.Faults{})
-		if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "AuthorizationFailed") {
-			t.Errorf("got %v, want Azure's reason", err)
-		}
-		if err := p.call(t.Context(), http.MethodGet, "/containers/refused", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
-			t.Errorf("got %v, want it gone", err)
-		}
-		if after := p.sim.Sites(); !slices.Equal(before, after) {
-			t.Errorf("function apps were %v and are %v", before, after)
-		}
-	})
-
-	t.Run("state that was lost is not taken for none", func(t *testing.T) {
-		state := filepath.Join(p.stateDir(), "workspaces/containers", id, "terraform.tfstate")
-		content, err := os.ReadFile(state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove(state); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.call(t.Context(), http.MethodDelete, "/containers/first", nil, nil); err == nil || !strings.Contains(err.Error(), "state is missing") {
-			t.Errorf("got %v, want a loud refusal", err)
-		}
-		if len(p.sim.Sites()) != 1 {
-			t.Errorf("function apps: %v, want the one", p.sim.Sites())
-		}
-		if err := os.WriteFile(state, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p.must(t, http.MethodDelete, "/containers/first", nil, nil)
-		if len(p.sim.Sites()) != 0 {
-			t.Errorf("function apps left: %v", p.sim.Sites())
-		}
-	})
-
-	t.Run("the archive keeps files and no secret in readable plans", func(t *testing.T) {
-		dir := filepath.Join(p.stateDir(), "workspaces/archive", id)
-		for _, name := range []string{"main.tf", "terraform.tfvars.json", "apply.tfplan", "apply.jsonl", "apply.operation.json", "destroy.tfplan", "destroy.jsonl", "destroy.operation.json"} {
-			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-				t.Error(err)
-			}
-		}
-		for _, name := range []string{"apply.plan.json", "destroy.plan.json", "apply.jsonl", "destroy.jsonl"} {
-			content, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, secret := range []string{long[:1000], "AccountKey=", "InstrumentationKey="} {
-				if bytes.Contains(content, []byte(secret)) {
-					t.Errorf("%s holds %.20s", name, secret)
-				}
-			}
-		}
-		err := filepath.WalkDir(p.stateDir(), func(path string, entry os.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			info, err := entry.Info()
-			// What terraform init makes again holds no secret and lies in a closed folder.
-			if err == nil && !strings.Contains(path, "/.terraform/") && info.Mode()&os.ModeSymlink == 0 && info.Mode()&os.ModeSocket == 0 && info.Mode().Perm()&0o077 != 0 {
-				t.Errorf("%s has mode %v", path, info.Mode())
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestSecondDaemonIsRefused(t *testing.T) {
-	p := newPlayground(t)
-	_, err := newDaemon(t.Context(), p.cfg)
-	if err == nil || !strings.Contains(err.Error(), "in use by another daemon") {
-		t.Errorf("got %v, want a refusal", err)
-	}
-}
-
-func TestDemoServes(t *testing.T) {
-	dir := tempDir(t)
-	ctx, stop := context.WithCancel(t.Context())
-	socket := filepath.Join(dir, "s")
-	r, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := run(ctx, []string{"demo", "--serve", "--json", "--source", "../..", "--listen", "unix://" + socket}, os.Environ(), w, io.Discard)
-		ended <- errors.Join(err, w.Close())
-	}()
-	dec := json.NewDecoder(r)
-	var line struct{ Step, Socket, Image string }
-	for {
-		if err := dec.Decode(&line); err != nil {
-			t.Fatal(err, <-ended)
-		}
-		if line.Step == "serving" {
-			if line.Socket != socket || !strings.Contains(line.Image, "hello") {
-				t.Errorf("got %+v", line)
-			}
-			break
-		}
-	}
-	c := newClient(socket)
-	var caps api.Capabilities
-	if err := c.call(t.Context(), http.MethodGet, "/capabilities", nil, &caps); err != nil || caps.Backend != "azf" || caps.MaxTimeoutSeconds != 600 {
-		t.Errorf("got %+v, %v", caps, err)
-	}
-	c.close()
-	t.Run("commands", func(t *testing.T) {
-		var shown strings.Builder
-		if err := newReport(&shown, false).serving(line.Socket, line.Image); err != nil {
-			t.Fatal(err)
-		}
-		// The commands are indented, what is between them is not.
-		script := "set -e\n" + strings.Join(regexp.MustCompile(`(?m)^  .*$`).FindAllString(shown.String(), -1), "\n")
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
-		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(dir, "docker"))
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "Hello, world!") || !strings.Contains(string(out), "Hello, docker!") {
-			t.Errorf("%v:\n%s", err, out)
-		}
-		if strings.Contains(string(out), `{"message"`) {
-			t.Errorf("a command was refused:\n%s", out)
-		}
-	})
-	stop()
-	if err := <-ended; err != nil {
+	if _, err := io.Copy(io.Discard, stdout); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)
+	}
+	nothingLeft(t, dir)
+}
+
+// settingsCount checks the settings of TestDemoServes on a container.
+func settingsCount(t *testing.T, socket, subscription, shown string) {
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	c := demo.NewClient(socket)
+	defer c.Close()
+	var caps api.Capabilities
+	err = c.Call(t.Context(), http.MethodGet, "/capabilities", nil, &caps)
+	if err != nil || caps.Backend != "azf" || caps.MaxTimeoutSeconds != 300 {
+		t.Errorf("got %+v, %v", caps, err)
+	}
+	image := regexp.MustCompile(`The image is (\S+)`).FindStringSubmatch(shown)
+	if image == nil || !strings.Contains(image[1], "hello") {
+		t.Fatalf("no image in\n%s", shown)
+	}
+	create := api.CreateRequest{Config: &api.Config{Image: image[1]}}
+	if err := c.Call(t.Context(), http.MethodPost, "/containers?name=mine", create, nil); err != nil {
+		t.Fatal(err)
+	}
+	var created api.InspectResponse
+	err = c.Call(t.Context(), http.MethodGet, "/containers/mine", nil, &created)
+	if want := "/subscriptions/" + subscription + "/resourceGroups/own-rg/"; err != nil ||
+		!strings.HasPrefix(created.AZF.ResourceID, want) {
+		t.Errorf("got %+v, %v, want a function app in %s", created.AZF, err, want)
+	}
+	if err := c.Call(t.Context(), http.MethodDelete, "/containers/mine", nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// commandsWork runs the commands that a demo printed.
+func commandsWork(t *testing.T, dir, shown string) {
+	// The commands are indented, and what is between them is not.
+	script := "set -e\n" + strings.Join(regexp.MustCompile(`(?m)^  .*$`).FindAllString(shown, -1), "\n")
+	script = script[strings.Index(script, "  api() {"):]
+	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", script)
+	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+filepath.Join(t.TempDir(), "docker"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Hello, world!") || !strings.Contains(string(out), "Hello, docker!") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	if strings.Contains(string(out), `{"message"`) {
+		t.Errorf("a command was refused:\n%s", out)
 	}
 }
 
 func TestDemoRefusals(t *testing.T) {
-	dir := tempDir(t)
+	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "old"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"demo", "--state-dir", dir}, "not empty"},
-		{[]string{"demo", "--source", dir}, "not a checkout"},
-		{[]string{"demo", "now"}, "takes no arguments"},
-		{[]string{"demo", "--unknown"}, "unknown"},
-		{[]string{"demo", "--listen", "azf"}, "is no address"},
-		{[]string{"demo", "--listen", "tcp://127.0.0.1:0"}, "a demo answers on a unix socket"},
+	for args, want := range map[string]string{
+		"--state-dir " + dir:                "not empty",
+		"now":                               "takes no arguments",
+		"--unknown":                         "unknown",
+		"--listen azf":                      "is not a valid address",
+		"--listen tcp://127.0.0.1:0":        "the journey of a demo needs a unix socket",
+		"--serve --listen tcp://0.0.0.0:80": "other machines could reach",
+		"--tls-cert=/x":                     "a unix socket is not served over TLS",
+		"--credential=managed-identity":     "--credential: it cannot be used here: the simulator knows no credential but its own",
+		"--app-service-plan=mine":           "--app-service-plan: it cannot be used here",
+		"--timeout=0":                       "--timeout: 0 is out of range",
 	} {
-		err := run(t.Context(), row.args, os.Environ(), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), row.want) {
-			t.Errorf("%q: got %v, want %q", row.args, err, row.want)
+		err := run(t.Context(), append([]string{"demo"}, strings.Fields(args)...), []string{"HOME=/"}, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) || command.ExitStatus(err) != 2 {
+			t.Errorf("%s: got %v, want %q", args, err, want)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package bench measures what a container costs: with plain terraform, with this daemon in its modes, and with the floors of both ways
-// to Azure, side by side against one simulator, in one run. It must not know how the daemon is wired: it starts the program's own
-// commands (bench daemon, bench replay, bench sdk) and measures their processes.
+// to Azure, side by side against one simulator, in one run. It must not know how the daemon is wired: it starts the commands
+// of cmd/azf-bench (daemon, replay, sdk) and measures their processes.
 //
 //	report, err := bench.Run(ctx, bench.Config{Program: path, Sim: sim, Recorder: recorder, ...})
 //	report.Print(os.Stdout)
@@ -26,7 +26,7 @@ import (
 
 // Config configures Run. Everything is required but for Progress.
 type Config struct {
-	// Program is the binary of this project; Environ is the environment of the processes that it is started in.
+	// Program is the binary of cmd/azf-bench; Environ is the environment of the processes that it is started in.
 	Program string
 	Environ []string
 	// Dir is an empty folder with a short path, which the caller removes.
@@ -256,15 +256,15 @@ func (b *bench) floorRound(ctx context.Context, t *Table, p *plain) error {
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, b.Program, "bench", floor.command, "--task", file)
+		cmd := exec.CommandContext(ctx, b.Program, floor.command, "--task", file)
 		cmd.Env, cmd.Stderr = b.Environ, os.Stderr
 		out, err := cmd.Output()
 		if err != nil {
-			return fmt.Errorf("bench %s: %w", floor.command, err)
+			return fmt.Errorf("azf-bench %s: %w", floor.command, err)
 		}
 		var s Sample
 		if err := json.Unmarshal(out, &s); err != nil {
-			return fmt.Errorf("bench %s: %w", floor.command, err)
+			return fmt.Errorf("azf-bench %s: %w", floor.command, err)
 		}
 		t.add(floor.variant, "create", s)
 	}

@@ -49,7 +49,7 @@ func (b *bench) startDaemon(ctx context.Context, m mode) (*daemon, error) {
 	if d.log, err = os.Create(filepath.Join(d.dir, "log")); err != nil {
 		return nil, err
 	}
-	d.cmd = exec.Command(b.Program, "bench", "daemon", "--url", b.Sim.URL(), "--ca", b.Sim.CAFile(), "--dir", d.dir, "--socket", socket,
+	d.cmd = exec.Command(b.Program, "daemon", "--url", b.Sim.URL(), "--ca", b.Sim.CAFile(), "--dir", d.dir, "--socket", socket,
 		"--owner", "bench-"+strconv.Itoa(b.daemons), "--pool", m.pool, "--pool-size", strconv.Itoa(poolSize), "--reuse", strconv.Itoa(m.reuse))
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = b.Environ, d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
+
+	"github.com/sockerless/backend-azf/internal/command"
+	"github.com/sockerless/backend-azf/internal/config"
+	"github.com/sockerless/backend-azf/internal/daemon"
+	"github.com/sockerless/backend-azf/internal/demo"
+	"github.com/sockerless/backend-azf/internal/handler"
+	"github.com/sockerless/backend-azf/internal/toolchain"
+)
+
+// Groups of commands, in the order of help.
+const (
+	running = "running"
+	trying  = "trying"
+	about   = "about"
+)
+
+// run is the program. It blocks until the command is done; serve is done when ctx ends.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	root := &cobra.Command{
+		Use:     "sockerless-backend-azf",
+		Short:   "Docker API on top, Azure Functions underneath, Terraform in between",
+		Version: versionText(),
+	}
+	root.SetVersionTemplate("{{.Version}}")
+	root.AddGroup(
+		&cobra.Group{ID: running, Title: "Run containers:"},
+		&cobra.Group{ID: trying, Title: "Try it and prepare:"},
+		&cobra.Group{ID: about, Title: "About the program:"})
+	root.AddCommand(
+		serveCommand(environ), configCommand(environ), demoCommand(environ), toolsCommand(),
+		versionCommand(), completionCommand(), manCommand(), handlerCommand(environ))
+	err := command.Execute(ctx, root, args, stdout, stderr)
+	if _, ok := errors.AsType[config.Problems](err); ok {
+		return command.Mistake{Err: err}
+	}
+	return err
+}
+
+func serveCommand(environ []string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", GroupID: running,
+		Short: "Answer the API and run containers in Azure",
+		Long: "serve answers the Docker API and runs each container as an Azure Function App, until INT or TERM.\n" +
+			"Settings come from flags, environment (SOCKERLESS_AZF_...) and the configuration file, in this order.",
+	}
+	flags := config.AddFlags(cmd.Flags(), config.Options{File: config.DefaultFile})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return serve(cmd.Context(), flags.Load(environ), environ, cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// serve runs the daemon until ctx ends.
+func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr io.Writer) error {
+	if err := loaded.Err(); err != nil {
+		return err
+	}
+	settings := loaded.Config()
+	cfg := daemon.Config{
+		Config: settings, Version: programVersion(), Cloud: cloud.AzurePublic, Environ: environ, Log: settings.Logger(stderr),
+	}
+	for _, warning := range loaded.Warnings() {
+		cfg.Log.Warn().Msg(warning)
+	}
+	var err error
+	chain := daemon.NewCredentialChain(azcore.ClientOptions{Cloud: cfg.Cloud})
+	if cfg.Credential, err = chain.Choose(ctx, settings.CredentialMethod); err != nil {
+		return err
+	}
+	cfg.Tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: settings.Terraform, Progress: stderr})
+	if err != nil {
+		return err
+	}
+	d, err := daemon.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx)
+}
+
+func configCommand(environ []string) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", GroupID: running, Short: "Look at the configuration that serve would have"}
+	show := &cobra.Command{
+		Use:   "print",
+		Short: "Print the configuration that serve would have, and its problems",
+		Long: "config print takes the flags of serve and prints the configuration that serve would have, as a file\n" +
+			"that can be used again, with the origin of each value. Problems follow on stderr, with exit status 2.",
+	}
+	flags := config.AddFlags(show.Flags(), config.Options{File: config.DefaultFile})
+	show.RunE = func(cmd *cobra.Command, _ []string) error {
+		loaded := flags.Load(environ)
+		return errors.Join(loaded.Print(cmd.OutOrStdout()), loaded.Err())
+	}
+	cmd.AddCommand(show)
+	return cmd
+}
+
+func demoCommand(environ []string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "demo", GroupID: trying,
+		Short: "Take a container through its whole life on an embedded Azure",
+		Long: "demo takes a container through its whole life on an embedded Azure, with real Terraform and azurerm.\n" +
+			"It needs no account. With --serve, daemon and simulator answer until INT or TERM.\n" +
+			"It takes the settings of serve, from flags, environment and a configuration file that is named. The\n" +
+			"simulator has the subscription, resource group, location and storage account that they name.",
+	}
+	flags := config.AddFlags(cmd.Flags(), demo.Options())
+	cfg := demo.Config{Version: programVersion(), Environ: environ}
+	cmd.Flags().BoolVar(&cfg.Serve, "serve", false, "keep daemon and simulator running until INT or TERM")
+	cmd.Flags().BoolVar(&cfg.JSON, "json", false, "print one JSON object per step")
+	verbose := cmd.Flags().Bool("verbose", false, "show the daemon's log, as log_level debug does")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		loaded := flags.Load(environ)
+		if err := loaded.Err(); err != nil {
+			return err
+		}
+		cfg.Settings, cfg.Out, cfg.Err = loaded.Config(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+		if *verbose {
+			cfg.Settings.LogLevel = "debug"
+		}
+		if cfg.Program, err = os.Executable(); err != nil {
+			return err
+		}
+		return demo.Run(cmd.Context(), cfg)
+	}
+	return cmd
+}
+
+func toolsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "tools", GroupID: trying,
+		Short: "Find, install or build terraform and the azurerm provider",
+		Long: "tools prepares terraform and the azurerm provider, so that the first serve or demo does not have to.\n" +
+			"It prints their versions and paths.",
+	}
+	terraform := cmd.Flags().String("terraform", "", "`path` of the terraform or tofu binary to use")
+	tofu := cmd.Flags().Bool("tofu", false, "prepare OpenTofu, which tests need beside terraform")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t, err := toolchain.Prepare(cmd.Context(),
+			toolchain.Config{Terraform: *terraform, Tofu: *tofu, Progress: cmd.ErrOrStderr()})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "terraform %s %s\nazurerm %s %s\n",
+			t.TerraformVersion, t.Terraform, t.ProviderVersion, t.ProviderPath)
+		return err
+	}
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", GroupID: about,
+		Short: "Print the version, its commit, and the versions of the tools",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
+			return err
+		},
+	}
+}
+
+func completionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "completion", GroupID: about,
+		Short: "Print a script that completes command lines in a shell",
+		Long:  "completion prints a script for a shell: source it, or put it into the shell's folder of completions.",
+	}
+	for name, write := range map[string]func(*cobra.Command, io.Writer) error{
+		"bash": func(c *cobra.Command, w io.Writer) error { return c.GenBashCompletionV2(w, true) },
+		"zsh":  func(c *cobra.Command, w io.Writer) error { return c.GenZshCompletion(w) },
+		"fish": func(c *cobra.Command, w io.Writer) error { return c.GenFishCompletion(w, true) },
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: name, Short: "Print the script for " + name,
+			RunE: func(c *cobra.Command, _ []string) error { return write(c.Root(), c.OutOrStdout()) },
+		})
+	}
+	return cmd
+}
+
+// manCommand is for packages, so help does not list it.
+func manCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Hidden: true,
+		Short: "Write man pages into a folder",
+		Args:  command.ExactlyOne("a folder"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			cmd.Root().DisableAutoGenTag = true
+			escape(cmd.Root())
+			header := &doc.GenManHeader{Section: "8", Source: "sockerless-backend-azf", Manual: "System administration"}
+			return doc.GenManTree(cmd.Root(), header, args[0])
+		},
+	}
+}
+
+// escape keeps cobra/doc, which takes help for Markdown, from printing the names of settings in italics.
+func escape(cmd *cobra.Command) {
+	underscores := strings.NewReplacer("_", `\_`)
+	cmd.Long = underscores.Replace(cmd.Long)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = underscores.Replace(f.Usage) })
+	for _, sub := range cmd.Commands() {
+		escape(sub)
+	}
+}
+
+// handlerCommand is what a demo's image executes. It behaves as azf-handler, and ends with the context.
+func handlerCommand(environ []string) *cobra.Command {
+	return &cobra.Command{
+		Use: demo.HandlerCommand, Hidden: true, DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
+		Short: "Be azf-handler, in the image of a demo",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return handler.Run(cmd.Context(), args, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+}

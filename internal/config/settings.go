@@ -1,0 +1,156 @@
+package config
+
+import (
+	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
+)
+
+// Methods of finding a credential, in the order in which DefaultAzureCredential tries them. MethodAuto tries all.
+const (
+	MethodAuto             = "auto"
+	MethodEnvironment      = "environment"
+	MethodWorkloadIdentity = "workload-identity"
+	MethodManagedIdentity  = "managed-identity"
+	MethodAzureCLI         = "azure-cli"
+)
+
+// Methods returns all methods of finding a credential.
+func Methods() []string {
+	return []string{MethodAuto, MethodEnvironment, MethodWorkloadIdentity, MethodManagedIdentity, MethodAzureCLI}
+}
+
+// Values of gc: what happens to resources in Azure and workspaces that have no container.
+const (
+	GCReport = "report"
+	GCDelete = "delete"
+)
+
+// Values of provider_pool. A boolean would not take YAML's off.
+const (
+	PoolOn  = "on"
+	PoolOff = "off"
+)
+
+// settings returns the table of all settings, in the order in which they are shown.
+func settings() []setting {
+	return []setting{
+		{key: "listen", fallback: "unix:///var/run/sockerless-backend.sock",
+			field: func(g *given) any { return &g.Listen.Address },
+			help:  "`address` to answer on: unix:///path, tcp://host:port or fd:// (the socket that systemd passes)"},
+		{key: "socket_mode", fallback: "0660", field: func(g *given) any { return &g.Listen.SocketMode },
+			help: "octal `mode` of the unix socket"},
+		{key: "socket_owner", number: true, field: func(g *given) any { return &g.Listen.SocketOwner },
+			help: "`user` who owns the unix socket: name or number; empty means the daemon's own"},
+		{key: "socket_group", number: true, field: func(g *given) any { return &g.Listen.SocketGroup },
+			help: "`group` of the unix socket: name or number; empty means the daemon's own"},
+		{key: "tls_cert", field: func(g *given) any { return &g.Listen.TLSCert },
+			help: "PEM `file` with the certificate that TCP is served with"},
+		{key: "tls_key", field: func(g *given) any { return &g.Listen.TLSKey },
+			help: "PEM `file` with the private key of that certificate"},
+		{key: "tls_client_ca", field: func(g *given) any { return &g.Listen.TLSClientCA },
+			help: "PEM `file` with the authorities of client certificates; when set, clients need one"},
+		{key: "insecure", fallback: "false", field: func(g *given) any { return &g.Listen.Insecure },
+			help: "allow TCP without TLS beyond loopback"},
+		{key: "state_dir", fallback: "/var/lib/sockerless-backend-azf", field: func(g *given) any { return &g.StateDir },
+			help: "`folder` of database and Terraform workspaces"},
+		{key: "shutdown_timeout", fallback: "30s", check: checkShutdownTimeout,
+			field: func(g *given) any { return &g.ShutdownTimeout },
+			help: "how long requests and Terraform runs may continue after a signal before they are " +
+				"interrupted, as a `duration`"},
+		{key: "database", secret: true, check: store.CheckURL, field: func(g *given) any { return &g.Database },
+			help: "URL of a PostgreSQL database, which several daemons may share; empty means SQLite in state_dir"},
+		{key: "terraform_backend", fallback: "local", check: oneOf(workspace.BackendTypes()...),
+			field: func(g *given) any { return &g.backendType },
+			help: "where Terraform keeps states: local, pg, azurerm, s3, gcs or http; its settings are in " +
+				"the file, below " + backendSection},
+		{key: "gc", fallback: GCReport, check: oneOf(GCReport, GCDelete), field: func(g *given) any { return &g.GC },
+			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
+		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
+			field: func(g *given) any { return &g.ReconcileInterval },
+			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +
+				"retried, as a `duration`"},
+		{key: "max_terraform_runs", fallback: "4", check: atLeast(1),
+			field: func(g *given) any { return &g.Limits.TerraformRuns },
+			help:  "how many Terraform runs there may be at once"},
+		{key: "max_terraform_runs_per_service_plan", fallback: "1", check: atLeast(1),
+			field: func(g *given) any { return &g.Limits.TerraformRunsPerServicePlan },
+			help:  "how many of them may change apps of one service plan at once"},
+		{key: "max_azure_writes_per_minute", fallback: "600", check: atLeast(1),
+			field: func(g *given) any { return &g.Limits.AzureWritesPerMinute },
+			help:  "how many writes of Azure Resource Manager the daemon makes in a minute, in the long run"},
+		{key: "max_queue", fallback: "100", check: atLeast(1), field: func(g *given) any { return &g.Limits.Queue },
+			help: "how many containers may be in creation; more are refused with 503 and Retry-After"},
+		{key: "terraform", field: func(g *given) any { return &g.Terraform },
+			help: "`path` of the terraform or tofu binary; empty finds or installs one"},
+		{key: "log_level", fallback: "info", check: oneOf("debug", "info", "warn", "error"),
+			field: func(g *given) any { return &g.LogLevel },
+			help:  "debug, info, warn or error"},
+		{key: "provider_pool", fallback: PoolOn, check: oneOf(PoolOn, PoolOff),
+			field: func(g *given) any { return &g.Providers.Pool },
+			help:  "on keeps azurerm processes started for Terraform runs; off lets each terraform command start its own"},
+		{key: "provider_pool_size", fallback: "2", check: atLeast(0),
+			field: func(g *given) any { return &g.Providers.Size },
+			help:  "`number` of azurerm processes that are started ahead"},
+		{key: "provider_reuse", fallback: "1", check: atLeast(1), field: func(g *given) any { return &g.Providers.Reuse },
+			help: "`number` of Terraform runs that one azurerm process serves, one after another; " +
+				"these share a correlation id"},
+		{key: "provider_max_age", fallback: "30m", check: checkMaxAge,
+			field: func(g *given) any { return &g.Providers.MaxAge },
+			help: "how long after its start an azurerm process may be given to a Terraform run, as a `duration`; less " +
+				"than the lifetime of its login's tokens"},
+		{key: "eager_polling", fallback: "true", field: func(g *given) any { return &g.Providers.Eager },
+			help: "poll long-running operations of Azure without azurerm's delay of 10 seconds"},
+		{key: "eager_polling_terraform_runs", fallback: "4", check: atLeast(1),
+			field: func(g *given) any { return &g.Providers.EagerTerraformRuns },
+			help:  "`number` of Terraform runs that may do so at once; others wait as azurerm does by itself"},
+
+		{section: azureSection, key: "subscription_id", required: true, check: checkUUID,
+			field: func(g *given) any { return &g.SubscriptionID },
+			help:  "Azure subscription (required)"},
+		{section: azureSection, key: "resource_group", required: true, check: checkResourceGroup,
+			field: func(g *given) any { return &g.Azure.ResourceGroup },
+			help:  "existing resource group that everything is created in (required)"},
+		{section: azureSection, key: "location", required: true, check: checkLocation,
+			field: func(g *given) any { return &g.Azure.Location },
+			help:  "Azure region, such as westeurope (required)"},
+		{section: azureSection, key: "storage_account", required: true, check: storageAccount.check,
+			field: func(g *given) any { return &g.Azure.StorageAccount },
+			help:  "existing storage account of the Functions host: name or resource id (required)"},
+		{section: azureSection, key: "app_service_plan", check: servicePlan.check,
+			field: func(g *given) any { return &g.Azure.AppServicePlan },
+			help:  "existing Linux service plan: name or resource id; empty creates one"},
+		{section: azureSection, key: "service_plan_sku", check: checkSKU,
+			field: func(g *given) any { return &g.Azure.ServicePlanSKU },
+			help: "SKU of the service plan that is created: B1 or EP1 run images; " +
+				"empty means Y1 (Consumption), which does not"},
+		{section: azureSection, key: "timeout", fallback: "600", field: func(g *given) any { return &g.timeout },
+			help: "longest run in `seconds`, at most 600 on Consumption and 3600 elsewhere"},
+		{section: azureSection, key: "log_analytics_workspace", check: logWorkspace.check,
+			field: func(g *given) any { return &g.Azure.LogAnalyticsWorkspace },
+			help:  "existing Log Analytics workspace: name or resource id; empty creates one"},
+		{section: azureSection, key: "application_insights", check: insights.check,
+			field: func(g *given) any { return &g.Azure.ApplicationInsights },
+			help:  "existing component on that workspace: name or resource id; empty creates one"},
+		{section: azureSection, key: "identity_id", check: checkIdentity,
+			field: func(g *given) any { return &g.identity.ID },
+			help:  "resource id of a user-assigned identity with access to the storage account"},
+		{section: azureSection, key: "identity_client_id", check: checkUUID,
+			field: func(g *given) any { return &g.identity.ClientID },
+			help:  "client id of that identity"},
+		{section: azureSection, key: "registry", check: checkRegistry,
+			field: func(g *given) any { return &g.Azure.Registry },
+			help:  "host of a private registry; pulled from with the identity unless a user name is given"},
+		{section: azureSection, key: "registry_username", field: func(g *given) any { return &g.Azure.RegistryUsername },
+			help: "user name for that registry; its password is given in the environment or the file"},
+		// No flag: every user of the machine can read a command line.
+		{section: azureSection, key: "registry_password", secret: true,
+			field: func(g *given) any { return &g.Azure.RegistryPassword },
+			help:  "password for that registry"},
+		{section: azureSection, key: "credential", fallback: MethodAuto, check: oneOf(Methods()...),
+			field: func(g *given) any { return &g.CredentialMethod },
+			help:  "auto, environment, workload-identity, managed-identity or azure-cli"},
+		{section: azureSection, key: "owner", fallback: "default", check: checkOwner,
+			field: func(g *given) any { return &g.Azure.Owner },
+			help:  "name of this daemon in the names and tags of the resources that it creates"},
+	}
+}

@@ -1,0 +1,178 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/moby/moby/api/types/container"
+	moby "github.com/moby/moby/client"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/demo"
+)
+
+// push puts an image that is like the example, and one of its own, into the simulator's registry.
+func (p *playground) push(t *testing.T, name string) string {
+	t.Helper()
+	img, err := demo.BuildExample(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := file.Config
+	config.Labels = map[string]string{"name": name}
+	if img, err = mutate.Config(img, config); err != nil {
+		t.Fatal(err)
+	}
+	transport := p.sim.Transport()
+	defer transport.CloseIdleConnections()
+	ref := p.sim.Registry() + "/" + name + ":1"
+	if err := appimage.Push(t.Context(), ref, img, transport); err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// TestDockerCLI runs the journeys in testdata/docker with the real docker CLI on one daemon.
+func TestDockerCLI(t *testing.T) {
+	if _, err := exec.LookPath("docker"); err != nil {
+		t.Fatalf("the journeys need the docker CLI (make programs installs it where it may): %v", err)
+	}
+	p := newPlayground(t)
+	scripts, err := filepath.Glob("testdata/docker/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	images := map[string]string{}
+	for _, script := range scripts {
+		name := strings.TrimSuffix(filepath.Base(script), ".txt")
+		images[name] = p.push(t, name)
+	}
+	socket := "unix://" + filepath.Join(p.dir, "s")
+	t.Run("journeys", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir:                 "testdata/docker",
+			RequireExplicitExec: true,
+			RequireUniqueNames:  true,
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("DOCKER_HOST", socket)
+				env.Setenv("SOCKET", socket)
+				env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
+				env.Setenv("HOME", env.WorkDir)
+				env.Setenv("REGISTRY", p.sim.Registry())
+				env.Setenv("IMAGE", images[strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")])
+				return nil
+			},
+		})
+	})
+	// One journey leaves a container that removes itself.
+	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil && !strings.Contains(err.Error(), "404") {
+		t.Error(err)
+	}
+	var left []container.Summary
+	p.must(t, http.MethodGet, "/containers?all=1", nil, &left)
+	if len(left) > 0 || len(p.sim.Sites()) > 0 {
+		t.Errorf("left: containers %+v, function apps %v", left, p.sim.Sites())
+	}
+}
+
+// TestMobyClient takes a container its way with moby's own Go client, which negotiates the version.
+func TestMobyClient(t *testing.T) {
+	p := newPlayground(t)
+	c, err := moby.New(moby.WithHost("unix://" + filepath.Join(p.dir, "s")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx := t.Context()
+	pull, err := c.ImagePull(ctx, p.image, moby.ImagePullOptions{})
+	if err == nil {
+		err = errors.Join(pull.Wait(ctx), pull.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	created, err := c.ContainerCreate(ctx, moby.ContainerCreateOptions{Name: "moby", Config: &container.Config{Image: p.image, Cmd: []string{"hello", "moby"}}})
+	if err != nil || len(created.Warnings) > 0 {
+		t.Fatal(created, err)
+	}
+	// The SDKs' way: wait first, start when the headers are there.
+	waited := c.ContainerWait(ctx, created.ID, moby.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	if _, err := c.ContainerStart(ctx, created.ID, moby.ContainerStartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case res := <-waited.Result:
+		if res.StatusCode != 0 || res.Error != nil {
+			t.Errorf("got %+v", res)
+		}
+	case err := <-waited.Error:
+		t.Fatal(err)
+	}
+	logs, err := c.ContainerLogs(ctx, "moby", moby.ContainerLogsOptions{ShowStdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(logs)
+	if err := errors.Join(err, logs.Close()); err != nil || !strings.HasSuffix(string(content), "Hello, moby!\n") {
+		t.Errorf("got %q, %v", content, err)
+	}
+	list, err := c.ContainerList(ctx, moby.ContainerListOptions{All: true, Filters: moby.Filters{}.Add("name", "moby")})
+	if err != nil || len(list.Items) != 1 {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	if _, err := c.ContainerInspect(ctx, "nobody", moby.ContainerInspectOptions{}); err == nil || !strings.Contains(err.Error(), "No such container: nobody") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.ExecCreate(ctx, "moby", moby.ExecCreateOptions{Cmd: []string{"ls"}}); err == nil || !strings.Contains(err.Error(), "does not support exec") {
+		t.Errorf("got %v", err)
+	}
+	// A client that leaves while it waits leaves the container alone.
+	leaving, leave := context.WithCancel(ctx)
+	waited = c.ContainerWait(leaving, "moby", moby.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+	leave()
+	if err := <-waited.Error; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.ContainerRemove(ctx, "moby", moby.ContainerRemoveOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDockerode takes a container its way with the Docker SDK of Node.
+func TestDockerode(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Fatalf("the journey with dockerode needs Node.js and npm (make programs installs them where it may): %v", err)
+	}
+	p := newPlayground(t)
+	dir := filepath.Join(p.dir, "node")
+	if err := os.CopyFS(dir, os.DirFS("testdata/dockerode")); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{
+		{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"},
+		{"node", "journey.js", filepath.Join(p.dir, "s"), p.image},
+	} {
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", command, err, out)
+		}
+	}
+}

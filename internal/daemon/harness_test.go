@@ -1,0 +1,310 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/pgtest"
+)
+
+// Flags of the harness: make crash N=200 gives them.
+var (
+	crashKills = flag.Int("crash.n", 6, "how often the harness kills a daemon")
+	crashSeed  = flag.Uint64("crash.seed", 1, "seed of the harness; 0 takes one from the clock, and prints it")
+)
+
+// crashClients is how many clients the harness has.
+const crashClients = 4
+
+// harness kills daemons while clients use them, with an Azure that fails now and then, and keeps what it was answered.
+type harness struct {
+	azure *playground
+	nodes []*playground
+	seed  uint64
+	runs  string // the file in which each run leaves its id
+
+	ran atomic.Bool // a container: else there is nothing to look at
+
+	mu         sync.Mutex
+	containers map[string]*kept // by name
+}
+
+// kept is what the harness was answered about one container.
+type kept struct {
+	made    bool // 201, or seen after a create whose answer was lost
+	removed bool // 204, or 404 after an attempt whose answer was lost
+	tried   bool // whether a removal was tried
+	// ends are the exit codes of its runs by their ids.
+	ends map[string]int
+}
+
+// figures are the harness's one line.
+type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, runs, unknownEnds int }
+
+func (f figures) String() string {
+	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d", f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks)
+}
+
+func TestCrash(t *testing.T) {
+	azure := newAzure(t)
+	crash(t, azure, []*playground{azure})
+}
+
+// TestCrashOfOneOfThree kills one of three daemons on PostgreSQL at a time.
+func TestCrashOfOneOfThree(t *testing.T) {
+	azure := newAzure(t)
+	crash(t, azure, daemons(t, azure, pgtest.Database(t), 3))
+}
+
+func crash(t *testing.T, azure *playground, nodes []*playground) {
+	h := &harness{azure: azure, nodes: nodes, seed: *crashSeed, runs: filepath.Join(azure.dir, "runs"), containers: map[string]*kept{}}
+	if h.seed == 0 {
+		h.seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-crash.seed=%d", h.seed)
+	random := rand.New(rand.NewPCG(h.seed, 0))
+	for _, node := range nodes {
+		node.launch(t)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var clients, trouble sync.WaitGroup
+	for n := range uint64(crashClients) {
+		clients.Go(func() { h.client(ctx, rand.New(rand.NewPCG(h.seed, 1+n))) })
+	}
+	troubled, calm := context.WithCancel(ctx)
+	trouble.Go(func() { h.trouble(troubled, rand.New(rand.NewPCG(h.seed, 100))) })
+	kills := 0
+	// On a slow machine, the first daemons may die before they have done anything.
+	for ; kills < *crashKills || !h.ran.Load(); kills++ {
+		pause(t.Context(), time.Duration(200+random.IntN(9000))*time.Millisecond)
+		node := nodes[random.IntN(len(nodes))]
+		node.kill()
+		node.launch(t)
+	}
+	stop()
+	calm()
+	clients.Wait()
+	trouble.Wait()
+	azure.sim.SetFaults(azuresim.Faults{})
+	got := h.compare(t)
+	got.kills = kills
+	fmt.Println(got)
+	t.Logf("%d runs, %d of them with an unknown end", got.runs, got.unknownEnds)
+	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks > 0 {
+		t.Error("something was lost, or is left")
+	}
+}
+
+// trouble has Azure fail in one way after the other.
+func (h *harness) trouble(ctx context.Context, random *rand.Rand) {
+	latency := func(string, string) time.Duration { return time.Duration(rand.IntN(20)) * time.Millisecond }
+	for ctx.Err() == nil {
+		rule := azuresim.Rule{Skip: random.IntN(5), Times: 1}
+		switch random.IntN(6) {
+		case 0:
+			rule.Status, rule.RetryAfter = http.StatusTooManyRequests, time.Second
+		case 1:
+			rule.Method, rule.Status, rule.Code = http.MethodPut, http.StatusConflict, "Conflict"
+		case 2:
+			rule.Method, rule.Status = http.MethodPut, http.StatusInternalServerError
+		case 3:
+			rule.Drop = azuresim.DropBefore
+		case 4:
+			rule.Method, rule.Drop = http.MethodPut, azuresim.DropAfter
+		case 5:
+			rule.Method, rule.Status, rule.Code = http.MethodDelete, http.StatusConflict, "Conflict"
+		}
+		h.azure.sim.SetFaults(azuresim.Faults{Latency: latency, Rules: []azuresim.Rule{rule}})
+		pause(ctx, time.Duration(100+random.IntN(900))*time.Millisecond)
+	}
+}
+
+// pause waits: killing at random moments is what the harness is for.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// client makes containers, runs them and removes most of them, until ctx ends.
+func (h *harness) client(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		name := fmt.Sprintf("c%016x", random.Uint64())
+		k := &kept{ends: map[string]int{}}
+		h.mu.Lock()
+		h.containers[name] = k
+		h.mu.Unlock()
+		var created api.CreateResponse
+		script := "echo $AZF_RUN_ID >>" + h.runs + "; sleep 0." + fmt.Sprint(random.IntN(10))
+		req := api.CreateRequest{Config: &api.Config{Image: h.azure.image, Cmd: []string{"/bin/sh", "-c", script}}}
+		if h.ask(random, http.MethodPost, "/containers?name="+name, req, &created) != nil && !h.appears(ctx, random, name) {
+			continue
+		}
+		k.made = true
+		for range random.IntN(3) {
+			h.run(ctx, random, name, k)
+		}
+		for random.IntN(4) > 0 && !k.removed && ctx.Err() == nil {
+			err := h.ask(random, http.MethodDelete, "/containers/"+name+"?force=1", nil, nil)
+			k.removed = err == nil || k.tried && strings.Contains(err.Error(), "404")
+			k.tried = true
+		}
+	}
+}
+
+// appears tells whether a container is made, in the end, whose create had no answer or failed.
+func (h *harness) appears(ctx context.Context, random *rand.Rand, name string) bool {
+	for ctx.Err() == nil {
+		var info api.InspectResponse
+		err := h.ask(random, http.MethodGet, "/containers/"+name, nil, &info)
+		if err == nil && info.AZF.ResourceID != "" {
+			return true
+		}
+		if err == nil && info.State.Dead || err != nil && strings.Contains(err.Error(), "404") {
+			return false
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	return false
+}
+
+// run starts a container and waits for the end of its run.
+func (h *harness) run(ctx context.Context, random *rand.Rand, name string, k *kept) {
+	if h.ask(random, http.MethodPost, "/containers/"+name+"/start", nil, nil) != nil {
+		return // it may run or not; if it does, it does once
+	}
+	for ctx.Err() == nil {
+		var res api.WaitResponse
+		var info api.InspectResponse
+		err := h.ask(random, http.MethodPost, "/containers/"+name+"/wait", nil, &res)
+		if err == nil {
+			err = h.ask(random, http.MethodGet, "/containers/"+name, nil, &info)
+		}
+		if err == nil {
+			k.ends[info.AZF.RunID] = int(res.StatusCode)
+			h.ran.Store(true)
+			return
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// ask sends a request to one of the daemons.
+func (h *harness) ask(random *rand.Rand, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	return h.nodes[random.IntN(len(h.nodes))].Call(ctx, method, path, in, out)
+}
+
+// compare waits until nothing is under way any more, removes what is dead, and compares what there is with what was answered.
+func (h *harness) compare(t *testing.T) figures {
+	t.Helper()
+	node := h.nodes[0]
+	var list []api.Summary
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("at last there were %+v", list)
+			for _, node := range h.nodes {
+				t.Log(node.log(t))
+			}
+		}
+	})
+	eventually(t, "rest", func() bool {
+		node.must(t, http.MethodGet, "/containers?all=1", nil, &list)
+		rest := true
+		for _, c := range list {
+			rest = rest && (c.Status == "Created" || c.State == "exited")
+			if c.State == "dead" {
+				// A daemon may be faster in trying this again.
+				if err := node.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil); err != nil && !strings.Contains(err.Error(), "404") {
+					t.Logf("remove %s: %v", c.Names[0], err)
+				}
+			}
+		}
+		return rest
+	})
+	there := map[string]bool{}
+	for _, c := range list {
+		there[strings.TrimPrefix(c.Names[0], "/")] = true
+	}
+	sites := h.azure.sim.Sites()
+	var f figures
+	count := map[string]int{}
+	content, err := os.ReadFile(h.runs)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for id := range strings.Lines(string(content)) {
+		count[strings.TrimSpace(id)]++
+	}
+	for id, n := range count {
+		if n > 1 {
+			t.Logf("run %s ran %d times", id, n)
+			f.doubleRuns++
+		}
+	}
+	for name, k := range h.containers {
+		if k.made {
+			f.containers++
+		}
+		switch {
+		case k.made && !k.tried && !there[name]:
+			t.Logf("container %s was made and is gone", name)
+			f.lost++
+		case k.removed && there[name]:
+			t.Logf("container %s was removed and is there", name)
+			f.lost++
+		}
+		for id, code := range k.ends {
+			f.runs++
+			if code == exitNotInvoked {
+				f.unknownEnds++
+			} else if count[id] == 0 {
+				t.Logf("run %s ended with %d and never ran", id, code)
+				f.lost++
+			}
+		}
+	}
+	for _, c := range list {
+		if i := slices.Index(sites, "skls-"+c.ID[:20]); i >= 0 {
+			sites = slices.Delete(sites, i, i+1)
+		} else {
+			t.Logf("container %s has no function app", c.Names[0])
+			f.lost++
+		}
+	}
+	for _, site := range sites {
+		t.Logf("function app %s has no container", site)
+	}
+	f.orphans = len(sites)
+	for _, node := range h.nodes {
+		f.stuckLocks += len(node.locks(t))
+		if err := node.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		<-node.process.ended
+		eventually(t, "no process of Terraform", func() bool { return len(node.terraforms(t)) == 0 })
+	}
+	return f
+}
+
+// exitNotInvoked is the exit code of a run whose end nobody knows.
+const exitNotInvoked = 125
