@@ -1,5 +1,5 @@
-// Command azf-handler is the Azure Functions custom handler that users put into their image; package internal/handler
-// says what it does. It is a static binary.
+// Command azf-handler is the Azure Functions custom handler that users put into their image. Package internal/handler
+// describes its behaviour. It is a static binary.
 package main
 
 import (

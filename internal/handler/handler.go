@@ -1,10 +1,11 @@
-// Package handler is the Azure Functions custom handler. The Functions host starts it in the image and passes requests on to it. It
-// runs the container's command as a child process for each run, prints and captures its output, and answers with its exit code, as
-// package invoker/protocol defines. It never ends with the child's code: the Functions host would take that for a crash.
+// Package handler is the Azure Functions custom handler. The Functions host starts it in the image and passes
+// requests on to it. For each run, the handler runs the container's command as a child process, prints and captures
+// the output, and answers with the exit code, in the form of package invoker/protocol. It never exits with the
+// child's code, which the Functions host would treat as a crash.
 //
-// Two programs are made of it: cmd/azf-handler, which goes into users' images, and the hidden command azf-handler of
-// sockerless-backend-azf, so that a demo needs no other program. It must import nothing but the standard library and
-// invoker/protocol, since its size is that of every image.
+// Two programs use this package: cmd/azf-handler, which goes into users' images, and the hidden command azf-handler
+// of sockerless-backend-azf, so that a demo needs no other program. The package must import nothing but the
+// standard library and invoker/protocol, as its size adds to every image.
 package handler
 
 import (
@@ -22,14 +23,15 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// stopLimit is how long runs may take to end when the handler is told to: App Service kills a container 5 s after TERM by default.
+// stopLimit limits the time for open requests when the handler stops. App Service kills a container 5 s after TERM by
+// default.
 const stopLimit = 4 * time.Second
 
-// maxBody is far above what a StartRequest needs.
+// maxBody is the largest request body in bytes. A StartRequest is much smaller.
 const maxBody = 1 << 20
 
-// Run serves until ctx ends, then ends the runs under way. The command is the app setting AZF_COMMAND, otherwise args, which host.json
-// gives in customHandler.description.arguments.
+// Run serves until ctx ends, then ends the runs under way. The command is the app setting AZF_COMMAND, otherwise
+// args, which come from customHandler.description.arguments in host.json.
 func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	cfg, err := readConfig(args, environ)
 	if err != nil {
@@ -37,7 +39,8 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	port := cfg.getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
 	if port == "" {
-		return errors.New("FUNCTIONS_CUSTOMHANDLER_PORT is not set: azf-handler is started by the Azure Functions host, see customHandler in host.json")
+		return errors.New("FUNCTIONS_CUSTOMHANDLER_PORT is not set: " +
+			"the Azure Functions host starts azf-handler, see customHandler in host.json")
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
@@ -53,7 +56,7 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	// Ending the runs lets the requests that wait for them be answered.
+	// The end of a run lets the handler answer the requests that wait for the run.
 	runs.stop()
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
@@ -79,7 +82,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.get(w, r, id)
 	case r.Method == http.MethodPost && strings.Count(r.URL.Path, "/") == 1:
 		// The form that the Functions host uses without forwarding: POST /<function>.
-		fail(w, http.StatusBadRequest, "the Functions host does not forward requests: set enableForwardingHttpRequest to true in customHandler of host.json")
+		fail(w, http.StatusBadRequest, "the Functions host does not forward requests: "+
+			"set enableForwardingHttpRequest to true in customHandler of host.json")
 	default:
 		fail(w, http.StatusNotFound, "azf-handler answers "+protocol.RunPath+" and "+protocol.RunsPath+"{id} only")
 	}
@@ -95,10 +99,11 @@ func (h handler) start(w http.ResponseWriter, r *http.Request) {
 	var req protocol.StartRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&req); err != nil {
 		if errors.Is(err, io.EOF) {
-			fail(w, http.StatusBadRequest, "the body is empty: send it with Content-Length, since the Functions host does not forward chunked bodies")
+			fail(w, http.StatusBadRequest, "the body is empty: send it with Content-Length, "+
+				"since the Functions host does not forward chunked bodies")
 			return
 		}
-		fail(w, http.StatusBadRequest, "the body is no start request: "+err.Error())
+		fail(w, http.StatusBadRequest, "the body is not a valid start request: "+err.Error())
 		return
 	}
 	switch {
@@ -116,6 +121,7 @@ func (h handler) start(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// get answers with a run.
 func (h handler) get(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
@@ -132,13 +138,14 @@ func (h handler) get(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	rn, ok := h.runs.find(id)
 	if !ok {
-		fail(w, http.StatusNotFound, "this handler knows no run "+strconv.Quote(id)+": it was never started here, or the handler was restarted since")
+		fail(w, http.StatusNotFound, "this handler knows no run "+strconv.Quote(id)+
+			": the run was never started here, or the handler was restarted since")
 		return
 	}
 	answer(w, r, rn, time.Duration(seconds)*time.Second)
 }
 
-// answer waits for the run to end, at most so long, and answers what is known of it.
+// answer waits until the run ends, but no longer than wait, and answers with the run.
 func answer(w http.ResponseWriter, r *http.Request, rn *runState, wait time.Duration) {
 	timer := time.NewTimer(min(wait, protocol.MaxWait))
 	defer timer.Stop()
@@ -149,7 +156,7 @@ func answer(w http.ResponseWriter, r *http.Request, rn *runState, wait time.Dura
 		case <-rn.done:
 		case <-timer.C:
 		case <-r.Context().Done():
-			return // the client left; the run goes on
+			return // the client has left, and the run goes on
 		}
 	}
 	status := http.StatusAccepted
@@ -173,5 +180,5 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(status)
-	_, _ = w.Write(content) // a client that left can ask again
+	_, _ = w.Write(content) // a client that has left can ask again
 }

@@ -11,16 +11,17 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// maxLine is where a longer line is cut in two: Application Insights takes at most 32 KiB in one message, JSON and escapes included.
+// maxLine is the longest line in bytes; a longer one is split. Application Insights accepts at most 32 KiB in one
+// message, including JSON and escapes.
 const maxLine = 4 << 10
 
-// lines is the writer behind one stream of a run: it cuts lines, prints and captures them.
+// lines is the writer for one stream of a run. It splits the output into lines, prints them and captures them.
 type lines struct {
 	runs   *runs
 	run    *runState
 	id     string
 	stream string
-	part   []byte // of a line that has not ended
+	part   []byte // the beginning of a line that has not ended
 }
 
 func (r *runs) newLines(rn *runState, id, stream string) *lines {
@@ -47,7 +48,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cut is where a line that is longer than maxLine is cut: not within a character, unless the bytes are no UTF-8.
+// cut returns the index at which to split a line that is longer than maxLine. The index is between two characters,
+// unless the bytes are not valid UTF-8.
 func cut(line []byte) int {
 	for n := maxLine; n > maxLine-utf8.UTFMax; n-- {
 		if utf8.RuneStart(line[n]) {
@@ -57,7 +59,7 @@ func cut(line []byte) int {
 	return maxLine
 }
 
-// flush ends a last line that had no line feed.
+// flush emits the last line when it had no line feed.
 func (l *lines) flush() {
 	if len(l.part) > 0 {
 		l.emit(l.part)
@@ -66,9 +68,12 @@ func (l *lines) flush() {
 }
 
 func (l *lines) emit(text []byte) {
-	line := protocol.Line{Stream: l.stream, Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD")}
+	line := protocol.Line{
+		Stream: l.stream, Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD"),
+	}
 	l.run.mu.Lock()
-	line.Time = time.Now().UTC().Truncate(100 * time.Nanosecond) // here, so that times are in the order of the numbers
+	// Under the lock, so that the times have the order of the numbers.
+	line.Time = time.Now().UTC().Truncate(100 * time.Nanosecond)
 	line = l.run.output.Add(line)
 	l.run.mu.Unlock()
 	line.RunID = l.id
@@ -79,7 +84,7 @@ func (l *lines) emit(text []byte) {
 func (r *runs) print(line protocol.Line) {
 	content, err := json.Marshal(line)
 	if err != nil {
-		return // strings and numbers always encode
+		return // strings and numbers always have an encoding
 	}
 	w := r.out
 	if line.Stream == protocol.Stderr {
@@ -87,5 +92,5 @@ func (r *runs) print(line protocol.Line) {
 	}
 	r.printMu.Lock()
 	defer r.printMu.Unlock()
-	_, _ = io.WriteString(w, string(content)+"\n") // the host has gone; the captured line stays
+	_, _ = io.WriteString(w, string(content)+"\n") // fails after the host has ended; the captured line stays
 }

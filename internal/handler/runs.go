@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// killAfter is how long a command may take to end after TERM.
+	// killAfter is the time between TERM and KILL for a command that does not end.
 	killAfter = 3 * time.Second
-	// drainAfter is how long output is read on after the command has ended, from children it left behind.
+	// drainAfter limits the time to read the output of a command's children after the command has ended.
 	drainAfter = 2 * time.Second
-	// maxFinished is how many finished runs are remembered.
+	// maxFinished is the number of finished runs that the handler keeps.
 	maxFinished = 100
 )
 
-// Exit codes of runs that have none of their own, after the shell's and timeout(1)'s.
+// Exit codes of runs whose command has none. They follow the shell and timeout(1).
 const (
 	exitTimeout       = 124
 	exitCannotExecute = 126
@@ -32,7 +32,7 @@ const (
 	exitSignal        = 128
 )
 
-// runs are the runs that this handler knows.
+// runs holds the runs that this handler knows.
 type runs struct {
 	cfg  config
 	out  io.Writer
@@ -41,10 +41,10 @@ type runs struct {
 
 	mu       sync.Mutex
 	byID     map[string]*runState
-	finished []string // in order
+	finished []string // in the order of their ends
 	stopped  bool
 
-	printMu sync.Mutex // one line at a time, over both streams
+	printMu sync.Mutex // serializes the lines of both streams
 }
 
 func newRuns(cfg config, stdout, stderr io.Writer) *runs {
@@ -53,8 +53,8 @@ func newRuns(cfg config, stdout, stderr io.Writer) *runs {
 
 // runState is one run.
 type runState struct {
-	done chan struct{} // closed when it has ended
-	kill chan struct{} // closed to end it early
+	done chan struct{} // closed after the end of the run
+	kill chan struct{} // closed to end the run early
 	once sync.Once
 
 	mu     sync.Mutex
@@ -79,7 +79,7 @@ func (r *runs) find(id string) (*runState, bool) {
 	return rn, ok
 }
 
-// start starts a run unless there is one with this id, and returns it.
+// start returns the run with this id. It starts the run unless the run exists.
 func (r *runs) start(id string, timeout time.Duration) (*runState, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,14 +101,17 @@ func (r *runs) start(id string, timeout time.Duration) (*runState, error) {
 	return rn, nil
 }
 
-// finish records a run's end and forgets the oldest finished one beyond the limit.
+// finish records the end of a run, and deletes the oldest finished run when there are more than maxFinished.
 func (r *runs) finish(rn *runState, code int, message string) {
 	rn.mu.Lock()
 	rn.run.Done, rn.run.ExitCode, rn.run.Error, rn.run.FinishedAt = true, code, message, time.Now().UTC()
 	id, last, ended := rn.run.RunID, rn.output.seq, rn.run.FinishedAt
 	rn.mu.Unlock()
-	// Before anybody is told: the host may end at once.
-	r.print(protocol.Line{RunID: id, Stream: protocol.End, Seq: last + 1, Time: ended.Truncate(100 * time.Nanosecond), Text: strconv.Itoa(code)})
+	// The line comes before the answer to a client, as the host may end right after that answer.
+	r.print(protocol.Line{
+		RunID: id, Stream: protocol.End, Seq: last + 1,
+		Time: ended.Truncate(100 * time.Nanosecond), Text: strconv.Itoa(code),
+	})
 	close(rn.done)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +122,7 @@ func (r *runs) finish(rn *runState, code int, message string) {
 	}
 }
 
-// stop ends all runs and waits for them.
+// stop ends all runs and waits for their ends.
 func (r *runs) stop() {
 	r.mu.Lock()
 	r.stopped = true
@@ -130,20 +133,21 @@ func (r *runs) stop() {
 	r.work.Wait()
 }
 
-// execute runs the command to its end. message is empty for an ordinary exit.
+// execute runs the command and waits for its end. message is empty for an ordinary exit.
 func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int, message string) {
 	if len(r.cfg.command) == 0 {
-		return exitNotFound, "no command: give the container one, or name the image's own in the arguments of customHandler.description in host.json"
+		return exitNotFound, "no command: give the container one, or name the image's own in the arguments " +
+			"of customHandler.description in host.json"
 	}
 	if dir := r.cfg.workingDir; dir != "" {
-		// The error of a start in a folder that is not there names the command instead.
+		// For a missing folder, the error of Start would name the command instead of the folder.
 		if _, err := os.Stat(dir); err != nil {
 			return exitCode(err), "working folder: " + err.Error()
 		}
 	}
 	cmd := exec.Command(r.cfg.command[0], r.cfg.command[1:]...)
 	if cmd.Err != nil {
-		// Found beside the working folder only: say so in the shell's way.
+		// The command is not on PATH, or only in the current folder, where exec does not look for it.
 		return exitCode(cmd.Err), cmd.Err.Error()
 	}
 	cmd.Dir = r.cfg.workingDir
@@ -179,8 +183,8 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	err := cmd.Wait()
 	close(ended)
 	killer.Wait()
-	// What the command left behind in its group must not outlive the run.
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails when nothing is left
+	// The other processes of the command's group must not outlive the run.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails when there are none
 	stdout.flush()
 	stderr.flush()
 	switch {
@@ -189,10 +193,11 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	case stopped:
 		return exitSignal + int(syscall.SIGTERM), "the run was ended because its container was stopped"
 	case errors.Is(err, exec.ErrWaitDelay):
-		return cmd.ProcessState.ExitCode(), "" // children of the command held its output open; the command itself had ended well
+		return cmd.ProcessState.ExitCode(), "" // only children of the command still held its output open
 	}
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return exitSignal + int(status.Signal()), fmt.Sprintf("the command was ended by signal %d (%s)", int(status.Signal()), status.Signal())
+		sig := status.Signal()
+		return exitSignal + int(sig), fmt.Sprintf("the command was ended by signal %d (%s)", int(sig), sig)
 	}
 	if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
 		return exitCannotExecute, err.Error()
@@ -200,9 +205,9 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	return cmd.ProcessState.ExitCode(), ""
 }
 
-// terminate asks a process group to end, and kills it when it does not.
+// terminate sends TERM to a process group, and KILL when the group has not ended after killAfter.
 func terminate(pid int, ended <-chan struct{}) {
-	_ = syscall.Kill(-pid, syscall.SIGTERM) // it may have ended by itself just now
+	_ = syscall.Kill(-pid, syscall.SIGTERM) // fails when the group has just ended
 	timer := time.NewTimer(killAfter)
 	defer timer.Stop()
 	select {
@@ -212,7 +217,7 @@ func terminate(pid int, ended <-chan struct{}) {
 	}
 }
 
-// exitCode is the shell's code for a command that could not be started.
+// exitCode returns the shell's exit code for a command that could not be started.
 func exitCode(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return exitNotFound

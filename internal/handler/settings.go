@@ -9,7 +9,7 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// config is what the app settings say.
+// config holds the app settings.
 type config struct {
 	environ     []string
 	command     []string
@@ -19,7 +19,7 @@ type config struct {
 
 func readConfig(args, environ []string) (config, error) {
 	c := config{environ: environ, command: args, outputLimit: protocol.DefaultOutputLimit}
-	// host.json may end the handler's own arguments with "--" before the command.
+	// host.json may separate the handler's own arguments and the command by "--".
 	if len(c.command) > 0 && c.command[0] == "--" {
 		c.command = c.command[1:]
 	}
@@ -27,7 +27,7 @@ func readConfig(args, environ []string) (config, error) {
 	if value := c.getenv(protocol.CommandEnv); value != "" {
 		var command []string
 		if err := json.Unmarshal([]byte(value), &command); err != nil {
-			return c, fmt.Errorf("%s is no JSON array of strings: %w", protocol.CommandEnv, err)
+			return c, fmt.Errorf("%s is not a valid JSON array of strings: %w", protocol.CommandEnv, err)
 		}
 		if len(command) > 0 {
 			c.command = command
@@ -43,6 +43,7 @@ func readConfig(args, environ []string) (config, error) {
 	return c, nil
 }
 
+// getenv returns the last value of a setting, or "" when the setting is absent.
 func (c config) getenv(name string) string {
 	value := ""
 	for _, entry := range c.environ {
@@ -53,7 +54,7 @@ func (c config) getenv(name string) string {
 	return value
 }
 
-// childEnv is the environment of the command of one run.
+// childEnv returns the environment of the command of one run.
 func (c config) childEnv(runID string) []string {
 	var env []string
 	for _, entry := range c.environ {
