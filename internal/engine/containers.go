@@ -40,19 +40,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err := checkName(name); err != nil {
 		return api.CreateResponse{}, err
 	}
-	c := store.Container{ID: id, Name: name, FunctionApp: appName(id)}
-	if req.Config != nil {
-		c.Config = *req.Config
-	}
-	if req.HostConfig != nil {
-		c.HostConfig = *req.HostConfig
-	}
-	if req.NetworkingConfig != nil {
-		c.Networking = *req.NetworkingConfig
-	}
-	if slices.Equal(c.Config.Entrypoint, []string{""}) {
-		c.Config.Entrypoint = nil // clients send [""] for no entrypoint
-	}
+	c := requested(id, name, req)
 	if c.Config.Image != "" {
 		// Azure does not know an image's id, nor a name that only this daemon has given it.
 		if c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image); err != nil {
@@ -74,6 +62,24 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 		return api.CreateResponse{}, err
 	}
 	return api.CreateResponse{ID: id, Warnings: warnings}, nil
+}
+
+// requested returns the container that a create request describes.
+func requested(id, name string, req api.CreateRequest) store.Container {
+	c := store.Container{ID: id, Name: name, FunctionApp: appName(id)}
+	if req.Config != nil {
+		c.Config = *req.Config
+	}
+	if req.HostConfig != nil {
+		c.HostConfig = *req.HostConfig
+	}
+	if req.NetworkingConfig != nil {
+		c.Networking = *req.NetworkingConfig
+	}
+	if slices.Equal(c.Config.Entrypoint, []string{""}) {
+		c.Config.Entrypoint = nil // clients send [""] for no entrypoint
+	}
+	return c
 }
 
 // ContainerInspect implements api.Backend.

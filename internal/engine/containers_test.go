@@ -17,8 +17,8 @@ import (
 func TestLifeOfAContainer(t *testing.T) {
 	f := setup(t)
 	f.invoker.run = func(_ context.Context, r invoker.Request) (invoker.Result, error) {
-		return invoker.Result{ExitCode: 7,
-			Lines: []protocol.Line{{Stream: protocol.Stdout, Text: "a"}, {Stream: protocol.Stderr, Text: "b"}}}, nil
+		lines := []protocol.Line{{Stream: protocol.Stdout, Text: "a"}, {Stream: protocol.Stderr, Text: "b"}}
+		return invoker.Result{ExitCode: 7, Lines: lines}, nil
 	}
 	id := f.create(t, "web")
 	info, err := f.ContainerInspect(t.Context(), "/web")
@@ -26,29 +26,23 @@ func TestLifeOfAContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.ID != id || info.State.Status != "created" || info.AZF.Plan != "1 to add, 0 to change, 0 to destroy" ||
-		info.AZF.Workspace != "/workspaces/"+id ||
-		info.AZF.FunctionApp != "skls-"+id[:20] || info.Path != "run" {
+		info.AZF.Workspace != "/workspaces/"+id || info.AZF.FunctionApp != "skls-"+id[:20] || info.Path != "run" {
 		t.Errorf("got %+v", info)
 	}
-	if err := f.ContainerStart(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	f.run(t, id)
 	if res := f.wait(t, "web", ""); res.StatusCode != 7 || res.Error != nil {
 		t.Errorf("got %+v, want exit code 7", res)
 	}
-	if got := f.read(t, "web",
-		api.LogOptions{Stdout: true, Stderr: true,
-			Tail: -1}); got != "\x01\x00\x00\x00\x00\x00\x00\x02a\n\x02\x00\x00\x00\x00\x00\x00\x02b\n" {
+	frames := "\x01\x00\x00\x00\x00\x00\x00\x02a\n\x02\x00\x00\x00\x00\x00\x00\x02b\n"
+	if got := f.read(t, "web", all); got != frames {
 		t.Errorf("got %q", got)
 	}
 	if got := f.invoker.requests[0]; !strings.HasPrefix(got.Traceparent, "00-") || len(got.Traceparent) != 55 ||
 		got.RunID == "" || got.Timeout != time.Minute {
 		t.Errorf("got %+v", got)
 	}
-	// It runs again, as another run.
-	if err := f.ContainerStart(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	// A second start is another run.
+	f.run(t, id)
 	f.wait(t, "web", "")
 	if f.invoker.requests[0].RunID == f.invoker.requests[1].RunID {
 		t.Error("two starts have one run id")
@@ -60,7 +54,7 @@ func TestLifeOfAContainer(t *testing.T) {
 		t.Errorf("got %v, want not found", err)
 	}
 	if f.workspaces.founded != 1 {
-		t.Errorf("the foundation was made %d times, want once", f.workspaces.founded)
+		t.Errorf("the foundation was created %d times, want once", f.workspaces.founded)
 	}
 }
 
@@ -145,9 +139,9 @@ func TestCreateGoesOnWithoutItsClient(t *testing.T) {
 	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.Conflict {
 		t.Errorf("start while creating: got %v, want a conflict", err)
 	}
-	made := f.db.Watch(c.ID)
+	changed := f.db.Watch(c.ID)
 	close(proceed)
-	<-made
+	<-changed
 	if c, err = f.db.Container(t.Context(), "web"); err != nil || c.State != store.Created {
 		t.Errorf("got %v, %v; want it created", c.State, err)
 	}
@@ -166,9 +160,7 @@ func TestList(t *testing.T) {
 	}
 	f.create(t, "one")
 	f.create(t, "two")
-	if err := f.ContainerStart(t.Context(), "one"); err != nil {
-		t.Fatal(err)
-	}
+	f.run(t, "one")
 	for _, row := range []struct {
 		opts api.ListOptions
 		want string
@@ -193,6 +185,8 @@ func TestList(t *testing.T) {
 func TestCreateRefusals(t *testing.T) {
 	f := setup(t)
 	f.create(t, "taken")
+	const invalid, unsupported = api.InvalidParameter, api.NotImplemented
+	volumes, long := map[string]struct{}{"/v": {}}, strings.Repeat("x", 128<<10)
 	config := func(change func(*api.CreateRequest)) api.CreateRequest {
 		r := api.CreateRequest{Config: &api.Config{Image: "r.io/app:1"}, HostConfig: &api.HostConfig{}}
 		change(&r)
@@ -203,21 +197,17 @@ func TestCreateRefusals(t *testing.T) {
 		req  api.CreateRequest
 		kind api.Kind
 	}{
-		"empty body":     {"", api.CreateRequest{}, api.InvalidParameter},
-		"bad name":       {"-x", request, api.InvalidParameter},
-		"one letter":     {"x", request, api.InvalidParameter},
-		"name with /":    {"a/b", request, api.InvalidParameter},
+		"empty body":     {"", api.CreateRequest{}, invalid},
+		"bad name":       {"-x", request, invalid},
+		"one letter":     {"x", request, invalid},
+		"name with /":    {"a/b", request, invalid},
 		"name in use":    {"taken", request, api.Conflict},
 		"name with / up": {"/taken", request, api.Conflict},
-		"binds": {"", config(func(r *api.CreateRequest) { r.HostConfig.Binds = []string{"/a:/b"} }),
-			api.NotImplemented},
-		"volumes": {"", config(func(r *api.CreateRequest) { r.Volumes = map[string]struct{}{"/v": {}} }),
-			api.NotImplemented},
-		"privileged": {"", config(func(r *api.CreateRequest) { r.HostConfig.Privileged = true }), api.NotImplemented},
-		"reserved env": {"", config(func(r *api.CreateRequest) { r.Env = []string{"AZF_COMMAND=[]"} }),
-			api.InvalidParameter},
-		"long command": {"", config(func(r *api.CreateRequest) { r.Cmd = []string{strings.Repeat("x", 128<<10)} }),
-			api.InvalidParameter},
+		"binds":          {"", config(func(r *api.CreateRequest) { r.HostConfig.Binds = []string{"/a:/b"} }), unsupported},
+		"volumes":        {"", config(func(r *api.CreateRequest) { r.Volumes = volumes }), unsupported},
+		"privileged":     {"", config(func(r *api.CreateRequest) { r.HostConfig.Privileged = true }), unsupported},
+		"reserved env":   {"", config(func(r *api.CreateRequest) { r.Env = []string{"AZF_COMMAND=[]"} }), invalid},
+		"long command":   {"", config(func(r *api.CreateRequest) { r.Cmd = []string{long} }), invalid},
 	} {
 		if _, err := f.ContainerCreate(t.Context(), row.name, row.req); err == nil || api.KindOf(err) != row.kind {
 			t.Errorf("%s: got %v, want kind %d", name, err, row.kind)
@@ -233,6 +223,6 @@ func TestConsumptionWarns(t *testing.T) {
 	f.cfg.Settings.ServicePlanSKU = ""
 	res, err := f.ContainerCreate(t.Context(), "", request)
 	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "service_plan_sku") {
-		t.Errorf("got %+v, %v; want a warning that says what to set", res, err)
+		t.Errorf("got %+v, %v; want a warning that names the setting", res, err)
 	}
 }

@@ -11,21 +11,25 @@ import (
 
 func TestAppSettings(t *testing.T) {
 	long := strings.Repeat("x", 64<<10)
-	got, err := appSettings([]string{"A=1", "A=2", "B=${x} %{if}\n\"", "UNSET", "C=", "D=a=b", "E_1.x=" + long,
-		"WEBSITES_CONTAINER_START_TIME_LIMIT=600"})
+	got, err := appSettings([]string{
+		"A=1", "A=2", "B=${x} %{if}\n\"", "UNSET", "C=", "D=a=b", "E_1.x=" + long,
+		"WEBSITES_CONTAINER_START_TIME_LIMIT=600",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"A": "2", "B": "${x} %{if}\n\"", "C": "", "D": "a=b", "E_1.x": long,
-		"WEBSITES_CONTAINER_START_TIME_LIMIT": "600"}
+	want := map[string]string{
+		"A": "2", "B": "${x} %{if}\n\"", "C": "", "D": "a=b", "E_1.x": long,
+		"WEBSITES_CONTAINER_START_TIME_LIMIT": "600",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	for _, entry := range []string{
 		"=x", "1A=x", "A-B=x", "Ä=x", "A B=x", "AZF_COMMAND=x", "azf_x=x", "FUNCTIONS_WORKER_RUNTIME=node",
-		"AzureWebJobsStorage=x",
-		"azurewebjobsstorage__accountName=x", "APPLICATIONINSIGHTS_CONNECTION_STRING=x", "DOCKER_REGISTRY_SERVER_URL=x",
-		"WEBSITES_ENABLE_APP_SERVICE_STORAGE=true", "A=" + strings.Repeat("x", 128<<10), "A=\x00",
+		"AzureWebJobsStorage=x", "azurewebjobsstorage__accountName=x", "APPLICATIONINSIGHTS_CONNECTION_STRING=x",
+		"DOCKER_REGISTRY_SERVER_URL=x", "WEBSITES_ENABLE_APP_SERVICE_STORAGE=true", "A=" + strings.Repeat("x", 128<<10),
+		"A=\x00",
 	} {
 		if _, err := appSettings([]string{entry}); api.KindOf(err) != api.InvalidParameter {
 			t.Errorf("%.40q: got %v, want it refused", entry, err)

@@ -46,8 +46,10 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 	f.workspaces.provision = func(context.Context) error {
 		return terraformFailed("unexpected status 409 (409 Conflict) with error: Conflict: hunter2-hunter2 is in use.")
 	}
-	other := &workspace.TerraformError{Step: "apply", Dir: "/w", CorrelationID: "other",
-		Diagnostics: []string{"unexpected status 500 (500 X) with error: E: e"}, Err: errors.New("exit status 1")}
+	other := &workspace.TerraformError{
+		Step: "apply", Dir: "/w", CorrelationID: "other", Err: errors.New("exit status 1"),
+		Diagnostics: []string{"unexpected status 500 (500 X) with error: E: e"},
+	}
 	f.workspaces.destroy = func(context.Context) error { return other }
 	req := request
 	config := *request.Config
@@ -79,7 +81,7 @@ type transporter func(*http.Request) (*http.Response, error)
 
 func (t transporter) Do(r *http.Request) (*http.Response, error) { return t(r) }
 
-// asking reads logs by one call of the SDK.
+// asking reads logs with one call of the SDK.
 type asking struct {
 	LogReader
 	pipeline runtime.Pipeline

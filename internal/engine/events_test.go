@@ -13,7 +13,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// story is what is left of a stream of events, one word an event.
+// story reads the rest of a stream of events and returns one word for each.
 func story(t *testing.T, stream io.ReadCloser) string {
 	t.Helper()
 	var words []string
@@ -53,8 +53,12 @@ func TestEventsAreReplayed(t *testing.T) {
 		{api.EventsOptions{Until: now, Filters: api.Filters{"event": {"start", "die"}}}, "web:start web:die"},
 		{api.EventsOptions{Until: now, Filters: api.Filters{"container": {"/job"}}}, "job:create"},
 		{api.EventsOptions{Until: now, Filters: api.Filters{"container": {id[:12]}, "event": {"create"}}}, "web:create"},
-		{api.EventsOptions{Until: now,
-			Filters: api.Filters{"type": {"container"}, "image": {request.Image}, "event": {"destroy"}}}, "web:destroy"},
+		{
+			api.EventsOptions{Until: now, Filters: api.Filters{
+				"type": {"container"}, "image": {request.Image}, "event": {"destroy"},
+			}},
+			"web:destroy",
+		},
 		{api.EventsOptions{Until: now, Filters: api.Filters{"image": {"other"}}}, ""},
 		{api.EventsOptions{Until: now, Filters: api.Filters{"label": {"none"}}}, ""},
 	} {
@@ -66,8 +70,8 @@ func TestEventsAreReplayed(t *testing.T) {
 			t.Errorf("%+v: got %q, want %q", row.opts, got, row.want)
 		}
 	}
-	if _, err := f.SystemEvents(t.Context(),
-		api.EventsOptions{Filters: api.Filters{"colour": {"red"}}}); api.KindOf(err) != api.InvalidParameter {
+	_, err := f.SystemEvents(t.Context(), api.EventsOptions{Filters: api.Filters{"colour": {"red"}}})
+	if api.KindOf(err) != api.InvalidParameter {
 		t.Errorf("got %v, want invalid", err)
 	}
 }
@@ -82,8 +86,8 @@ func TestEventsAreFollowed(t *testing.T) {
 	}
 	f.create(t, "new")
 	lines := bufio.NewReader(stream)
-	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, `"name":"new"`) ||
-		!strings.Contains(line, `"Action":"create"`) {
+	line, err := lines.ReadString('\n')
+	if err != nil || !strings.Contains(line, `"name":"new"`) || !strings.Contains(line, `"Action":"create"`) {
 		t.Errorf("got %s, %v", line, err)
 	}
 	leave()

@@ -17,16 +17,7 @@ func decodeRequest(t *testing.T, body string) *store.Container {
 	if err := json.Unmarshal([]byte(body), &req); err != nil {
 		t.Fatalf("%s: %v", body, err)
 	}
-	c := store.Container{}
-	if req.Config != nil {
-		c.Config = *req.Config
-	}
-	if req.HostConfig != nil {
-		c.HostConfig = *req.HostConfig
-	}
-	if req.NetworkingConfig != nil {
-		c.Networking = *req.NetworkingConfig
-	}
+	c := requested(strings.Repeat("a", 64), "web", req)
 	return &c
 }
 

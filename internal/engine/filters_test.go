@@ -10,10 +10,10 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// listed is the first tags of a list, or the ids where there are none.
-func (f *fixture) listed(t *testing.T, filters api.Filters) string {
+// listed returns the first tag of each image in a list, or the beginning of its id.
+func (f *fixture) listed(t *testing.T, given api.Filters) string {
 	t.Helper()
-	list, err := f.ImageList(t.Context(), api.ImageListOptions{Filters: filters})
+	list, err := f.ImageList(t.Context(), api.ImageListOptions{Filters: given})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,13 +26,13 @@ func (f *fixture) listed(t *testing.T, filters api.Filters) string {
 
 func TestImageFilters(t *testing.T) {
 	f := setup(t)
-	for i, ref := range []string{"alpine:3", "example.com/team/app:1", "example.com/team/app:2",
-		"example.com/team/app:2"} {
+	refs := []string{"alpine:3", "example.com/team/app:1", "example.com/team/app:2", "example.com/team/app:2"}
+	for i, ref := range refs {
 		f.registry.answers(string(rune('a'+i)), i, map[string]string{"n": string(rune('0' + i)), "app": ""})
 		f.pull(t, ref)
 	}
 	f.registry.err = api.Errorf(api.Unavailable, "down")
-	f.pull(t, "example.com/other") // recorded now, the newest
+	f.pull(t, "example.com/other") // created now, so it is the newest
 	for _, row := range []struct {
 		filters api.Filters
 		want    string
@@ -69,8 +69,8 @@ func TestImageFilters(t *testing.T) {
 		{api.Filters{"until": {"soon"}}, api.InvalidParameter, "invalid filter 'until=soon'"},
 		{api.Filters{"before": {"none"}}, api.NotFound, "No such image: none:latest"},
 	} {
-		if _, err := f.ImageList(t.Context(), api.ImageListOptions{Filters: row.filters}); api.KindOf(err) != row.kind ||
-			!strings.HasPrefix(err.Error(), row.text) {
+		_, err := f.ImageList(t.Context(), api.ImageListOptions{Filters: row.filters})
+		if api.KindOf(err) != row.kind || !strings.HasPrefix(err.Error(), row.text) {
 			t.Errorf("%v: got %v, want %q", row.filters, err, row.text)
 		}
 	}
@@ -132,6 +132,8 @@ func TestListFilters(t *testing.T) {
 	f.run(t, "up")
 	<-began
 	defer func() { release <- 0 }()
+	imageID := f.imageOf(t, "job")
+	shortID := strings.TrimPrefix(imageID, "sha256:")[:12]
 
 	for _, row := range []struct {
 		opts api.ListOptions
@@ -151,9 +153,8 @@ func TestListFilters(t *testing.T) {
 		{api.ListOptions{All: true, Filters: api.Filters{"exited": {"3"}}}, "web-2"},
 		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {"alpine:latest"}}}, "web-2 web-1"},
 		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {"registry.example.com/team/app:1", "none"}}}, "job"},
-		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {f.imageOf(t, "job")}}}, "job"},
-		{api.ListOptions{All: true,
-			Filters: api.Filters{"ancestor": {strings.TrimPrefix(f.imageOf(t, "job"), "sha256:")[:12]}}}, "job"},
+		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {imageID}}}, "job"},
+		{api.ListOptions{All: true, Filters: api.Filters{"ancestor": {shortID}}}, "job"},
 		{api.ListOptions{All: true, Filters: api.Filters{"before": {"job"}}}, "web-2 web-1"},
 		{api.ListOptions{All: true, Filters: api.Filters{"since": {ids["web-2"]}}}, "up job"},
 		{api.ListOptions{All: true, Filters: api.Filters{"since": {"web-1"}, "before": {"up"}}}, "job web-2"},
@@ -182,14 +183,14 @@ func TestListFilters(t *testing.T) {
 		{api.Filters{"exited": {"many"}}, api.InvalidParameter}, {api.Filters{"name": {"("}}, api.InvalidParameter},
 		{api.Filters{"before": {"nobody"}}, api.NotFound}, {api.Filters{"since": {"nobody"}}, api.NotFound},
 	} {
-		if _, err := f.ContainerList(t.Context(), api.ListOptions{Filters: row.filters}); err == nil ||
-			api.KindOf(err) != row.want {
+		_, err := f.ContainerList(t.Context(), api.ListOptions{Filters: row.filters})
+		if err == nil || api.KindOf(err) != row.want {
 			t.Errorf("%v: got %v, want kind %d", row.filters, err, row.want)
 		}
 	}
 }
 
-// imageOf is the id of the image that inspect shows of a container.
+// imageOf returns the id of a container's image.
 func (f *fixture) imageOf(t *testing.T, name string) string {
 	t.Helper()
 	info, err := f.ContainerInspect(t.Context(), name)
@@ -246,7 +247,7 @@ func TestPrune(t *testing.T) {
 	}
 	release <- 0
 	f.wait(t, "running", "")
-	// What cannot be removed is told of when nothing could be, and stays.
+	// A container whose removal fails stays. The error is reported when nothing could be removed.
 	f.workspaces.set(func() { f.workspaces.destroy = func(context.Context) error { return workspace.ErrNoState } })
 	if report, err := f.ContainerPrune(t.Context(), nil); err == nil || len(report.ContainersDeleted) != 0 {
 		t.Errorf("got %+v, %v; want the failure", report, err)
@@ -254,9 +255,9 @@ func TestPrune(t *testing.T) {
 	if info, err := f.ContainerInspect(t.Context(), "running"); err != nil || !info.State.Dead {
 		t.Errorf("got %v, want it dead", err)
 	}
-	for _, filters := range []api.Filters{{"until": {"soon"}}, {"until": {"1h", "2h"}}, {"name": {"x"}}} {
-		if _, err := f.ContainerPrune(t.Context(), filters); api.KindOf(err) != api.InvalidParameter {
-			t.Errorf("%v: got %v, want invalid", filters, err)
+	for _, given := range []api.Filters{{"until": {"soon"}}, {"until": {"1h", "2h"}}, {"name": {"x"}}} {
+		if _, err := f.ContainerPrune(t.Context(), given); api.KindOf(err) != api.InvalidParameter {
+			t.Errorf("%v: got %v, want invalid", given, err)
 		}
 	}
 }

@@ -6,12 +6,11 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// FuzzCreate holds any create body to one of three ends: no JSON, a refusal that a client can do something about, or
-// a function app.
+// FuzzCreate: a create body is not valid JSON, gets a refusal that a client can do something about, or describes a
+// function app.
 func FuzzCreate(f *testing.F) {
 	settings := testSettings()
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -19,16 +18,7 @@ func FuzzCreate(f *testing.F) {
 		if json.Unmarshal(body, &req) != nil {
 			return
 		}
-		c := store.Container{ID: strings.Repeat("a", 64), Name: "n", FunctionApp: "skls-" + strings.Repeat("a", 20)}
-		if req.Config != nil {
-			c.Config = *req.Config
-		}
-		if req.HostConfig != nil {
-			c.HostConfig = *req.HostConfig
-		}
-		if req.NetworkingConfig != nil {
-			c.Networking = *req.NetworkingConfig
-		}
+		c := requested(strings.Repeat("a", 64), "n", req)
 		e := &Engine{cfg: Config{Settings: settings}}
 		if _, err := e.validate(c); err != nil {
 			if kind := api.KindOf(err); kind != api.InvalidParameter && kind != api.NotImplemented {
@@ -41,13 +31,13 @@ func FuzzCreate(f *testing.F) {
 			t.Fatalf("validated, but %v", err)
 		}
 		if spec.Tags[idTag] != c.ID || spec.Tags[ownerTag] != settings.Owner || len(spec.Tags) > maxTags ||
-			spec.Command == nil ||
-			spec.ImageName == "" || spec.ImageTag == "" || !strings.HasPrefix(spec.RegistryURL, "https://") {
+			spec.Command == nil || spec.ImageName == "" || spec.ImageTag == "" ||
+			!strings.HasPrefix(spec.RegistryURL, "https://") {
 			t.Fatalf("got %+v", spec)
 		}
 		for name := range spec.Environment {
 			if strings.HasPrefix(strings.ToUpper(name), "AZF_") {
-				t.Fatalf("the reserved setting %s came through", name)
+				t.Fatalf("the reserved setting %s is set", name)
 			}
 		}
 		if _, err := json.Marshal(spec); err != nil {

@@ -17,12 +17,12 @@ func TestImageOfAContainer(t *testing.T) {
 	if err != nil || got.AZF != (api.ImageDetails{}) {
 		t.Fatalf("got %+v, %v", got.AZF, err)
 	}
-	if _, err := f.ImageRemove(t.Context(), image, false, true); api.KindOf(err) != api.Conflict ||
-		!strings.Contains(err.Error(), id[:12]) {
+	_, err = f.ImageRemove(t.Context(), image, false, true)
+	if api.KindOf(err) != api.Conflict || !strings.Contains(err.Error(), id[:12]) {
 		t.Errorf("got %v, want a conflict that names the container", err)
 	}
-	if report, err := f.ImagePrune(t.Context(), api.Filters{"dangling": {"false"}}); err != nil ||
-		len(report.ImagesDeleted) > 0 {
+	report, err := f.ImagePrune(t.Context(), api.Filters{"dangling": {"false"}})
+	if err != nil || len(report.ImagesDeleted) > 0 {
 		t.Errorf("prune: %+v, %v", report, err)
 	}
 	if err := f.ContainerRemove(t.Context(), id, false); err != nil {
@@ -61,8 +61,8 @@ func TestImageTag(t *testing.T) {
 		}
 	}
 	got, err := f.ImageInspect(t.Context(), "alpine")
-	if diff := cmp.Diff([]string{"alpine:latest", "mine:1", "mine:2", "mine:3", "example.com/mine:latest"},
-		got.RepoTags); err != nil || diff != "" {
+	tags := []string{"alpine:latest", "mine:1", "mine:2", "mine:3", "example.com/mine:latest"}
+	if diff := cmp.Diff(tags, got.RepoTags); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 }

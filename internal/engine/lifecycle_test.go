@@ -9,7 +9,7 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-func TestStopAndKillLeaveTheRunAlone(t *testing.T) {
+func TestStopAndKillDoNotEndTheRun(t *testing.T) {
 	f := setup(t)
 	began, release := f.held()
 	f.create(t, "web")
@@ -24,8 +24,7 @@ func TestStopAndKillLeaveTheRunAlone(t *testing.T) {
 	for _, err := range []error{
 		f.ContainerStop(t.Context(), "web", nil), f.ContainerStop(t.Context(), "web", nil),
 		f.ContainerKill(t.Context(), "web", ""), f.ContainerKill(t.Context(), "web", "SIGTERM"),
-		f.ContainerKill(t.Context(), "web", "9"),
-		f.ContainerKill(t.Context(), "web", "rtmin+3"),
+		f.ContainerKill(t.Context(), "web", "9"), f.ContainerKill(t.Context(), "web", "rtmin+3"),
 	} {
 		if err != nil {
 			t.Errorf("got %v, want success", err)
@@ -47,7 +46,7 @@ func TestRestartWaitsForTheRun(t *testing.T) {
 	f := setup(t)
 	began, release := f.held()
 	f.create(t, "web")
-	if err := f.ContainerRestart(t.Context(), "web", nil); err != nil { // starts what does not run
+	if err := f.ContainerRestart(t.Context(), "web", nil); err != nil { // nothing runs, so it starts at once
 		t.Fatal(err)
 	}
 	first := <-began
@@ -69,7 +68,7 @@ func TestRestartWaitsForTheRun(t *testing.T) {
 	if second := <-began; second == first {
 		t.Error("the restart has the first run's id")
 	}
-	// Although the container runs again by now, the first run's end is what was waited for.
+	// The container runs again by now. The wait is for the first run's end.
 	if code := <-codes; code != 4 {
 		t.Errorf("wait: got %d, want 4", code)
 	}
@@ -89,8 +88,10 @@ func TestRename(t *testing.T) {
 	f := setup(t)
 	id := f.create(t, "one")
 	f.create(t, "two")
-	for name, want := range map[string]api.Kind{"two": api.Conflict, "/two": api.Conflict, "": api.InvalidParameter,
-		"/": api.InvalidParameter, "a b": api.InvalidParameter, "one": api.InvalidParameter} {
+	for name, want := range map[string]api.Kind{
+		"two": api.Conflict, "/two": api.Conflict, "": api.InvalidParameter, "/": api.InvalidParameter,
+		"a b": api.InvalidParameter, "one": api.InvalidParameter,
+	} {
 		if err := f.ContainerRename(t.Context(), "one", name); err == nil || api.KindOf(err) != want {
 			t.Errorf("to %q: got %v, want kind %d", name, err, want)
 		}

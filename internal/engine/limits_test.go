@@ -12,7 +12,7 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-func TestOneChangeOfAPlanAtATime(t *testing.T) {
+func TestOneChangeOfAServicePlanAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate(DefaultLimits())
 		applied, err := g.BeforeApply(t.Context(), workspace.Changes{Add: 1})
@@ -35,7 +35,7 @@ func TestOneChangeOfAPlanAtATime(t *testing.T) {
 		}
 		select {
 		case <-second:
-			t.Error("two changes of one plan go on")
+			t.Error("two changes of one service plan go on")
 		default:
 		}
 		applied()

@@ -23,7 +23,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/registry"
 )
 
-// pull is a pull's stream.
+// pull pulls an image and returns the lines of the stream.
 func (f *fixture) pull(t *testing.T, ref string) []api.ProgressMessage {
 	t.Helper()
 	stream, err := f.ImagePull(t.Context(), ref, api.AuthConfig{}, "")
@@ -181,12 +181,12 @@ func TestPullFromARegistry(t *testing.T) {
 
 func TestPullWithoutItsRegistry(t *testing.T) {
 	f := setup(t)
-	f.registry.err = api.Errorf(api.Unavailable, "registry example.com gives no answer: no route")
+	const down = "registry example.com gives no answer: no route"
+	f.registry.err = api.Errorf(api.Unavailable, down)
 	if diff := cmp.Diff([]api.ProgressMessage{
 		{Status: "Using default tag: latest"},
 		{Status: "Pulling from app", ID: "latest"},
-		{Status: "Status: Recorded example.com/app:latest without looking it up (registry example.com gives no answer: no " +
-			"route)"},
+		{Status: "Status: Recorded example.com/app:latest without looking it up (" + down + ")"},
 	}, f.pull(t, "example.com/app")); diff != "" {
 		t.Error(diff)
 	}
@@ -194,9 +194,9 @@ func TestPullWithoutItsRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := api.ImageInspectResponse{AZF: api.ImageDetails{Error: "registry example.com gives no answer: no route"}}
-	want.ID, want.RepoTags, want.RepoDigests, want.Config = got.ID, []string{"example.com/app:latest"}, []string{},
-		new(api.ImageConfig)
+	want := api.ImageInspectResponse{AZF: api.ImageDetails{Error: down}}
+	want.ID, want.RepoTags, want.RepoDigests = got.ID, []string{"example.com/app:latest"}, []string{}
+	want.Config = new(api.ImageConfig)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -218,8 +218,8 @@ func TestPullWithoutItsRegistry(t *testing.T) {
 
 func TestPullRefusals(t *testing.T) {
 	f := setup(t)
-	if _, err := f.ImagePull(t.Context(), "a b", api.AuthConfig{}, ""); api.KindOf(err) != api.InvalidParameter ||
-		!strings.HasPrefix(err.Error(), "invalid reference format") {
+	_, err := f.ImagePull(t.Context(), "a b", api.AuthConfig{}, "")
+	if api.KindOf(err) != api.InvalidParameter || !strings.HasPrefix(err.Error(), "invalid reference format") {
 		t.Errorf("got %v", err)
 	}
 	denied := api.Errorf(api.NotFound, "pull access denied for app")
@@ -238,8 +238,7 @@ func TestPullRefusals(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotStored pulls with every kind of secret, from a registry that can be asked and from one that says
-// them back, and reads the database's file.
+// TestSecretsAreNotStored pulls with every kind of secret from a registry that echoes them, and reads the database.
 func TestSecretsAreNotStored(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v2/" {
@@ -249,15 +248,16 @@ func TestSecretsAreNotStored(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, pass, _ := r.BasicAuth()
-		if _, err := w.Write([]byte(`{"errors": [{"code": "UNAVAILABLE", "message": "not for ` + pass +
-			r.Header.Get("Authorization") + `"}]}`)); err != nil {
+		message := "not for " + pass + r.Header.Get("Authorization")
+		if _, err := w.Write([]byte(`{"errors": [{"code": "UNAVAILABLE", "message": "` + message + `"}]}`)); err != nil {
 			t.Error(err)
 		}
 	}))
 	defer srv.Close()
 	f := setup(t)
-	f.cfg.Registry = registry.New(registry.Config{Transport: srv.Client().Transport, Host: "x", Username: "u",
-		Password: "s3cret-configured"})
+	f.cfg.Registry = registry.New(registry.Config{
+		Transport: srv.Client().Transport, Host: "x", Username: "u", Password: "s3cret-configured",
+	})
 	image := strings.TrimPrefix(srv.URL, "https://") + "/app"
 	for _, auth := range []api.AuthConfig{
 		{Username: "u", Password: "s3cret-password"}, {Auth: "dTpzM2NyZXQtYXV0aA"}, {IdentityToken: "s3cret-identity"},
@@ -277,8 +277,10 @@ func TestSecretsAreNotStored(t *testing.T) {
 		t.Errorf("got %+v, %v", got.AZF, err)
 	}
 	rows := 0
-	for _, query := range []string{"SELECT id || error || spec FROM images", "SELECT name FROM image_names",
-		"SELECT CAST(args AS TEXT) FROM river_job"} {
+	for _, query := range []string{
+		"SELECT id || error || spec FROM images", "SELECT name FROM image_names",
+		"SELECT CAST(args AS TEXT) FROM river_job",
+	} {
 		found, err := f.db.SQL().QueryContext(t.Context(), query)
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ func TestNextDaemonGoesOn(t *testing.T) {
 	began := make(chan struct{})
 	f.workspaces.provision = func(ctx context.Context) error {
 		close(began)
-		<-ctx.Done() // as an interrupted terraform
+		<-ctx.Done() // as Terraform does when it is interrupted
 		return ctx.Err()
 	}
 	failed := make(chan error)
@@ -61,9 +61,7 @@ func TestNextDaemonJoinsTheRun(t *testing.T) {
 		return invoker.Result{}, ctx.Err()
 	}
 	f.create(t, "web")
-	if err := f.ContainerStart(t.Context(), "web"); err != nil {
-		t.Fatal(err)
-	}
+	f.run(t, "web")
 	<-began
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -97,8 +95,8 @@ func TestImagesSurviveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var path string
-	if err := f.db.SQL().QueryRowContext(t.Context(),
-		"SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
+	row := f.db.SQL().QueryRowContext(t.Context(), "SELECT file FROM pragma_database_list WHERE name = 'main'")
+	if err := row.Scan(&path); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.db.Close(); err != nil {

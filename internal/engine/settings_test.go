@@ -16,17 +16,19 @@ func TestSettings(t *testing.T) {
 	id := "/subscriptions/s/resourceGroups/other/providers/Microsoft.Web/serverfarms/p"
 	s := testSettings()
 	s.AppServicePlan = id
-	if f, err := s.foundationSpec(); err != nil ||
-		*f.ServicePlan != (workspace.Existing{Name: "p", ResourceGroupName: "other"}) {
+	want := workspace.Existing{Name: "p", ResourceGroupName: "other"}
+	if f, err := s.foundationSpec(); err != nil || *f.ServicePlan != want {
 		t.Errorf("got %+v, %v", f, err)
 	}
 	for name, change := range map[string]func(*Settings){
-		"no group": func(s *Settings) { s.ResourceGroup = "" }, "no location": func(s *Settings) { s.Location = "" },
-		"no storage": func(s *Settings) { s.StorageAccount = "" },
-		"no owner":   func(s *Settings) { s.Owner = "" },
-		"long owner": func(s *Settings) { s.Owner = strings.Repeat("a", 25) },
-		"bad owner":  func(s *Settings) { s.Owner = "A_b" },
-		"no timeout": func(s *Settings) { s.Timeout = 0 }, "long timeout": func(s *Settings) { s.Timeout = 2 * time.Hour },
+		"no group":      func(s *Settings) { s.ResourceGroup = "" },
+		"no location":   func(s *Settings) { s.Location = "" },
+		"no storage":    func(s *Settings) { s.StorageAccount = "" },
+		"no owner":      func(s *Settings) { s.Owner = "" },
+		"long owner":    func(s *Settings) { s.Owner = strings.Repeat("a", 25) },
+		"bad owner":     func(s *Settings) { s.Owner = "A_b" },
+		"no timeout":    func(s *Settings) { s.Timeout = 0 },
+		"long timeout":  func(s *Settings) { s.Timeout = 2 * time.Hour },
 		"odd timeout":   func(s *Settings) { s.Timeout = 1500 * time.Millisecond },
 		"bad plan":      func(s *Settings) { s.AppServicePlan = "a/b" },
 		"bad storage":   func(s *Settings) { s.StorageAccount = "/x" },

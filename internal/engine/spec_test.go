@@ -32,8 +32,9 @@ func TestImage(t *testing.T) {
 			t.Errorf("%s: got %+v", row.image, spec)
 		}
 	}
-	for _, image := range []string{"", "UPPER", "a b", "app:", ":1", "r.io/app@sha256:12", "https://r.io/app", "${x}",
-		"-a"} {
+	for _, image := range []string{
+		"", "UPPER", "a b", "app:", ":1", "r.io/app@sha256:12", "https://r.io/app", "${x}", "-a",
+	} {
 		if err := testSettings().image(&workspace.FunctionApp{}, image); api.KindOf(err) != api.InvalidParameter {
 			t.Errorf("%q: got %v, want it refused", image, err)
 		}
@@ -61,17 +62,18 @@ func TestRegistryAccess(t *testing.T) {
 func TestFunctionAppSpec(t *testing.T) {
 	s := testSettings()
 	c := store.Container{ID: strings.Repeat("a", 64), Name: "web", FunctionApp: "skls-" + strings.Repeat("a", 20)}
-	c.Config = api.Config{Image: "r.io/app:1", Entrypoint: []string{"sh", "-c"}, Cmd: []string{"exit 3"},
-		WorkingDir: "/w", Labels: map[string]string{"team": "ci"}}
-	spec, warnings, err := s.functionAppSpec(c,
-		workspace.FoundationOutputs{ServicePlanID: "p", ServicePlanSKU: "B1", InsightsConnection: "i"})
+	c.Config = api.Config{
+		Image: "r.io/app:1", Entrypoint: []string{"sh", "-c"}, Cmd: []string{"exit 3"}, WorkingDir: "/w",
+		Labels: map[string]string{"team": "ci"},
+	}
+	outputs := workspace.FoundationOutputs{ServicePlanID: "p", ServicePlanSKU: "B1", InsightsConnection: "i"}
+	spec, warnings, err := s.functionAppSpec(c, outputs)
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
 	if !slices.Equal(spec.Command, []string{"sh", "-c", "exit 3"}) || spec.WorkingDir != "/w" || !spec.AlwaysOn ||
-		spec.FunctionTimeout != "00:02:00" ||
-		spec.ServicePlanID != "p" || spec.ApplicationInsightsConnectionString != "i" ||
-		spec.StorageAccountResourceGroupName != "rg" {
+		spec.FunctionTimeout != "00:02:00" || spec.ServicePlanID != "p" ||
+		spec.ApplicationInsightsConnectionString != "i" || spec.StorageAccountResourceGroupName != "rg" {
 		t.Errorf("got %+v", spec)
 	}
 	if keys := slices.Sorted(maps.Keys(spec.Tags)); !slices.Equal(keys, []string{idTag, nameTag, ownerTag, "team"}) {
@@ -80,8 +82,10 @@ func TestFunctionAppSpec(t *testing.T) {
 	for sku, want := range map[string]struct {
 		on      bool
 		timeout string
-	}{"EP1": {false, "01:01:00"}, "Y1": {false, "00:10:00"}, "P1v3": {true, "01:01:00"}, "WS1": {false, "01:01:00"},
-		"FC1": {false, "01:01:00"}} {
+	}{
+		"EP1": {false, "01:01:00"}, "Y1": {false, "00:10:00"}, "P1v3": {true, "01:01:00"}, "WS1": {false, "01:01:00"},
+		"FC1": {false, "01:01:00"},
+	} {
 		s.Timeout = time.Hour
 		spec, _, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: sku})
 		if err != nil || spec.AlwaysOn != want.on || spec.FunctionTimeout != want.timeout {

@@ -16,11 +16,9 @@ func TestNotInvoked(t *testing.T) {
 		return invoker.Result{}, errors.New("401: the key is wrong")
 	}
 	f.create(t, "web")
-	if err := f.ContainerStart(t.Context(), "web"); err != nil {
-		t.Fatal(err)
-	}
-	if res := f.wait(t, "web", ""); res.StatusCode != 125 || res.Error == nil ||
-		!strings.Contains(res.Error.Message, "401") {
+	f.run(t, "web")
+	res := f.wait(t, "web", "")
+	if res.StatusCode != 125 || res.Error == nil || !strings.Contains(res.Error.Message, "401") {
 		t.Errorf("got %+v, want 125 with the cause", res)
 	}
 }
@@ -34,9 +32,7 @@ func TestForcedRemoveEndsTheRun(t *testing.T) {
 		return invoker.Result{}, context.Cause(ctx)
 	}
 	f.create(t, "web")
-	if err := f.ContainerStart(t.Context(), "web"); err != nil {
-		t.Fatal(err)
-	}
+	f.run(t, "web")
 	if err := f.ContainerStart(t.Context(), "web"); api.KindOf(err) != api.NotModified {
 		t.Errorf("second start: got %v, want not modified", err)
 	}
@@ -81,9 +77,7 @@ func TestWait(t *testing.T) {
 	}
 	<-accepted
 	<-accepted
-	if err := f.ContainerStart(t.Context(), "web"); err != nil {
-		t.Fatal(err)
-	}
+	f.run(t, "web")
 	ctx, leave := context.WithCancel(t.Context())
 	if _, err := f.ContainerWait(ctx, "web", "", leave); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the client's cancellation", err)
@@ -134,7 +128,7 @@ func TestAutoRemove(t *testing.T) {
 	}
 	release <- 5
 	<-destroying
-	for range 2 { // the end of the run is enough for two of them
+	for range 2 { // two of the conditions hold at the end of the run
 		if code := <-codes; code != 5 {
 			t.Errorf("got %d, want 5", code)
 		}
