@@ -9,6 +9,7 @@ package appimage
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func Build(files map[string]File, env []string) (v1.Image, error) {
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
-	})
+	}, tarball.WithCompressionLevel(gzip.NoCompression)) // the registry is on this machine, and compression takes long
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
