@@ -95,10 +95,11 @@ func TestRun(t *testing.T) {
 		},
 		{name: "the host never starts", script: script{root: []step{status(503)}}, kind: KindNotReady, keyReads: 1},
 		{
-			name: "nobody listens at first", script: script{dial: firstTwo(refused), post: []step{ended(0)}}, protocol: true,
+			name:   "the host does not listen at first",
+			script: script{dial: firstTwo(refused), post: []step{ended(0)}}, protocol: true,
 			posts: 1, keyReads: 1,
 		},
-		{name: "nobody ever listens", script: script{dial: always(refused)}, kind: KindNetwork, keyReads: 1},
+		{name: "the host never listens", script: script{dial: always(refused)}, kind: KindNetwork, keyReads: 1},
 		{
 			name: "the name comes late", script: script{dial: firstTwo(nxdomain), post: []step{ended(0)}}, protocol: true,
 			posts: 1, keyReads: 1,
@@ -126,7 +127,7 @@ func TestRun(t *testing.T) {
 			script: script{post: []step{broken}, poll: []step{status(429), ended(5)}}, exit: 5, protocol: true, posts: 1,
 			polls: 2, keyReads: 1,
 		},
-		{name: "nobody listens for the POST", script: script{dial: func(n int) error {
+		{name: "the host does not listen for the POST", script: script{dial: func(n int) error {
 			if n == 2 {
 				return refused
 			}

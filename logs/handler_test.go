@@ -138,7 +138,7 @@ func TestLinesOfHandler(t *testing.T) {
 		"of an unknown workspace": {
 			query("run-2").with(func(q *Query) { q.WorkspaceID = "22222222-2222-3333-4444-555555555555" }), nil,
 		},
-		"run id that is no word":    {query("run-2", `x"]), "" or true //`), two},
+		"run id that is not a word": {query("run-2", `x"]), "" or true //`), two},
 		"thirty runs, most unheard": {query(unheard...), two},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestLinesOfHandler(t *testing.T) {
 	}
 }
 
-// TestLinesOfUnknownRun asks for a run that has printed nothing: the only lines in its window are no run's.
+// TestLinesOfUnknownRun asks for a run that has printed nothing: the only lines in its window belong to no run.
 func TestLinesOfUnknownRun(t *testing.T) {
 	h := newHandlerLines(t)
 	var want []Line

@@ -93,7 +93,7 @@ func (f fixture) run(t *testing.T, id string, timeout int) protocol.Run {
 	return run
 }
 
-func texts(lines []protocol.Line) (out []string) {
+func shown(lines []protocol.Line) (out []string) {
 	for _, l := range lines {
 		out = append(out, l.Stream+" "+l.Text)
 	}
@@ -140,12 +140,12 @@ func TestRun(t *testing.T) {
 			if !strings.Contains(run.Error, row.err) || (row.err == "") != (run.Error == "") {
 				t.Errorf("got error %q, want %q", run.Error, row.err)
 			}
-			if got := texts(run.Lines); row.code == 0 && name != "output" && !slices.Equal(got, row.lines) {
+			if got := shown(run.Lines); row.code == 0 && name != "output" && !slices.Equal(got, row.lines) {
 				t.Errorf("got %q, want %q", got, row.lines)
 			}
 			// The two streams are two pipes, so the order of their lines is not fixed.
-			if name == "output" && (len(run.Lines) != 3 || !slices.Contains(texts(run.Lines), "err b")) {
-				t.Errorf("got %q", texts(run.Lines))
+			if name == "output" && (len(run.Lines) != 3 || !slices.Contains(shown(run.Lines), "err b")) {
+				t.Errorf("got %q", shown(run.Lines))
 			}
 			if run.FinishedAt.Before(run.StartedAt) {
 				t.Errorf("finished %v before start %v", run.FinishedAt, run.StartedAt)
@@ -230,7 +230,7 @@ func TestLongRunIsPolled(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	f := setup(t, "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
 	run := f.run(t, "r", 1)
-	if run.ExitCode != 124 || !strings.Contains(run.Error, "1s") || !slices.Contains(texts(run.Lines), "out bye") {
+	if run.ExitCode != 124 || !strings.Contains(run.Error, "1s") || !slices.Contains(shown(run.Lines), "out bye") {
 		t.Errorf("got %+v, want 124 after TERM", run)
 	}
 }

@@ -13,7 +13,7 @@ func TestCapture(t *testing.T) {
 	f := setup(t, "i=0; while [ $i -lt 1000 ]; do printf '%010d\n' $i; i=$((i+1)); done", "AZF_OUTPUT_LIMIT=2000")
 	run := f.run(t, "r", 0)
 	if !run.Truncated || run.Lines[0].Text != "0000000000" || run.Lines[len(run.Lines)-1].Text != "0000000999" {
-		t.Fatalf("got %q, truncated %v", texts(run.Lines), run.Truncated)
+		t.Fatalf("got %q, truncated %v", shown(run.Lines), run.Truncated)
 	}
 	size, marks := 0, 0
 	for i, l := range run.Lines {
