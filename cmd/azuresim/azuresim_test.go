@@ -189,7 +189,9 @@ func TestHelp(t *testing.T) {
 	if err := run(t.Context(), []string{"--help"}, nil, &stdout, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ARM_METADATA_HOSTNAME", "DisableInstanceDiscovery", "demo --serve", "--storage-account"} {
+	for _, want := range []string{
+		"ARM_METADATA_HOSTNAME", "DisableInstanceDiscovery", "demo --serve", "--storage-account",
+	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %s in\n%s", want, &stdout)
 		}

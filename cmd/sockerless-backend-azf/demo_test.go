@@ -24,8 +24,8 @@ import (
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
-// installed returns a command that runs the program as it is installed: outside a checkout, on a machine without Go. Its
-// temporary files are in dir.
+// installed returns a command that runs the program as it is installed: outside a checkout, on a machine without Go.
+// Its temporary files are in dir.
 func installed(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	cloudtest.Tools(t) // which the program finds in the cache
@@ -73,7 +73,9 @@ func TestDemoLeavesNothing(t *testing.T) {
 		}
 		steps[s.Step] = s
 	}
-	for _, name := range []string{"tools", "azure", "image", "daemon", "create", "start", "wait", "logs", "remove", "left"} {
+	for _, name := range []string{
+		"tools", "azure", "image", "daemon", "create", "start", "wait", "logs", "remove", "left",
+	} {
 		if _, ok := steps[name]; !ok {
 			t.Errorf("no step %s in\n%s", name, stdout)
 		}
@@ -201,9 +203,10 @@ func TestDemoRefusals(t *testing.T) {
 		"--listen tcp://127.0.0.1:0":        "the journey of a demo needs a unix socket",
 		"--serve --listen tcp://0.0.0.0:80": "other machines could reach",
 		"--tls-cert=/x":                     "a unix socket is not served over TLS",
-		"--credential=managed-identity":     "--credential: it cannot be used here: the simulator knows no credential but its own",
-		"--app-service-plan=mine":           "--app-service-plan: it cannot be used here",
-		"--timeout=0":                       "--timeout: 0 is out of range",
+		"--credential=managed-identity": "--credential: it cannot be used here: the simulator knows no credential but " +
+			"its own",
+		"--app-service-plan=mine": "--app-service-plan: it cannot be used here",
+		"--timeout=0":             "--timeout: 0 is out of range",
 	} {
 		err := run(t.Context(), append([]string{"demo"}, strings.Fields(args)...), []string{"HOME=/"}, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) || command.ExitStatus(err) != 2 {

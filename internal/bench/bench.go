@@ -1,6 +1,6 @@
-// Package bench measures what a container costs: with plain terraform, with this daemon in its modes, and with the floors of both ways
-// to Azure, side by side against one simulator, in one run. It must not know how the daemon is wired: it starts the commands
-// of cmd/azf-bench (daemon, replay, sdk) and measures their processes.
+// Package bench measures what a container costs: with plain terraform, with this daemon in its modes, and with the
+// floors of both ways to Azure, side by side against one simulator, in one run. It must not know how the daemon is
+// wired: it starts the commands of cmd/azf-bench (daemon, replay, sdk) and measures their processes.
 //
 //	report, err := bench.Run(ctx, bench.Config{Program: path, Sim: sim, Recorder: recorder, ...})
 //	report.Print(os.Stdout)
@@ -35,11 +35,13 @@ type Config struct {
 	Sim      *azuresim.Sim
 	Recorder *Recorder
 	Image    string
-	// Terraform is the binary that plain terraform uses, CLIConfig the content of its CLI configuration and TerraformEnv its environment.
+	// Terraform is the binary that plain terraform uses, CLIConfig the content of its CLI configuration and TerraformEnv
+	// its environment.
 	Terraform    string
 	CLIConfig    string
 	TerraformEnv map[string]string
-	// Rounds is how often each thing is measured, ProfileRounds the same with the latency of ARM: the medians count. 0 leaves the latter out.
+	// Rounds is how often each thing is measured, ProfileRounds the same with the latency of ARM: the medians count. 0
+	// leaves the latter out.
 	Rounds        int
 	ProfileRounds int
 	// Batch containers are created, Parallel at a time.
@@ -236,8 +238,10 @@ func (b *bench) run(ctx context.Context, t *Table, d *daemon, name string) error
 // floorRound measures clients that know no Terraform, each in a process of its own.
 func (b *bench) floorRound(ctx context.Context, t *Table, p *plain) error {
 	site := Site{
-		Subscription: azuresim.DefaultSubscriptionID, ResourceGroup: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, Name: siteName(),
-		Image: b.Image, Settings: map[string]string{"FUNCTIONS_EXTENSION_VERSION": "~4", "FUNCTIONS_WORKER_RUNTIME": "custom"},
+		Subscription: azuresim.DefaultSubscriptionID, ResourceGroup: azuresim.DefaultResourceGroup,
+		Location: azuresim.DefaultLocation, Name: siteName(),
+		Image: b.Image,
+		Settings: map[string]string{"FUNCTIONS_EXTENSION_VERSION": "~4", "FUNCTIONS_WORKER_RUNTIME": "custom"},
 	}
 	var ok bool
 	if site.PlanID, ok = p.vars["service_plan_id"].(string); !ok {
@@ -339,7 +343,17 @@ func (b *bench) batch(variant string, root int, match func(proc) bool, f func(n 
 	}
 	err := g.Wait()
 	wall := time.Since(started)
-	b.report.Batches = append(b.report.Batches, Batch{Variant: variant, Containers: b.Batch, Parallel: b.Parallel, Wall: wall, PerSecond: float64(b.Batch) / wall.Seconds(), Peak: stop()})
+	b.report.Batches = append(
+		b.report.Batches,
+		Batch{
+			Variant:    variant,
+			Containers: b.Batch,
+			Parallel:   b.Parallel,
+			Wall:       wall,
+			PerSecond:  float64(b.Batch) / wall.Seconds(),
+			Peak:       stop(),
+		},
+	)
 	return err
 }
 

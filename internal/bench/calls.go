@@ -79,7 +79,8 @@ func byTerraform(calls []Call) (theirs []Call) {
 	for _, c := range calls {
 		agent := c.Header.Get("User-Agent")
 		// Tokens and metadata are asked for under Go's own name; function hosts pull their images.
-		if strings.Contains(agent, "terraform-provider-azurerm") || !strings.Contains(agent, "azsdk-go") && !strings.HasPrefix(c.Path, "/v2/") {
+		if strings.Contains(agent, "terraform-provider-azurerm") ||
+			!strings.Contains(agent, "azsdk-go") && !strings.HasPrefix(c.Path, "/v2/") {
 			theirs = append(theirs, c)
 		}
 	}
@@ -92,7 +93,8 @@ func (c Call) shape() string {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {
 		switch {
-		case i > 0 && strings.EqualFold(parts[i-1], "subscriptions"), i > 0 && strings.EqualFold(parts[i-1], "resourceGroups"):
+		case i > 0 && strings.EqualFold(parts[i-1], "subscriptions"),
+			i > 0 && strings.EqualFold(parts[i-1], "resourceGroups"):
 			parts[i] = "..."
 		case strings.HasPrefix(part, "skls-"):
 			parts[i] = "NAME"
@@ -192,7 +194,8 @@ func (c Call) send(ctx context.Context, client *http.Client, address string) (er
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		return err
 	}
-	if res.StatusCode >= http.StatusBadRequest && res.StatusCode != http.StatusNotFound { // azurerm asks first whether there is one
+	if res.StatusCode >= http.StatusBadRequest &&
+		res.StatusCode != http.StatusNotFound { // azurerm asks first whether there is one
 		return fmt.Errorf("replay %s: %s", c.shape(), res.Status)
 	}
 	return nil

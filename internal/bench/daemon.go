@@ -49,17 +49,37 @@ func (b *bench) startDaemon(ctx context.Context, m mode) (*daemon, error) {
 	if d.log, err = os.Create(filepath.Join(d.dir, "log")); err != nil {
 		return nil, err
 	}
-	d.cmd = exec.Command(b.Program, "daemon", "--url", b.Sim.URL(), "--ca", b.Sim.CAFile(), "--dir", d.dir, "--socket", socket,
-		"--owner", "bench-"+strconv.Itoa(b.daemons), "--pool", m.pool, "--pool-size", strconv.Itoa(poolSize), "--reuse", strconv.Itoa(m.reuse))
+	d.cmd = exec.Command(
+		b.Program,
+		"daemon",
+		"--url",
+		b.Sim.URL(),
+		"--ca",
+		b.Sim.CAFile(),
+		"--dir",
+		d.dir,
+		"--socket",
+		socket,
+		"--owner",
+		"bench-"+strconv.Itoa(b.daemons),
+		"--pool",
+		m.pool,
+		"--pool-size",
+		strconv.Itoa(poolSize),
+		"--reuse",
+		strconv.Itoa(m.reuse),
+	)
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = b.Environ, d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
 		return nil, errors.Join(err, d.log.Close())
 	}
-	d.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var dialer net.Dialer
-		return dialer.DialContext(ctx, "unix", socket)
-	}}}
+	d.client = &http.Client{
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", socket)
+		}},
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for d.call(ctx, http.MethodGet, "/healthz", nil, nil) != nil {
@@ -133,7 +153,8 @@ func (d *daemon) workspace(id string) string {
 	return filepath.Join(d.dir, "daemon", "workspaces", "containers", id)
 }
 
-// settle waits until the daemon rests with all its processes started, so that what it does for the next run counts for the last.
+// settle waits until the daemon rests with all its processes started, so that what it does for the next run counts
+// for the last.
 func (d *daemon) settle(ctx context.Context) error {
 	const every = 150 * time.Millisecond
 	last, rests := time.Duration(-1), 0

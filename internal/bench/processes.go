@@ -164,7 +164,13 @@ func peak(root int, match func(proc) bool) (stop func() Memory) {
 			list, err := tree(root, match)
 			if err == nil {
 				now := memoryOf(list)
-				highest.Private, highest.Proportional = max(highest.Private, now.Private), max(highest.Proportional, now.Proportional)
+				highest.Private, highest.Proportional = max(
+					highest.Private,
+					now.Private,
+				), max(
+					highest.Proportional,
+					now.Proportional,
+				)
 			}
 			select {
 			case <-ticker.C:

@@ -17,8 +17,9 @@ import (
 // sitePath matches a function app alone, not what lies below it.
 var sitePath = regexp.MustCompile(`(?i)/sites/[^/]+$`)
 
-// armLatency is how long Resource Manager takes for a call, in the order of what is seen in Azure: 8 s for the PUT of a site, 1 s for
-// any other write, 400 ms for a POST that lists (keys, settings, credentials), 150 ms for a GET. Nothing else is slowed down.
+// armLatency is how long Resource Manager takes for a call, in the order of what is seen in Azure: 8 s for the PUT of
+// a site, 1 s for any other write, 400 ms for a POST that lists (keys, settings, credentials), 150 ms for a GET.
+// Nothing else is slowed down.
 func armLatency(method, path string) time.Duration {
 	switch {
 	case !strings.HasPrefix(path, "/subscriptions/") && !strings.HasPrefix(path, "/providers/"):
@@ -110,7 +111,12 @@ func machine() string {
 		}
 		return "unknown"
 	}
-	return fmt.Sprintf("%s, %d cores, %s memory", field("/proc/cpuinfo", "model name"), runtime.NumCPU(), field("/proc/meminfo", "MemTotal"))
+	return fmt.Sprintf(
+		"%s, %d cores, %s memory",
+		field("/proc/cpuinfo", "model name"),
+		runtime.NumCPU(),
+		field("/proc/meminfo", "MemTotal"),
+	)
 }
 
 // table is the one of a latency, which is made when it is new.
@@ -153,7 +159,9 @@ func (r *Report) check() {
 				t.Medians[variant][what] = Sample{
 					Wall: of(func(s Sample) time.Duration { return s.Wall }), CPU: of(func(s Sample) time.Duration { return s.CPU }),
 					Parts: CPU{
-						Daemon: of(func(s Sample) time.Duration { return s.Parts.Daemon }), Ended: of(func(s Sample) time.Duration { return s.Parts.Ended }),
+						Daemon: of(
+							func(s Sample) time.Duration { return s.Parts.Daemon },
+						), Ended: of(func(s Sample) time.Duration { return s.Parts.Ended }),
 						Providers: of(func(s Sample) time.Duration { return s.Parts.Providers }),
 					},
 				}
@@ -198,8 +206,16 @@ func (r *Report) check() {
 	}
 	if n := len(r.Growth); n > 1 {
 		first, last := r.Growth[0], r.Growth[n-1]
-		bar(fmt.Sprintf("inspect with %d containers against %d", last.Containers, first.Containers), ratio(last.Inspect, first.Inspect), 2)
-		bar(fmt.Sprintf("list of %d containers, in milliseconds", last.Containers), float64(last.List)/float64(time.Millisecond), 50)
+		bar(
+			fmt.Sprintf("inspect with %d containers against %d", last.Containers, first.Containers),
+			ratio(last.Inspect, first.Inspect),
+			2,
+		)
+		bar(
+			fmt.Sprintf("list of %d containers, in milliseconds", last.Containers),
+			float64(last.List)/float64(time.Millisecond),
+			50,
+		)
 	}
 }
 
@@ -227,34 +243,71 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	out.WriteString("\n")
 	for _, t := range r.Tables {
-		fmt.Fprintf(&out, "\n| Latency: %s | create | CPU | destroy | CPU | wait answers after | logs, 10,000 lines |\n|---|---|---|---|---|---|---|\n", t.Latency)
+		fmt.Fprintf(&out, "\n| Latency: %s | create | CPU | destroy | CPU | wait answers after | logs, 10,000 lines "+
+			"|\n|---|---|---|---|---|---|---|\n", t.Latency)
 		for _, v := range variants {
 			m, ok := t.Medians[v.name]
 			if !ok {
 				continue
 			}
-			fmt.Fprintf(&out, "| (%s) %s | %s | %s | %s | %s | %s | %s |\n", v.name, v.what, shown(m["create"].Wall), shown(m["create"].CPU),
-				shown(m["destroy"].Wall), shown(m["destroy"].CPU), shown(m["wait"].Wall), shown(m["logs"].Wall))
+			fmt.Fprintf(
+				&out,
+				"| (%s) %s | %s | %s | %s | %s | %s | %s |\n",
+				v.name,
+				v.what,
+				shown(m["create"].Wall),
+				shown(m["create"].CPU),
+				shown(m["destroy"].Wall),
+				shown(m["destroy"].CPU),
+				shown(m["wait"].Wall),
+				shown(m["logs"].Wall),
+			)
 		}
 	}
-	out.WriteString("\n| CPU of a create | daemon | terraform commands, providers that have ended | live providers |\n|---|---|---|---|\n")
+	out.WriteString("\n| CPU of a create | daemon | terraform commands, providers that have ended | live providers " +
+		"|\n|---|---|---|---|\n")
 	for _, t := range r.Tables {
 		for _, m := range modes {
 			p := t.Medians[m.name]["create"].Parts
-			fmt.Fprintf(&out, "| (%s), latency: %s | %s | %s | %s |\n", m.name, t.Latency, shown(p.Daemon), shown(p.Ended), shown(p.Providers))
+			fmt.Fprintf(
+				&out,
+				"| (%s), latency: %s | %s | %s | %s |\n",
+				m.name,
+				t.Latency,
+				shown(p.Daemon),
+				shown(p.Ended),
+				shown(p.Providers),
+			)
 		}
 	}
 	if len(r.Batches) > 0 {
 		b := r.Batches[0]
-		fmt.Fprintf(&out, "\n| %d creates, %d at a time | containers per second | peak private memory | Pss |\n|---|---|---|---|\n", b.Containers, b.Parallel)
+		fmt.Fprintf(&out, "\n| %d creates, %d at a time | containers per second | peak private memory | Pss "+
+			"|\n|---|---|---|---|\n", b.Containers, b.Parallel)
 		for _, b := range r.Batches {
-			fmt.Fprintf(&out, "| (%s) | %.2f | %d MB | %d MB |\n", b.Variant, b.PerSecond, b.Peak.Private>>20, b.Peak.Proportional>>20)
+			fmt.Fprintf(
+				&out,
+				"| (%s) | %.2f | %d MB | %d MB |\n",
+				b.Variant,
+				b.PerSecond,
+				b.Peak.Private>>20,
+				b.Peak.Proportional>>20,
+			)
 		}
 	}
 	if len(r.Growth) > 0 {
-		out.WriteString("\n| Containers, with (d) | create | list | inspect | daemon's private memory |\n|---|---|---|---|---|\n")
+		out.WriteString("\n| Containers, with (d) | create | list | inspect | daemon's private memory " +
+			"|\n|---|---|---|---|---|\n")
 		for _, g := range r.Growth {
-			fmt.Fprintf(&out, "| %d | %s | %s | %s | %d MB |\n", g.Containers, shown(g.Create), shown(g.List), shown(g.Inspect), g.Memory.Private>>20)
+			fmt.Fprintf(
+				&out,
+				"| %d | %s | %s | %s | %d MB |\n",
+				g.Containers,
+				shown(g.Create),
+				shown(g.List),
+				shown(g.Inspect),
+				g.Memory.Private>>20,
+			)
 		}
 	}
 	out.WriteString("\n| azurerm's calls for one container | times | with the latency of ARM |\n|---|---|---|\n")

@@ -23,11 +23,21 @@ type Site struct {
 	Settings      map[string]string `json:"settings"`
 }
 
-// SDK makes a task's site with the least that a direct backend needs, one PUT that is polled each second, and prints how long it took
-// as a Sample.
-func SDK(ctx context.Context, task Task, credential azcore.TokenCredential, options azcore.ClientOptions, stdout io.Writer) error {
+// SDK makes a task's site with the least that a direct backend needs, one PUT that is polled each second, and prints
+// how long it took as a Sample.
+func SDK(
+	ctx context.Context,
+	task Task,
+	credential azcore.TokenCredential,
+	options azcore.ClientOptions,
+	stdout io.Writer,
+) error {
 	return measured(stdout, func() error {
-		client, err := armappservice.NewWebAppsClient(task.Site.Subscription, credential, &arm.ClientOptions{ClientOptions: options})
+		client, err := armappservice.NewWebAppsClient(
+			task.Site.Subscription,
+			credential,
+			&arm.ClientOptions{ClientOptions: options},
+		)
 		if err != nil {
 			return fmt.Errorf("make site: %w", err)
 		}

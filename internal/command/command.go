@@ -1,6 +1,6 @@
-// Package command runs the cobra commands of a program the same way for all programs of this project. INT and TERM end
-// the context. A mistake on the command line is one line with a suggestion, and never usage text. The exit status is 2 for
-// mistakes and otherwise 1. The package must not know what the commands do.
+// Package command runs the cobra commands of a program the same way for all programs of this project. INT and TERM
+// end the context. A mistake on the command line is one line with a suggestion, and never usage text. The exit status
+// is 2 for mistakes and otherwise 1. The package must not know what the commands do.
 //
 //	func main() { command.Main("azuresim", run) }
 //

@@ -20,8 +20,14 @@ func program() *cobra.Command {
 	serve.Flags().BoolP("verbose", "v", false, "verbose")
 	secret := &cobra.Command{Use: "servo", Hidden: true, RunE: serve.RunE}
 	config := &cobra.Command{Use: "config", Short: "About the configuration"}
-	config.AddCommand(&cobra.Command{Use: "print", Short: "Print it", RunE: func(*cobra.Command, []string) error { return nil }})
-	man := &cobra.Command{Use: "man DIR", Args: ExactlyOne("a folder"), RunE: func(*cobra.Command, []string) error { return nil }}
+	config.AddCommand(
+		&cobra.Command{Use: "print", Short: "Print it", RunE: func(*cobra.Command, []string) error { return nil }},
+	)
+	man := &cobra.Command{
+		Use:  "man DIR",
+		Args: ExactlyOne("a folder"),
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
 	root.AddCommand(serve, secret, config, man)
 	return root
 }
@@ -74,7 +80,8 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"help", "serve"}, {"serve", "--help"}, {"serve", "-h"}} {
 		var stdout bytes.Buffer
 		err := Execute(t.Context(), program(), args, &stdout, &stdout)
-		if err != nil || !strings.Contains(stdout.String(), "--storage-account") || !strings.Contains(stdout.String(), "Serve it") {
+		if err != nil || !strings.Contains(stdout.String(), "--storage-account") ||
+			!strings.Contains(stdout.String(), "Serve it") {
 			t.Errorf("%q: got %v and\n%s", args, err, &stdout)
 		}
 	}

@@ -25,7 +25,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 const (
 	subscription = "11111111-2222-3333-4444-555555555555"
 	clientID     = "99999999-8888-7777-6666-555555555555"
-	identityID   = "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
+	identityID   = "/subscriptions/" + subscription +
+		"/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
 	// baseConfig ends in azf, so that lines can be added there; a line that is not indented goes to the top level.
 	baseConfig = `azf:
   subscription_id: ` + subscription + `
@@ -86,19 +87,27 @@ var samples = map[string][3]string{
 	"subscription_id":                     {subscription, clientID, "00000000-0000-0000-0000-000000000001"},
 	"resource_group":                      {"file-rg", "environment.rg_(1)", "flag-rg"},
 	"location":                            {"westeurope", "northeurope", "EastUS2"},
-	"storage_account":                     {"file1", "environment2", "/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/flag3"},
-	"app_service_plan":                    {"file-plan", "environment_plan", "/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag"},
-	"service_plan_sku":                    {"B1", "EP1", "P1mv3"},
-	"timeout":                             {"60", "61", "600"},
-	"log_analytics_workspace":             {"file-logs", "environment-logs", "flag-logs"},
-	"application_insights":                {"file insights", "environment-insights", "flag (insights)"},
-	"identity_id":                         {identityID + "file", identityID + "environment", identityID + "flag"},
-	"identity_client_id":                  {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
-	"registry":                            {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
-	"registry_username":                   {"file", "environment", "flag"},
-	"registry_password":                   {"file", "environment", ""},
-	"credential":                          {"azure-cli", "environment", "managed-identity"},
-	"owner":                               {"file", "environment", "flag"},
+	"storage_account": {
+		"file1",
+		"environment2",
+		"/subscriptions/" + subscription + "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/flag3",
+	},
+	"app_service_plan": {
+		"file-plan",
+		"environment_plan",
+		"/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag",
+	},
+	"service_plan_sku":        {"B1", "EP1", "P1mv3"},
+	"timeout":                 {"60", "61", "600"},
+	"log_analytics_workspace": {"file-logs", "environment-logs", "flag-logs"},
+	"application_insights":    {"file insights", "environment-insights", "flag (insights)"},
+	"identity_id":             {identityID + "file", identityID + "environment", identityID + "flag"},
+	"identity_client_id":      {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
+	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
+	"registry_username":       {"file", "environment", "flag"},
+	"registry_password":       {"file", "environment", ""},
+	"credential":              {"azure-cli", "environment", "managed-identity"},
+	"owner":                   {"file", "environment", "flag"},
 }
 
 func TestPrecedence(t *testing.T) {
@@ -121,7 +130,14 @@ func TestPrecedence(t *testing.T) {
 			if s.section != "" {
 				at = path + ":4"
 			}
-			fileArgs, environ, args := []string{"--config", path}, []string{s.environment() + "=" + sample[1]}, []string{"--" + s.flag() + "=" + sample[2]}
+			fileArgs, environ, args := []string{
+				"--config",
+				path,
+			}, []string{
+				s.environment() + "=" + sample[1],
+			}, []string{
+				"--" + s.flag() + "=" + sample[2],
+			}
 			wantDefault := value{text: s.fallback, origin: origin{kind: fromDefault}}
 			if s.required {
 				wantDefault = value{origin: origin{kind: notGiven}, bad: true}
@@ -145,8 +161,18 @@ func TestPrecedence(t *testing.T) {
 			}
 			check("default", nil, nil, wantDefault)
 			check("file over default", fileArgs, nil, value{text: sample[0], origin: origin{fromFile, at}})
-			check("environment over default", nil, environ, value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
-			check("environment over file", fileArgs, environ, value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
+			check(
+				"environment over default",
+				nil,
+				environ,
+				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}},
+			)
+			check(
+				"environment over file",
+				fileArgs,
+				environ,
+				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}},
+			)
 			if s.secret {
 				if _, err := load(args, nil, ""); err == nil || !strings.Contains(err.Error(), "unknown flag") {
 					t.Errorf("a secret as a flag: got %v, want it refused", err)
@@ -171,7 +197,8 @@ func TestNamesDerive(t *testing.T) {
 		seen[s.key] = true
 	}
 	s := (&Loaded{rows: settings()}).row("registry_username")
-	if s.path() != "azf.registry_username" || s.flag() != "registry-username" || s.environment() != "SOCKERLESS_AZF_REGISTRY_USERNAME" {
+	if s.path() != "azf.registry_username" || s.flag() != "registry-username" ||
+		s.environment() != "SOCKERLESS_AZF_REGISTRY_USERNAME" {
 		t.Errorf("got %s, %s, %s", s.path(), s.flag(), s.environment())
 	}
 }
@@ -201,7 +228,11 @@ func TestWhichFileIsRead(t *testing.T) {
 }
 
 func TestLastVariableAndLastFlagCount(t *testing.T) {
-	l, err := load([]string{"--owner", "a", "--owner=b", "--insecure"}, []string{"SOCKERLESS_AZF_TIMEOUT=5", "SOCKERLESS_AZF_TIMEOUT=6"}, "")
+	l, err := load(
+		[]string{"--owner", "a", "--owner=b", "--insecure"},
+		[]string{"SOCKERLESS_AZF_TIMEOUT=5", "SOCKERLESS_AZF_TIMEOUT=6"},
+		"",
+	)
 	if err != nil || l.Config().Azure.Owner != "b" || l.given.timeout != 6 || !l.given.Listen.Insecure {
 		t.Errorf("got %+v, %v", l, err)
 	}
@@ -297,10 +328,15 @@ azf:
 }
 
 func TestConfigPrint(t *testing.T) {
-	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: 0600\nterraform_backend: azurerm\n"+
+	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: "+
+		"0600\nterraform_backend: azurerm\n"+
 		"terraform_backend_config: {storage_account_name: states, container_name: 'a: #b', use_azuread_auth: true}\nazf:", 1)+
 		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n")
-	environ := []string{"SOCKERLESS_AZF_SHUTDOWN_TIMEOUT=90s", "SOCKERLESS_AZF_OWNER=team-a", "SOCKERLESS_AZF_CONFIG=" + path}
+	environ := []string{
+		"SOCKERLESS_AZF_SHUTDOWN_TIMEOUT=90s",
+		"SOCKERLESS_AZF_OWNER=team-a",
+		"SOCKERLESS_AZF_CONFIG=" + path,
+	}
 	args := []string{"--timeout", "0900", "--service-plan-sku=B1", "--insecure=T"}
 	first, err := load(args, environ, "")
 	if err := errors.Join(err, first.Err()); err != nil {
@@ -327,7 +363,8 @@ func TestConfigPrint(t *testing.T) {
 
 	again := writeConfig(t, stdout.String())
 	second, err := load([]string{"--config", again}, nil, "")
-	if err != nil || len(second.problems) != 1 || !strings.Contains(second.problems[0], "registry_password: this is what config print shows in place of the secret") {
+	if err != nil || len(second.problems) != 1 || !strings.Contains(second.problems[0], "registry_password: this is "+
+		"what config print shows in place of the secret") {
 		t.Fatalf("got %v, %v; want the hidden password refused", second, err)
 	}
 	again = writeConfig(t, strings.Replace(stdout.String(), hidden, "secret", 1))
@@ -342,7 +379,9 @@ func TestConfigPrint(t *testing.T) {
 // TestAnyValueIsPrintedAndReadAgain gives config print texts that YAML could take for something else.
 func TestAnyValueIsPrintedAndReadAgain(t *testing.T) {
 	for _, text := range []string{
-		"true", "null", "~", "12", "0x10", "1e3", "- a", "a: b", "a #b", "#", "'", `"`, `\`, "{", "[a]", "&a", "*a", "!a", "|", ">", "%", "@", "`", " a ", "ä", "2020-01-01", ".inf", "=", "<<", "---", "...", "?", "yes",
+		"true", "null", "~", "12", "0x10", "1e3", "- a", "a: b", "a #b", "#", "'", `"`, `\`, "{", "[a]",
+		"&a", "*a", "!a", "|", ">", "%", "@", "`", " a ", "ä", "2020-01-01",
+		".inf", "=", "<<", "---", "...", "?", "yes",
 	} {
 		l, err := load([]string{"--terraform", text, "--config", writeConfig(t, baseConfig)}, nil, "")
 		if err != nil {

@@ -31,7 +31,12 @@ func TestExampleConfig(t *testing.T) {
 	if n := len(choice.FindAll(content, -1)); n < 10 {
 		t.Fatalf("found %d choices", n)
 	}
-	chosen := strings.Replace(choice.ReplaceAllString(string(content), "$1$2"), "listen: unix:///var/run/sockerless-backend.sock\n", "", 1)
+	chosen := strings.Replace(
+		choice.ReplaceAllString(string(content), "$1$2"),
+		"listen: unix:///var/run/sockerless-backend.sock\n",
+		"",
+		1,
+	)
 	if l, err = load([]string{"--config", writeConfig(t, chosen)}, nil, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -76,19 +81,22 @@ func TestSystemdUnits(t *testing.T) {
 	if err := l.Err(); err != nil {
 		t.Error(err)
 	}
-	if filepath.Base(command[0]) != "sockerless-backend-azf" || command[1] != "serve" || l.given.Listen.Address != "fd://" {
+	if filepath.Base(command[0]) != "sockerless-backend-azf" || command[1] != "serve" ||
+		l.given.Listen.Address != "fd://" {
 		t.Errorf("the service runs %q", command)
 	}
 	byDefault := (&Loaded{rows: settings()}).row("listen").fallback
 	_, path, err := server.ParseAddress(byDefault)
 	// systemd wants /run, which /var/run is a link to.
-	if want := strings.TrimPrefix(path, "/var"); err != nil || socket["Socket.ListenStream"] != want || socket["Socket.SocketMode"] != "0660" {
+	if want := strings.TrimPrefix(path, "/var"); err != nil || socket["Socket.ListenStream"] != want ||
+		socket["Socket.SocketMode"] != "0660" {
 		t.Errorf("the socket is %q, want %s, %v", socket, want, err)
 	}
 	if service["Service.KillMode"] != "mixed" || service["Unit.Requires"] != "sockerless-backend-azf.socket" {
 		t.Errorf("the service is %q", service)
 	}
-	if "/var/lib/"+service["Service.StateDirectory"] != l.given.StateDir || service["Service.RestartPreventExitStatus"] != "2" {
+	if "/var/lib/"+service["Service.StateDirectory"] != l.given.StateDir ||
+		service["Service.RestartPreventExitStatus"] != "2" {
 		t.Errorf("the service is %q", service)
 	}
 	// systemd must not kill what the daemon still waits for.
@@ -109,7 +117,8 @@ func TestDocsHaveEverySetting(t *testing.T) {
 		for _, entry := range entries {
 			// An entry begins with its settings and their default: "`key` (default `value`): ...".
 			head, _, _ := strings.Cut(strings.Join(strings.Fields(entry), " "), ": ")
-			found = found || strings.Contains(head, "`"+s.key+"`") && (s.fallback == "" || strings.Contains(head, "(default `"+s.fallback+"`)"))
+			found = found ||
+				strings.Contains(head, "`"+s.key+"`") && (s.fallback == "" || strings.Contains(head, "(default `"+s.fallback+"`)"))
 		}
 		if !found {
 			t.Errorf("docs/configuration.md lacks %s with its default %q", s.path(), s.fallback)

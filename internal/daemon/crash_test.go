@@ -22,7 +22,8 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 )
 
-// atWrite calls do in the middle of the first such write: when it has been accepted but not done, or, with after, done but not answered.
+// atWrite calls do in the middle of the first such write: when it has been accepted but not done, or, with after,
+// done but not answered.
 func (p *playground) atWrite(after bool, method string, path *regexp.Regexp, do func()) {
 	var once sync.Once
 	hook := func(m, at string) {
@@ -54,7 +55,12 @@ func (p *playground) happened(t *testing.T, name string, action api.EventAction)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://daemon/internal/v1/events?since=1&filters="+string(filters), nil)
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodGet,
+		"http://daemon/internal/v1/events?since=1&filters="+string(filters),
+		nil,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +144,10 @@ func (p *playground) locks(t *testing.T) (found []string) {
 // holdDatabase keeps every other connection from writing to the daemon's database until release is called.
 func (p *playground) holdDatabase(t *testing.T) (release func()) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(p.stateDir(), "state.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sql.Open(
+		"sqlite",
+		"file:"+filepath.Join(p.stateDir(), "state.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +162,8 @@ func (p *playground) holdDatabase(t *testing.T) (release func()) {
 	}
 }
 
-// eventually blocks until is holds. It is for what tells nobody that it has come: a file, a line in the log, a process that ends.
+// eventually blocks until is holds. It is for what tells nobody that it has come: a file, a line in the log, a
+// process that ends.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -250,7 +260,8 @@ func TestKilledBetweenRowAndAnswer(t *testing.T) {
 }
 
 func TestKilledDuringDestroy(t *testing.T) {
-	for name, after := range map[string]bool{"before the app is deleted": false, "after the app is deleted, before state": true} {
+	for name, after := range map[string]bool{"before the app is deleted": false, "after the app is deleted, before " +
+		"state": true} {
 		t.Run(name, func(t *testing.T) {
 			p := newAzure(t)
 			p.launch(t)
@@ -284,7 +295,8 @@ func (p *playground) counted(script string) (config api.Config, runs func(t *tes
 }
 
 func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
-	for name, handlerToo := range map[string]bool{"the handler knows the run": false, "only Application Insights knows the run": true} {
+	for name, handlerToo := range map[string]bool{"the handler knows the run": false, "only Application Insights knows " +
+		"the run": true} {
 		t.Run(name, func(t *testing.T) {
 			p := newAzure(t)
 			p.launch(t)

@@ -1,5 +1,5 @@
-// Package daemon wires the parts of the program, starts and stops them in order, and finds the credential of both sides.
-// It must not do the work of its parts.
+// Package daemon wires the parts of the program, starts and stops them in order, and finds the credential of both
+// sides. It must not do the work of its parts.
 //
 //	d, err := daemon.New(ctx, daemon.Config{Config: settings, Credential: credential, Cloud: cloud.AzurePublic, ...})
 //	err = d.Run(ctx) // until ctx ends
@@ -38,7 +38,8 @@ import (
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
-// Config configures New. Which cloud the daemon works in comes with it: Credential, Cloud, the transports, TerraformEnv.
+// Config configures New. Which cloud the daemon works in comes with it: Credential, Cloud, the transports,
+// TerraformEnv.
 type Config struct {
 	config.Config
 	// Version is the version of the program.
@@ -93,7 +94,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, fmt.Errorf("lock state folder: %w", err)
 	}
 	if !locked {
-		return d, fmt.Errorf("state folder %s is in use by another daemon: stop it or choose another --state-dir", cfg.StateDir)
+		return d, fmt.Errorf("state folder %s is in use by another daemon: stop it or choose another "+
+			"--state-dir", cfg.StateDir)
 	}
 	d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db"), URL: cfg.Database})
 	if err != nil {

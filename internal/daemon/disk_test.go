@@ -66,7 +66,8 @@ func (p *playground) free(t *testing.T) {
 // queueStuck is what the job queue logs when it can neither record the end of a job nor begin one.
 var queueStuck = regexp.MustCompile(`Completer error|"queue":"terraform".*Error fetching jobs`)
 
-// TestDiskIsFull has the disk of state folder and database full when a request comes, and when Azure has done what no state and no row knows yet.
+// TestDiskIsFull has the disk of state folder and database full when a request comes, and when Azure has done what no
+// state and no row knows yet.
 func TestDiskIsFull(t *testing.T) {
 	p := newAzure(t)
 	p.disk = diskSize
@@ -75,7 +76,9 @@ func TestDiskIsFull(t *testing.T) {
 
 	p.fill(t)
 	for _, path := range []string{"/containers?name=job", "/containers/web/start", "/containers/web/rename?name=other"} {
-		if err := p.Call(t.Context(), http.MethodPost, path, p.createRequest(), nil); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "the disk is full: free space") {
+		if err := p.Call(t.Context(), http.MethodPost, path, p.createRequest(), nil); err == nil ||
+			!strings.Contains(err.Error(), "503") ||
+			!strings.Contains(err.Error(), "the disk is full: free space") {
 			t.Errorf("POST %s: %v, want a refusal", path, err)
 		}
 	}

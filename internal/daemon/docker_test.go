@@ -78,7 +78,8 @@ func TestDockerCLI(t *testing.T) {
 		})
 	})
 	// One journey leaves a container that removes itself.
-	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil && !strings.Contains(err.Error(), "404") {
+	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil &&
+		!strings.Contains(err.Error(), "404") {
 		t.Error(err)
 	}
 	var left []container.Summary
@@ -108,7 +109,10 @@ func TestMobyClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	created, err := c.ContainerCreate(ctx, moby.ContainerCreateOptions{Name: "moby", Config: &container.Config{Image: p.image, Cmd: []string{"hello", "moby"}}})
+	created, err := c.ContainerCreate(
+		ctx,
+		moby.ContainerCreateOptions{Name: "moby", Config: &container.Config{Image: p.image, Cmd: []string{"hello", "moby"}}},
+	)
 	if err != nil || len(created.Warnings) > 0 {
 		t.Fatal(created, err)
 	}
@@ -137,10 +141,12 @@ func TestMobyClient(t *testing.T) {
 	if err != nil || len(list.Items) != 1 {
 		t.Errorf("got %+v, %v", list, err)
 	}
-	if _, err := c.ContainerInspect(ctx, "nobody", moby.ContainerInspectOptions{}); err == nil || !strings.Contains(err.Error(), "No such container: nobody") {
+	if _, err := c.ContainerInspect(ctx, "nobody", moby.ContainerInspectOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "No such container: nobody") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.ExecCreate(ctx, "moby", moby.ExecCreateOptions{Cmd: []string{"ls"}}); err == nil || !strings.Contains(err.Error(), "does not support exec") {
+	if _, err := c.ExecCreate(ctx, "moby", moby.ExecCreateOptions{Cmd: []string{"ls"}}); err == nil ||
+		!strings.Contains(err.Error(), "does not support exec") {
 		t.Errorf("got %v", err)
 	}
 	// A client that leaves while it waits leaves the container alone.

@@ -19,7 +19,8 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// restart ends the daemon and starts one whose configuration is changed and whose log is written to log, which may be read once it is stopped.
+// restart ends the daemon and starts one whose configuration is changed and whose log is written to log, which may be
+// read once it is stopped.
 func (p *playground) restart(t *testing.T, log *bytes.Buffer, change func(*daemon.Config)) {
 	t.Helper()
 	p.stop()
@@ -44,7 +45,12 @@ func (p *playground) refused(t *testing.T, name, secret string) refusal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://daemon"+server.Prefix+"/containers?name="+name, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		"http://daemon"+server.Prefix+"/containers?name="+name,
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,25 +105,37 @@ func TestRefusalsOfAzure(t *testing.T) {
 	}{
 		{
 			name: "forbidden", status: http.StatusForbidden,
-			rule: azuresim.Rule{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: "The client 'f0000000-0000-0000-0000-000000000009' with object id 'b0000000-0000-0000-0000-000000000001' " +
-				"does not have authorization to perform action 'Microsoft.Web/sites/write' over scope '/subscriptions/1/resourceGroups/rg' or the scope is invalid. If access was recently granted, please refresh your credentials."},
-			want: []string{"cannot create container forbidden: ", "action Microsoft.Web/sites/write on scope /subscriptions/1/resourceGroups/rg to the daemon's identity (client id f0000000-0000-0000-0000-000000000009)"},
+			rule: azuresim.Rule{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: "The client " +
+				"'f0000000-0000-0000-0000-000000000009' with object id 'b0000000-0000-0000-0000-000000000001' " +
+				"does not have authorization to perform action 'Microsoft.Web/sites/write' over scope " +
+				"'/subscriptions/1/resourceGroups/rg' or the scope is invalid. If access was recently granted, please refresh " +
+				"your credentials."},
+			want: []string{"cannot create container forbidden: ", "action Microsoft.Web/sites/write on scope " +
+				"/subscriptions/1/resourceGroups/rg to the daemon's identity (client id f0000000-0000-0000-0000-000000000009)"},
 		},
 		{
 			name: "busy", status: http.StatusConflict,
-			rule: azuresim.Rule{Status: http.StatusConflict, Code: "Conflict", Message: "Cannot modify this site because another operation is in progress. Details: Id: e2440937-ae53-41f4-b013-09884e027c45, " +
-				"OperationName: Create, CreatedTime: 7/20/2026 8:01:21 PM, RequestId: c4bcc3d5-418b-4ca3-b9e3-ac601e74ee49, EntityType: 3"},
+			rule: azuresim.Rule{Status: http.StatusConflict, Code: "Conflict", Message: "Cannot modify this site because " +
+				"another operation is in progress. Details: Id: e2440937-ae53-41f4-b013-09884e027c45, " +
+				"OperationName: Create, CreatedTime: 7/20/2026 8:01:21 PM, RequestId: c4bcc3d5-418b-4ca3-b9e3-ac601e74ee49, " +
+				"EntityType: 3"},
 			want: []string{"another operation is in progress", "request id c4bcc3d5-418b-4ca3-b9e3-ac601e74ee49)"},
 		},
 		{
 			// The provider asks 34 times before it gives up; as it is told to wait 0 s, that takes no time.
 			name: "throttled", status: http.StatusServiceUnavailable, retry: "17",
-			rule: azuresim.Rule{Status: http.StatusTooManyRequests, RetryAfter: 1, Code: "SubscriptionRequestsThrottled", Message: "Number of requests for subscription '1' exceeded the limit. Please try again after '17' seconds."},
+			rule: azuresim.Rule{
+				Status:     http.StatusTooManyRequests,
+				RetryAfter: 1,
+				Code:       "SubscriptionRequestsThrottled",
+				Message:    "Number of requests for subscription '1' exceeded the limit. Please try again after '17' seconds.",
+			},
 			want: []string{"SubscriptionRequestsThrottled", "Try again later"},
 		},
 		{
 			name: "invalid", status: http.StatusBadRequest,
-			rule: azuresim.Rule{Status: http.StatusBadRequest, Code: "BadRequest", Message: "The setting SECRET has the value '" + secret + "', and AzureWebJobsStorage AccountKey=" + key + "; is invalid."},
+			rule: azuresim.Rule{Status: http.StatusBadRequest, Code: "BadRequest", Message: "The setting SECRET has the value " +
+				"'" + secret + "', and AzureWebJobsStorage AccountKey=" + key + "; is invalid."},
 			want: []string{"has the value '(sensitive value)'"},
 		},
 	}
@@ -177,7 +195,8 @@ func TestRefusalsOfAzure(t *testing.T) {
 			t.Errorf("%s: %q holds a secret", row.name, row.got.message)
 		}
 	}
-	// What succeeds is logged with its calls too: the first create looked for a foundation, made it and the app, and the remove destroyed that.
+	// What succeeds is logged with its calls too: the first create looked for a foundation, made it and the app, and the
+	// remove destroyed that.
 	var worked []string
 	for _, l := range lines {
 		if l.Message == "request" && len(worked) < 4 {
@@ -195,7 +214,9 @@ func TestRefusalsOfAzure(t *testing.T) {
 	if id == "" || !strings.Contains(log.String(), id) {
 		t.Error("the log does not name the container: the test looks at nothing")
 	}
-	for _, text := range []string{secret, key, azuresim.DefaultClientSecret, "AccountKey=a2V5", "Bearer ", "eyJ", "InstrumentationKey="} {
+	for _, text := range []string{
+		secret, key, azuresim.DefaultClientSecret, "AccountKey=a2V5", "Bearer ", "eyJ", "InstrumentationKey=",
+	} {
 		if strings.Contains(log.String(), text) {
 			t.Errorf("the log holds %.20s", text)
 		}
@@ -210,14 +231,19 @@ func TestMissingPlan(t *testing.T) {
 		cfg.Azure.AppServicePlan = "no-such-plan"
 	})
 	got := p.refused(t, "web", "hunter2-hunter2")
-	if got.status != http.StatusNotFound || !strings.Contains(got.message, "no-such-plan") || !strings.Contains(got.message, "correct its name") {
+	if got.status != http.StatusNotFound || !strings.Contains(got.message, "no-such-plan") ||
+		!strings.Contains(got.message, "correct its name") {
 		t.Errorf("got %+v", got)
 	}
-	if err := p.Call(t.Context(), http.MethodGet, "/containers/web", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
+	if err := p.Call(t.Context(), http.MethodGet, "/containers/web", nil, nil); err == nil ||
+		!strings.Contains(err.Error(), "404") {
 		t.Errorf("got %v, want that nothing is left", err)
 	}
 	p.stop()
-	if lines := readLog(t, &log); !slices.ContainsFunc(lines, func(l logged) bool { return l.RequestID == got.requestID && l.Level == "warn" && l.CorrelationID != "" }) {
+	if lines := readLog(t, &log); !slices.ContainsFunc(
+		lines,
+		func(l logged) bool { return l.RequestID == got.requestID && l.Level == "warn" && l.CorrelationID != "" },
+	) {
 		t.Errorf("logged %+v", lines)
 	}
 }

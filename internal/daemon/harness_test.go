@@ -57,7 +57,15 @@ type kept struct {
 type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, runs, unknownEnds int }
 
 func (f figures) String() string {
-	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d", f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks)
+	return fmt.Sprintf(
+		"kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d",
+		f.kills,
+		f.containers,
+		f.orphans,
+		f.lost,
+		f.doubleRuns,
+		f.stuckLocks,
+	)
 }
 
 func TestCrash(t *testing.T) {
@@ -72,7 +80,13 @@ func TestCrashOfOneOfThree(t *testing.T) {
 }
 
 func crash(t *testing.T, azure *playground, nodes []*playground) {
-	h := &harness{azure: azure, nodes: nodes, seed: *crashSeed, runs: filepath.Join(azure.dir, "runs"), containers: map[string]*kept{}}
+	h := &harness{
+		azure:      azure,
+		nodes:      nodes,
+		seed:       *crashSeed,
+		runs:       filepath.Join(azure.dir, "runs"),
+		containers: map[string]*kept{},
+	}
 	if h.seed == 0 {
 		h.seed = uint64(time.Now().UnixNano())
 	}
@@ -214,7 +228,8 @@ func (h *harness) ask(random *rand.Rand, method, path string, in, out any) error
 	return h.nodes[random.IntN(len(h.nodes))].Call(ctx, method, path, in, out)
 }
 
-// compare waits until nothing is under way any more, removes what is dead, and compares what there is with what was answered.
+// compare waits until nothing is under way any more, removes what is dead, and compares what there is with what was
+// answered.
 func (h *harness) compare(t *testing.T) figures {
 	t.Helper()
 	node := h.nodes[0]
@@ -234,7 +249,8 @@ func (h *harness) compare(t *testing.T) figures {
 			rest = rest && (c.Status == "Created" || c.State == "exited")
 			if c.State == "dead" {
 				// A daemon may be faster in trying this again.
-				if err := node.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil); err != nil && !strings.Contains(err.Error(), "404") {
+				if err := node.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil); err != nil &&
+					!strings.Contains(err.Error(), "404") {
 					t.Logf("remove %s: %v", c.Names[0], err)
 				}
 			}

@@ -68,7 +68,8 @@ func TestSimulatedRegistryIsAsked(t *testing.T) {
 	if _, err := daemon.Engine(d).ImagePull(t.Context(), "alpine", api.AuthConfig{}, ""); err != nil {
 		t.Error(err)
 	}
-	if got, err := daemon.Engine(d).ImageInspect(t.Context(), "alpine"); err != nil || got.AZF.Resolved || !strings.Contains(got.AZF.Error, "index.docker.io") {
+	if got, err := daemon.Engine(d).ImageInspect(t.Context(), "alpine"); err != nil || got.AZF.Resolved ||
+		!strings.Contains(got.AZF.Error, "index.docker.io") {
 		t.Errorf("got %+v, %v", got.AZF, err)
 	}
 }

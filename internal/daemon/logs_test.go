@@ -92,7 +92,8 @@ func (p *playground) logs(t *testing.T, name, query string) []string {
 	return lines
 }
 
-// TestLogsThatArriveLate has two runs, the second of which prints more than its answer holds, and rows that show ten minutes late.
+// TestLogsThatArriveLate has two runs, the second of which prints more than its answer holds, and rows that show ten
+// minutes late.
 func TestLogsThatArriveLate(t *testing.T) {
 	const delay, many = 10 * time.Minute, 40_000
 	queries := &logQueries{}
@@ -103,7 +104,8 @@ func TestLogsThatArriveLate(t *testing.T) {
 	p.sim.SetFaults(azuresim.Faults{IngestionDelay: delay})
 	again := filepath.Join(p.dir, "again")
 	p.create(t, "web", api.Config{Cmd: []string{"/bin/sh", "-c", fmt.Sprintf(
-		"if [ -e %[1]s ]; then seq -f 'line %%.0f of very many lines' %[2]d; else touch %[1]s; echo first; echo oops >&2; fi", again, many,
+		"if [ -e %[1]s ]; then seq -f 'line %%.0f of very many lines' %[2]d; else touch %[1]s; echo first; echo oops >&2; "+
+			"fi", again, many,
 	)}})
 	for range 2 {
 		p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
@@ -127,16 +129,19 @@ func TestLogsThatArriveLate(t *testing.T) {
 		t.Fatalf("before rows arrive: got %d lines, no mark", len(early))
 	}
 	head, tail := early[2:mark], early[mark+1:]
-	if left := many - len(head) - len(tail); early[mark] != fmt.Sprintf("stderr: [azf-handler: %d lines are left out here]", left) ||
+	if left := many - len(head) - len(tail); early[mark] != fmt.Sprintf("stderr: [azf-handler: %d lines are left out "+
+		"here]", left) ||
 		left <= 0 || !slices.Equal(head, whole[:len(head)]) || !slices.Equal(tail, whole[many-len(tail):]) {
 		t.Errorf("before rows arrive: got %d lines, %q, %d lines", len(head), early[mark], len(tail))
 	}
-	if got := queries.take(); len(got) != 1 || got[0].rows != 0 || !strings.Contains(got[0].text, fmt.Sprintf("Seq between (%d .. %d)", len(head)+1, many-len(tail))) {
+	if got := queries.take(); len(got) != 1 || got[0].rows != 0 ||
+		!strings.Contains(got[0].text, fmt.Sprintf("Seq between (%d .. %d)", len(head)+1, many-len(tail))) {
 		t.Errorf("asked %+v", got)
 	}
 
-	p.ahead.Store(int64(delay))
-	if got := p.logs(t, "web", "stdout=1&stderr=1"); len(got) != many+2 || !firstRun(got[:2]) || !slices.Equal(got[2:], whole) {
+	p.clock.Advance(delay)
+	if got := p.logs(t, "web", "stdout=1&stderr=1"); len(got) != many+2 || !firstRun(got[:2]) ||
+		!slices.Equal(got[2:], whole) {
 		t.Errorf("after rows have arrived: got %d lines", len(got))
 	}
 	if got := queries.take(); len(got) != 1 || got[0].rows != many-len(head)-len(tail) {

@@ -51,11 +51,15 @@ func TestMalformedRequests(t *testing.T) {
 		{"POST", v1 + "/containers", `{"Image":"a","Env":"A=b"}`, 400, "field Env takes no string"},
 		{"POST", v1 + "/containers", `{"Image":"a","Labels":["a"]}`, 400, "field Labels takes no array"},
 		{"POST", v1 + "/containers", `{"Image":"a","HostConfig":{"AutoRemove":"yes"}}`, 400, "AutoRemove takes no string"},
-		{"POST", v1 + "/containers", `{"Image":"a","HostConfig":{"Memory":"1g"}}`, 400, "field HostConfig.Memory takes no string"},
-		{"POST", v1 + "/containers", `{"Image":"a","WorkingDir":"rel"}`, 400, "the working directory 'rel' is invalid, it needs to be an absolute path"},
+		{"POST", v1 + "/containers", `{"Image":"a","HostConfig":{"Memory":"1g"}}`, 400, "field HostConfig.Memory takes no " +
+			"string"},
+		{"POST", v1 + "/containers", `{"Image":"a","WorkingDir":"rel"}`, 400, "the working directory 'rel' is invalid, it " +
+			"needs to be an absolute path"},
 		{"POST", v1 + "/containers", `{"Image":"a","Env":["A=1","a=2"]}`, 400, "A and a differ in case only"},
-		{"POST", v1 + "/containers", `{"Image":"a","Env":["ASPNETCORE_ENVIRONMENT=x"]}`, 400, "reserved for the Functions host (ASPNETCORE_*)"},
-		{"POST", v1 + "/containers?platform=linux/arm64", `{"Image":"a"}`, 501, "does not support platforms other than linux/amd64."},
+		{"POST", v1 + "/containers", `{"Image":"a","Env":["ASPNETCORE_ENVIRONMENT=x"]}`, 400, "reserved for the Functions " +
+			"host (ASPNETCORE_*)"},
+		{"POST", v1 + "/containers?platform=linux/arm64", `{"Image":"a"}`, 501, "does not support platforms other than " +
+			"linux/amd64."},
 		{"POST", v1 + "/containers", `{"Image":"a","ExposedPorts":{"http":{}}}`, 400, "invalid JSON"},
 		{"POST", v1 + "/containers", `{"Image":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "too large"},
 		{"POST", v1 + "/auth", "", 400, "EOF"},
@@ -97,9 +101,12 @@ func TestMalformedRequests(t *testing.T) {
 		// What cannot be honoured.
 		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Binds":["/a:/b"]}}`, 501, "does not support volumes"},
 		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"NetworkMode":"host"}}`, 501, "does not support networks"},
-		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Privileged":true}}`, 501, "does not support privileged containers"},
-		{"POST", v1 + "/containers", "{" + image + `,"Healthcheck":{"Test":["CMD","true"]}}`, 501, "does not support health checks"},
-		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Devices":[{"PathOnHost":"/dev/a"}]}}`, 501, "does not support devices"},
+		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Privileged":true}}`, 501, "does not support privileged " +
+			"containers"},
+		{"POST", v1 + "/containers", "{" + image + `,"Healthcheck":{"Test":["CMD","true"]}}`, 501, "does not support " +
+			"health checks"},
+		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Devices":[{"PathOnHost":"/dev/a"}]}}`, 501,
+			"does not support devices"},
 		// Containers that are not there.
 		{"GET", v1 + "/containers/nobody", "", 404, "No such container: nobody"},
 		{"DELETE", v1 + "/containers/nobody?force=1", "", 404, "No such container: nobody"},
@@ -137,8 +144,18 @@ func TestMalformedRequests(t *testing.T) {
 	} {
 		status, _, body := p.send(t, row.method, row.path, row.body)
 		var failure struct{ Message string }
-		if err := json.Unmarshal(body, &failure); err != nil || status != row.status || !strings.Contains(failure.Message, row.message) {
-			t.Errorf("%s %.80s %.60s: got %d %.200s, want %d with %q", row.method, row.path, row.body, status, body, row.status, row.message)
+		if err := json.Unmarshal(body, &failure); err != nil || status != row.status ||
+			!strings.Contains(failure.Message, row.message) {
+			t.Errorf(
+				"%s %.80s %.60s: got %d %.200s, want %d with %q",
+				row.method,
+				row.path,
+				row.body,
+				status,
+				body,
+				row.status,
+				row.message,
+			)
 		}
 	}
 	for _, call := range p.sim.Calls() {

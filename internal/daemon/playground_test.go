@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,8 +42,8 @@ type playground struct {
 	cfg    daemon.Config
 	// database is that of one of several daemons, empty for SQLite.
 	database string
-	disk     int          // bytes of the state folder's own file system, 0 if it has none
-	ahead    atomic.Int64 // nanoseconds by which the simulator's clock is ahead
+	disk     int                    // bytes of the state folder's own file system, 0 if it has none
+	clock    azuretest.ShiftedClock // of the simulator
 	// stop ends the daemon; start starts the next one on the same state.
 	stop  func()
 	start func()
@@ -85,7 +84,7 @@ func simulated(
 	if cfg.Config, err = demo.Settings(filepath.Join(dir, "daemon"), socket); err != nil {
 		return cfg, err
 	}
-	cfg.Environ = os.Environ()
+	cfg.Version, cfg.Environ = "test", os.Environ()
 	return cfg, demo.Connect(ctx, &cfg, sim, transport)
 }
 
@@ -125,7 +124,7 @@ func newAzure(t *testing.T) *playground {
 	t.Setenv("TMPDIR", p.dir)
 	var err error
 	if p.sim, err = azuresim.Start(azuresim.Config{
-		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
+		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: p.clock.Now,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +134,8 @@ func newAzure(t *testing.T) *playground {
 		}
 	})
 	p.image = p.sim.Registry() + "/hello:1"
-	if err := demo.PushExample(t.Context(), p.sim, p.image, "../..", filepath.Join(p.dir, "build"), os.Environ()); err != nil {
+	err = demo.PushExample(t.Context(), p.sim, p.image, "../..", filepath.Join(p.dir, "build"), os.Environ())
+	if err != nil {
 		t.Fatal(err)
 	}
 	p.socket = filepath.Join(p.dir, "s")
@@ -184,7 +184,8 @@ func TestOnlyTerraformChangesAzure(t *testing.T) {
 		}
 		switch {
 		case c.Method == http.MethodGet:
-		case !byTerraform && c.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(c.Path), "/host/default/listkeys"):
+		case !byTerraform && c.Method == http.MethodPost &&
+			strings.HasSuffix(strings.ToLower(c.Path), "/host/default/listkeys"):
 			ours++ // reads the host key
 		case byTerraform:
 			writes++
@@ -233,7 +234,8 @@ func TestContainersTheWholeWay(t *testing.T) {
 		}
 		const sites = "/subscriptions/" + azuresim.DefaultSubscriptionID + "/resourceGroups/" + azuresim.DefaultResourceGroup + "/providers/Microsoft.Web/sites/"
 		app, found, err := azure.Find(t.Context(), sites+"skls-"+id[:20])
-		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" || app.ID != sites+"skls-"+id[:20] {
+		if err != nil || !found || app.Tags["sockerless-container-id"] != id || app.Tags["plain"] != "v" ||
+			app.ID != sites+"skls-"+id[:20] {
 			t.Errorf("got %+v, %v, %v", app, found, err)
 		}
 		if _, found, err := azure.Find(t.Context(), sites+"skls-none"); err != nil || found {
@@ -292,7 +294,8 @@ func TestContainersTheWholeWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines, err := demo.Demultiplex(stream)
-		if err != nil || len(lines) != 40000 || lines[0] != "stdout: line 1 of very many lines" || lines[39999] != "stdout: line 40000 of very many lines" {
+		if err != nil || len(lines) != 40000 || lines[0] != "stdout: line 1 of very many lines" ||
+			lines[39999] != "stdout: line 40000 of very many lines" {
 			t.Errorf("got %d lines, %v", len(lines), err)
 		}
 		p.must(t, http.MethodDelete, "/containers/many", nil, nil)
@@ -300,13 +303,26 @@ func TestContainersTheWholeWay(t *testing.T) {
 
 	t.Run("a refused create leaves nothing", func(t *testing.T) {
 		before := p.sim.Sites()
-		p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"}}})
-		err := p.Call(t.Context(), http.MethodPost, "/containers?name=refused", api.CreateRequest{Config: &api.Config{Image: p.image}}, nil)
+		p.sim.SetFaults(
+			azuresim.Faults{
+				Rules: []azuresim.Rule{
+					{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"},
+				},
+			},
+		)
+		err := p.Call(
+			t.Context(),
+			http.MethodPost,
+			"/containers?name=refused",
+			api.CreateRequest{Config: &api.Config{Image: p.image}},
+			nil,
+		)
 		p.sim.SetFaults(azuresim.Faults{})
 		if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "AuthorizationFailed") {
 			t.Errorf("got %v, want Azure's reason", err)
 		}
-		if err := p.Call(t.Context(), http.MethodGet, "/containers/refused", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
+		if err := p.Call(t.Context(), http.MethodGet, "/containers/refused", nil, nil); err == nil ||
+			!strings.Contains(err.Error(), "404") {
 			t.Errorf("got %v, want it gone", err)
 		}
 		if after := p.sim.Sites(); !slices.Equal(before, after) {
@@ -323,7 +339,8 @@ func TestContainersTheWholeWay(t *testing.T) {
 		if err := os.Remove(state); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Call(t.Context(), http.MethodDelete, "/containers/first", nil, nil); err == nil || !strings.Contains(err.Error(), "state is missing") {
+		if err := p.Call(t.Context(), http.MethodDelete, "/containers/first", nil, nil); err == nil ||
+			!strings.Contains(err.Error(), "state is missing") {
 			t.Errorf("got %v, want a loud refusal", err)
 		}
 		if len(p.sim.Sites()) != 1 {
@@ -362,7 +379,9 @@ func TestContainersTheWholeWay(t *testing.T) {
 			}
 			info, err := entry.Info()
 			// What terraform init makes again holds no secret and lies in a closed folder.
-			if err == nil && !strings.Contains(path, "/.terraform/") && info.Mode()&os.ModeSymlink == 0 && info.Mode()&os.ModeSocket == 0 && info.Mode().Perm()&0o077 != 0 {
+			if err == nil && !strings.Contains(path, "/.terraform/") && info.Mode()&os.ModeSymlink == 0 &&
+				info.Mode()&os.ModeSocket == 0 &&
+				info.Mode().Perm()&0o077 != 0 {
 				t.Errorf("%s has mode %v", path, info.Mode())
 			}
 			return err

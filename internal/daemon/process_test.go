@@ -98,7 +98,9 @@ func (p *process) kill() {
 // spawn starts a daemon in a process of its own, which kill ends. Its log is appended to the file daemon.log.
 func (p *playground) spawn(t *testing.T) *process {
 	t.Helper()
-	spec, err := json.Marshal(processConfig{Sim: p.sim.Access(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk})
+	spec, err := json.Marshal(
+		processConfig{Sim: p.sim.Access(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

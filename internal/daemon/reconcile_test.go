@@ -13,11 +13,24 @@ import (
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
-// TestWhatHasNoContainer makes two containers, forgets their rows and the workspace of one, and has the next daemons find what is left.
+// TestWhatHasNoContainer makes two containers, forgets their rows and the workspace of one, and has the next daemons
+// find what is left.
 func TestWhatHasNoContainer(t *testing.T) {
 	gc := config.GCReport
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.GC = gc })
-	lost, left, kept := p.create(t, "lost", api.Config{}), p.create(t, "left", api.Config{}), p.create(t, "kept", api.Config{})
+	lost, left, kept := p.create(
+		t,
+		"lost",
+		api.Config{},
+	), p.create(
+		t,
+		"left",
+		api.Config{},
+	), p.create(
+		t,
+		"kept",
+		api.Config{},
+	)
 	p.stop()
 	db, err := sql.Open("sqlite", filepath.Join(p.stateDir(), "state.db"))
 	if err != nil {
@@ -40,7 +53,9 @@ func TestWhatHasNoContainer(t *testing.T) {
 		p.must(t, http.MethodGet, "/info", nil, &info)
 		return strings.Contains(strings.Join(info.Warnings, "\n"), "2 things in Azure")
 	})
-	for _, want := range []string{"function app skls-" + lost[:20], "workspace " + filepath.Join(workspaces, "containers", left), "Set gc to delete"} {
+	for _, want := range []string{
+		"function app skls-" + lost[:20], "workspace " + filepath.Join(workspaces, "containers", left), "Set gc to delete",
+	} {
 		if !strings.Contains(info.Warnings[0], want) {
 			t.Errorf("got %q, want %q in it", info.Warnings, want)
 		}
@@ -64,7 +79,8 @@ func TestWhatHasNoContainer(t *testing.T) {
 	})
 	p.stop()
 	for _, c := range p.sim.Calls() {
-		if c.Service == "arm" && c.Method == http.MethodDelete && !strings.Contains(c.UserAgent, "terraform-provider-azurerm") {
+		if c.Service == "arm" && c.Method == http.MethodDelete &&
+			!strings.Contains(c.UserAgent, "terraform-provider-azurerm") {
 			t.Errorf("%s %s came from %q", c.Method, c.Path, c.UserAgent)
 		}
 	}

@@ -35,7 +35,13 @@ func daemons(t *testing.T, azure *playground, database string, n int) []*playgro
 	t.Helper()
 	list := make([]*playground, n)
 	for i := range list {
-		p := &playground{sim: azure.sim, tools: azure.tools, image: azure.image, dir: filepath.Join(azure.dir, fmt.Sprint(i)), database: database}
+		p := &playground{
+			sim:      azure.sim,
+			tools:    azure.tools,
+			image:    azure.image,
+			dir:      filepath.Join(azure.dir, fmt.Sprint(i)),
+			database: database,
+		}
 		if err := os.Mkdir(p.dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +56,12 @@ func daemons(t *testing.T, azure *playground, database string, n int) []*playgro
 // events are the actions on a container that a daemon tells of, in order. It ends with the test.
 func (p *playground) events(t *testing.T, name string) <-chan string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, `http://daemon/internal/v1/events?since=1&filters={"container":["`+name+`"]}`, nil)
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodGet,
+		`http://daemon/internal/v1/events?since=1&filters={"container":["`+name+`"]}`,
+		nil,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +110,8 @@ func TestThreeDaemons(t *testing.T) {
 	if res.StatusCode != 0 || res.Error != nil {
 		t.Errorf("the run ended with %+v", res)
 	}
-	if lines, err := b.Raw(t.Context(), "/containers/web/logs?stdout=1"); err != nil || !strings.Contains(string(lines), "Hello, world!") {
+	if lines, err := b.Raw(t.Context(), "/containers/web/logs?stdout=1"); err != nil ||
+		!strings.Contains(string(lines), "Hello, world!") {
 		t.Errorf("got %q, %v", lines, err)
 	}
 	c.must(t, http.MethodDelete, "/containers/web", nil, nil)
@@ -112,10 +124,18 @@ func TestThreeDaemons(t *testing.T) {
 		t.Errorf("left: %v", sites)
 	}
 	// A refusal arrives wherever the job ran.
-	azure.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"}}})
+	azure.sim.SetFaults(
+		azuresim.Faults{
+			Rules: []azuresim.Rule{
+				{Method: http.MethodPut, Path: sitePath, Status: http.StatusForbidden, Code: "AuthorizationFailed"},
+			},
+		},
+	)
 	for _, p := range all {
 		err := p.Call(t.Context(), http.MethodPost, "/containers?name=bad", p.createRequest(), nil)
-		if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), "cannot create container bad") || !strings.Contains(err.Error(), "correlation id") {
+		if err == nil || !strings.Contains(err.Error(), "403") ||
+			!strings.Contains(err.Error(), "cannot create container bad") ||
+			!strings.Contains(err.Error(), "correlation id") {
 			t.Errorf("got %v, want Azure's refusal", err)
 		}
 	}
@@ -129,8 +149,11 @@ func (p *playground) databaseLocks(t *testing.T) (found []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := conn.Query(t.Context(), `SELECT 'state ' || objid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	rows, err := conn.Query(
+		t.Context(),
+		`SELECT 'state ' || objid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+	)
 	if err == nil {
 		found, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
@@ -241,9 +264,12 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 	if err := postgres.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	for _, call := range []struct{ method, path string }{{http.MethodGet, "/containers/web"}, {http.MethodPost, "/containers/web/start"}, {http.MethodGet, "/containers"}} {
+	for _, call := range []struct{ method, path string }{
+		{http.MethodGet, "/containers/web"}, {http.MethodPost, "/containers/web/start"}, {http.MethodGet, "/containers"},
+	} {
 		err := p.Call(t.Context(), call.method, call.path, nil, nil)
-		if err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "database cannot be reached") {
+		if err == nil || !strings.Contains(err.Error(), "503") ||
+			!strings.Contains(err.Error(), "database cannot be reached") {
 			t.Errorf("%s %s: got %v, want 503", call.method, call.path, err)
 		}
 	}

@@ -1,10 +1,11 @@
-// Package demo shows the product without an account: it takes a container through its life on a simulated Azure, or keeps
-// daemon and simulator running for others to try. It also makes a simulator the cloud of a daemon, for benchmark and
-// tests. It must not know commands or flags.
+// Package demo shows the product without an account: it takes a container through its life on a simulated Azure, or
+// keeps daemon and simulator running for others to try. It also makes a simulator the cloud of a daemon, for
+// benchmark and tests. It must not know commands or flags.
 //
-// A demo needs nothing but the program itself. The simulator runs containers on this machine, so the handler in the demo's
-// image is a script that executes the running program with its hidden command HandlerCommand. That is smaller and simpler
-// than an image that holds the program, and needs neither a checkout nor Go. Such an image runs nowhere else.
+// A demo needs nothing but the program itself. The simulator runs containers on this machine, so the handler in the
+// demo's image is a script that executes the running program with its hidden command HandlerCommand. That is smaller
+// and simpler than an image that holds the program, and needs neither a checkout nor Go. Such an image runs nowhere
+// else.
 //
 //	err := demo.Run(ctx, demo.Config{Settings: settings, Program: executable, Out: os.Stdout, Err: os.Stderr})
 package demo
@@ -105,8 +106,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 }
 
-// place puts the daemon's state and its address into the demo's folder. It returns the path of the daemon's unix socket,
-// or "" when the daemon listens on another address.
+// place puts the daemon's state and its address into the demo's folder. It returns the path of the daemon's unix
+// socket, or "" when the daemon listens on another address.
 func (d *demo) place() (socket string, err error) {
 	d.Settings.StateDir = filepath.Join(d.dir, "daemon")
 	listen := &d.Settings.Listen

@@ -14,9 +14,9 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 )
 
-// BuildExample builds the image of examples/hello as its Dockerfile does, from a checkout of this project and with the Go
-// toolchain, in the folder work. Benchmark and tests use it, since they measure and test the real azf-handler; a demo
-// does not.
+// BuildExample builds the image of examples/hello as its Dockerfile does, from a checkout of this project and with
+// the Go toolchain, in the folder work. Benchmark and tests use it, since they measure and test the real azf-handler;
+// a demo does not.
 func BuildExample(ctx context.Context, source, work string, environ []string) (appimage.Image, error) {
 	handler, err := goBuild(ctx, source, "./cmd/azf-handler", filepath.Join(work, "azf-handler"), environ)
 	if err != nil {

@@ -23,8 +23,8 @@ const HandlerCommand = "azf-handler"
 //go:embed image
 var carried embed.FS
 
-// image returns an image that runs where nothing but the executable of this program is: the simulator runs containers on
-// this machine, so the image's azf-handler is a script that executes program.
+// image returns an image that runs where nothing but the executable of this program is: the simulator runs containers
+// on this machine, so the image's azf-handler is a script that executes program.
 func image(program string) (appimage.Image, error) {
 	handler, err := carried.ReadFile("image/azf-handler")
 	if err != nil {
@@ -34,7 +34,9 @@ func image(program string) (appimage.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	handler = []byte(strings.NewReplacer("PROGRAM", shellQuote(program), "COMMAND", HandlerCommand).Replace(string(handler)))
+	handler = []byte(
+		strings.NewReplacer("PROGRAM", shellQuote(program), "COMMAND", HandlerCommand).Replace(string(handler)),
+	)
 	return functionImage(handler, hello)
 }
 
