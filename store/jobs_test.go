@@ -5,7 +5,11 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -99,6 +103,27 @@ func TestRiverSchema(t *testing.T) {
 			t.Errorf("River stores outputs under %q, and jobs.go reads \"output\"", rivertype.MetadataKeyOutput)
 		}
 	})
+}
+
+// TestRiverTablesAreOnlyInJobs searches this module for SQL on River's tables outside of jobs.go and this test.
+func TestRiverTablesAreOnlyInJobs(t *testing.T) {
+	tables := regexp.MustCompile(`\briver_(job|queue|leader|client|migration|notification)`)
+	files := 0
+	succeed(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
+			return err
+		}
+		files++
+		content, err := os.ReadFile(path)
+		allowed := path == "../store/jobs.go" || path == "../store/jobs_test.go"
+		if found := tables.Find(content); found != nil && !allowed {
+			t.Errorf("%s names %s", path, found)
+		}
+		return err
+	}))
+	if files < 100 {
+		t.Errorf("only %d files were searched", files)
+	}
 }
 
 // sameOutcome compares outcomes. Of a cause, only the text remains.

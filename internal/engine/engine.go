@@ -94,8 +94,8 @@ type Config struct {
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
-	// Clock measures TakeOverAfter and ReconcileInterval; nil means the real time. Times of rows come from the store's
-	// clock.
+	// Clock measures TakeOverAfter, ReconcileInterval and the pauses of waiting requests; nil means the real time. Times
+	// of rows come from the store's clock.
 	Clock clockwork.Clock
 	Log   zerolog.Logger
 }

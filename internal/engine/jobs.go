@@ -78,7 +78,7 @@ func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 		if err != nil {
 			return fmt.Errorf("complete job %d: %w", job.ID, err)
 		}
-		// A Terraform operation may be repeated. The result of a run would be lost.
+		// Only a Terraform operation may be repeated. The result of a run is known once, so it is recorded anyway.
 		if done.State != rivertype.JobStateCompleted && job.Queue == terraformQueue {
 			return fmt.Errorf("complete job %d: it is %s, so another daemon has taken it over", job.ID, done.State)
 		}
@@ -151,16 +151,18 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
-	var made workspace.FunctionAppOutputs
+	var outputs workspace.FunctionAppOutputs
 	err = e.operate(ctx, c.ID, func() error {
-		made, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+		outputs, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
 		return err
 	})
 	if err != nil {
 		return store.App{}, err
 	}
-	api.Correlated(ctx, made.Operation.CorrelationID)
-	return store.App{ResourceID: made.ResourceID, HostName: made.HostName, PlanSummary: made.Operation.Plan.String()}, nil
+	api.Correlated(ctx, outputs.Operation.CorrelationID)
+	return store.App{
+		ResourceID: outputs.ResourceID, HostName: outputs.HostName, PlanSummary: outputs.Operation.Plan.String(),
+	}, nil
 }
 
 // undo destroys what a failed create has created and forgets the container. When that fails too, it keeps the container
@@ -204,8 +206,8 @@ func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) er
 		}
 	}
 	return e.operate(ctx, c.ID, func() error {
-		run, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
-		api.Correlated(ctx, run.CorrelationID)
+		operation, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+		api.Correlated(ctx, operation.CorrelationID)
 		return err
 	})
 }

@@ -31,7 +31,7 @@ func expectNoRole(t *testing.T, err error) {
 	}
 }
 
-// only returns the one job of a kind.
+// onlyJob returns the one job of a kind.
 func (f *fixture) onlyJob(t *testing.T, kind string) *rivertype.JobRow {
 	t.Helper()
 	list, err := f.river.JobList(t.Context(), river.NewJobListParams().Kinds(kind))

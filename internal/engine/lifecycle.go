@@ -68,7 +68,7 @@ func (e *Engine) ContainerWait(
 	for {
 		changed := e.cfg.Store.Watch(c.ID)
 		res, done, err := e.exited(ctx, c, cond, ended)
-		again := lookAgain(err)
+		again := e.lookAgain(err)
 		if again == nil && (err != nil || done) {
 			return res, err
 		}

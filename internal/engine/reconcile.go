@@ -103,13 +103,39 @@ func (e *Engine) enqueueCompareAzure(ctx context.Context) error {
 // way.
 func (e *Engine) requeue(ctx context.Context) error {
 	// Rows before jobs: for a job that ends in between, requeue inserts another one, which finds nothing to do.
-	containers, err := e.cfg.Store.Containers(ctx, 0, store.Creating, store.Removing)
+	missing, err := e.wantedJobs(ctx)
 	if err != nil {
 		return err
 	}
-	runs, err := e.cfg.Store.RunningRuns(ctx)
+	err = e.unfinishedJobs(ctx, func(name string, job *rivertype.JobRow) error {
+		delete(missing, name)
+		return e.pullForward(ctx, job)
+	})
 	if err != nil {
 		return err
+	}
+	for name, args := range missing {
+		opts := insertOpts(args)
+		res, err := e.river.Insert(ctx, args, &opts)
+		if err != nil {
+			return fmt.Errorf("enqueue %s: %w", name, err)
+		}
+		if !res.UniqueSkippedAsDuplicate {
+			e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
+		}
+	}
+	return nil
+}
+
+// wantedJobs returns the jobs that the rows require, by kind and id.
+func (e *Engine) wantedJobs(ctx context.Context) (map[string]river.JobArgs, error) {
+	containers, err := e.cfg.Store.Containers(ctx, 0, store.Creating, store.Removing)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := e.cfg.Store.RunningRuns(ctx)
+	if err != nil {
+		return nil, err
 	}
 	wanted := map[string]river.JobArgs{}
 	for _, c := range containers {
@@ -122,6 +148,11 @@ func (e *Engine) requeue(ctx context.Context) error {
 	for _, id := range runs {
 		wanted["invoke "+id] = invokeArgs{RunID: id}
 	}
+	return wanted, nil
+}
+
+// unfinishedJobs calls f for each unfinished job, with the job's kind and id, until f returns an error.
+func (e *Engine) unfinishedJobs(ctx context.Context, f func(name string, job *rivertype.JobRow) error) error {
 	params := river.NewJobListParams().States(unfinished...).First(jobPage)
 	for {
 		page, err := e.river.JobList(ctx, params)
@@ -136,27 +167,15 @@ func (e *Engine) requeue(ctx context.Context) error {
 			if err := json.Unmarshal(job.EncodedArgs, &args); err != nil {
 				return fmt.Errorf("read job %d: %w", job.ID, err)
 			}
-			delete(wanted, job.Kind+" "+args.ContainerID+args.RunID)
-			if err := e.pullForward(ctx, job); err != nil {
+			if err := f(job.Kind+" "+args.ContainerID+args.RunID, job); err != nil {
 				return err
 			}
 		}
 		if len(page.Jobs) < jobPage {
-			break
+			return nil
 		}
 		params = params.After(page.LastCursor)
 	}
-	for name, args := range wanted {
-		opts := insertOpts(args)
-		res, err := e.river.Insert(ctx, args, &opts)
-		if err != nil {
-			return fmt.Errorf("enqueue %s: %w", name, err)
-		}
-		if !res.UniqueSkippedAsDuplicate {
-			e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
-		}
-	}
-	return nil
 }
 
 // pullForward makes a job available that is due too late. No delay is that long, so the clock was set back after the
@@ -200,42 +219,51 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 	var failed []error
 	var found []string
 	for _, id := range ids {
-		if gone, err := e.gone(ctx, id); err != nil || !gone {
-			failed = append(failed, err)
-			continue
-		}
-		log := e.cfg.Log.With().Str("container_id", id).Str("workspace", e.cfg.Workspaces.Path(id)).Logger()
-		holds, err := e.cfg.Workspaces.Holds(ctx, id)
-		switch {
-		case errors.Is(err, workspace.ErrLocked):
-		case err != nil:
-			failed = append(failed, fmt.Errorf("look into the workspace of %s: %w", id, err))
-		case !holds:
-			level := zerolog.WarnLevel
-			if e.cfg.RemoteState {
-				level = zerolog.InfoLevel // usually another daemon has removed the container
-			}
-			log.WithLevel(level).Msg("a workspace without a container goes to the archive")
-			failed = append(failed, e.cfg.Workspaces.Archive(id))
-		case !e.cfg.DeleteOrphans:
-			log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
+		orphan, err := e.tidyWorkspace(ctx, id)
+		if orphan {
 			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
-		default:
-			var operation workspace.Operation
-			err := e.operate(ctx, id, func() error {
-				operation, err = e.cfg.Workspaces.Destroy(ctx, id)
-				return err
-			})
-			if err != nil {
-				failed = append(failed, fmt.Errorf("destroy the workspace of %s: %w", id, err))
-				found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
-				continue
-			}
-			log.Warn().Str("correlation_id", operation.CorrelationID).Msg("destroyed what a workspace without a container held")
 		}
+		failed = append(failed, err)
 	}
 	e.orphanWorkspaces.Store(&found)
 	return errors.Join(failed...)
+}
+
+// tidyWorkspace is the part of tidyWorkspaces for one workspace. orphan reports whether the workspace has no container
+// and still holds resources.
+func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err error) {
+	if gone, err := e.gone(ctx, id); err != nil || !gone {
+		return false, err
+	}
+	log := e.cfg.Log.With().Str("container_id", id).Str("workspace", e.cfg.Workspaces.Path(id)).Logger()
+	holds, err := e.cfg.Workspaces.Holds(ctx, id)
+	switch {
+	case errors.Is(err, workspace.ErrLocked):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read the workspace of %s: %w", id, err)
+	case !holds:
+		level := zerolog.WarnLevel
+		if e.cfg.RemoteState {
+			level = zerolog.InfoLevel // usually another daemon has removed the container
+		}
+		log.WithLevel(level).Msg("a workspace without a container goes to the archive")
+		return false, e.cfg.Workspaces.Archive(id)
+	case !e.cfg.DeleteOrphans:
+		log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
+		return true, nil
+	}
+	var operation workspace.Operation
+	err = e.operate(ctx, id, func() error {
+		operation, err = e.cfg.Workspaces.Destroy(ctx, id)
+		return err
+	})
+	if err != nil {
+		return true, fmt.Errorf("destroy the workspace of %s: %w", id, err)
+	}
+	log.Warn().Str("correlation_id", operation.CorrelationID).
+		Msg("destroyed the resources of a workspace without a container")
+	return false, nil
 }
 
 // gone reports whether there is no container with this id.
@@ -286,31 +314,37 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 		if !ours || slices.Contains(onDisk, id) { // tidyWorkspaces handles the apps that have a workspace here
 			continue
 		}
-		// The row is read after the list, so that an app created or removed in between is not an orphan.
-		if gone, err := e.gone(ctx, id); err != nil || !gone {
-			failed = append(failed, err)
-			continue
-		}
-		if _, there, err := e.cfg.Azure.Find(ctx, app.ID); err != nil || !there {
-			failed = append(failed, err)
-			continue
-		}
-		log := e.cfg.Log.With().Str("function_app", path.Base(app.ID)).Str("container_id", id).Logger()
-		if !e.cfg.DeleteOrphans {
-			log.Warn().Msg("a function app of this daemon has no container: gc delete would remove it")
+		orphan, err := e.compareApp(ctx, id, app)
+		if orphan {
 			found = append(found, "function app "+path.Base(app.ID))
-			continue
 		}
-		operation, err := e.destroyOrphan(ctx, id, app)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("remove function app %s: %w", path.Base(app.ID), err))
-			found = append(found, "function app "+path.Base(app.ID))
-			continue
-		}
-		log.Warn().Str("correlation_id", operation.CorrelationID).Msg("removed a function app that had no container")
+		failed = append(failed, err)
 	}
 	e.orphanApps.Store(&found)
 	return errors.Join(failed...)
+}
+
+// compareApp is the part of compareAzure for one function app of this daemon. orphan reports whether the app has no
+// container and is still there.
+func (e *Engine) compareApp(ctx context.Context, id string, app workspace.Found) (orphan bool, err error) {
+	// The row is read after the list, so that an app created or removed in between is not an orphan.
+	if gone, err := e.gone(ctx, id); err != nil || !gone {
+		return false, err
+	}
+	if _, there, err := e.cfg.Azure.Find(ctx, app.ID); err != nil || !there {
+		return false, err
+	}
+	log := e.cfg.Log.With().Str("function_app", path.Base(app.ID)).Str("container_id", id).Logger()
+	if !e.cfg.DeleteOrphans {
+		log.Warn().Msg("a function app of this daemon has no container: gc delete would remove it")
+		return true, nil
+	}
+	operation, err := e.destroyOrphan(ctx, id, app)
+	if err != nil {
+		return true, fmt.Errorf("remove function app %s: %w", path.Base(app.ID), err)
+	}
+	log.Warn().Str("correlation_id", operation.CorrelationID).Msg("removed a function app that had no container")
+	return false, nil
 }
 
 // destroyOrphan lets Terraform destroy a function app of which only the tags are known.

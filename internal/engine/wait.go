@@ -16,7 +16,7 @@ func (e *Engine) await(ctx context.Context, containerID string, doing store.Stat
 		c, goneErr := e.cfg.Store.Container(ctx, containerID)
 		// Read the outcome after the container: when the container has left the state, the outcome exists.
 		outcome, ok, err := e.cfg.Store.Outcome(ctx, job)
-		again := lookAgain(err)
+		again := e.lookAgain(err)
 		switch {
 		case ok:
 			api.Correlated(ctx, outcome.Correlations...)
@@ -60,11 +60,11 @@ const downPause = time.Second
 
 // lookAgain returns a channel that fires when a waiting request should read the database again, because err reports
 // that the database is down. For any other err it returns nil.
-func lookAgain(err error) <-chan time.Time {
+func (e *Engine) lookAgain(err error) <-chan time.Time {
 	if err == nil || api.KindOf(err) != api.Unavailable {
 		return nil
 	}
-	return time.After(downPause)
+	return e.cfg.Clock.After(downPause)
 }
 
 // untilEnded derives the context of the call for a run. The context ends when this daemon stops, and when any daemon
