@@ -133,9 +133,12 @@ func (d *demo) place() (socket string, err error) {
 
 // prepare finds the tools.
 func (d *demo) prepare(ctx context.Context) error {
-	return d.report.step(ctx, "tools", func(s *Step) (err error) {
+	// The tools' own line says more than that this step is under way.
+	return d.report.quietStep(ctx, "tools", func(s *Step) (err error) {
 		d.tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: d.Settings.Terraform, Progress: d.Err})
-		s.Detail = fmt.Sprintf("terraform %s, azurerm %s", d.tools.TerraformVersion, d.tools.ProviderVersion)
+		if err == nil {
+			s.Detail = fmt.Sprintf("terraform %s, azurerm %s", d.tools.TerraformVersion, d.tools.ProviderVersion)
+		}
 		return err
 	})
 }

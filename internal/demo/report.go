@@ -41,10 +41,10 @@ func NewReport(out io.Writer, asJSON bool) *Report { return &Report{out: out, js
 // progressEvery is the interval at which a long step shows that it is still under way.
 const progressEvery = 5 * time.Second
 
-// step runs f, which fills in the step, and prints the result. It prints and returns the error of f.
+// step runs f, which fills in the step, and prints the result. It prints and returns the error of f. While f is under way,
+// step shows that from time to time.
 func (r *Report) step(ctx context.Context, name string, f func(*Step) error) error {
 	started := time.Now()
-	s := Step{Step: name}
 	done := make(chan struct{})
 	var shown sync.WaitGroup
 	shown.Go(func() {
@@ -61,9 +61,18 @@ func (r *Report) step(ctx context.Context, name string, f func(*Step) error) err
 			}
 		}
 	})
+	return r.quietStep(ctx, name, func(s *Step) error {
+		defer shown.Wait()
+		defer close(done)
+		return f(s)
+	})
+}
+
+// quietStep is like step, for an f that shows its own progress.
+func (r *Report) quietStep(ctx context.Context, name string, f func(*Step) error) error {
+	started := time.Now()
+	s := Step{Step: name}
 	err := f(&s)
-	close(done)
-	shown.Wait()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
