@@ -169,7 +169,7 @@ func (b *builder) line() string {
 	switch done, all := b.graph.done(), b.graph.all(); {
 	case all == 0 && b.downloads > 0:
 		return fmt.Sprintf("building %s: %d modules downloaded, %s", b.name, b.downloads, b.elapsed())
-	case done == 0:
+	case all == 0:
 		return fmt.Sprintf("building %s: reading its packages, %s", b.name, b.elapsed())
 	case done == all:
 		return fmt.Sprintf("building %s: linking %d packages, %s", b.name, all, b.elapsed())

@@ -68,7 +68,7 @@ func TestPackagesDone(t *testing.T) {
 		progress bool
 		want     string
 	}{
-		{"go: downloading example.com/a v1.0.0", true, "building x: reading its packages, 0s"},
+		{"go: downloading example.com/a v1.0.0", true, "building x: 0 of 4 packages, 0s"},
 		{"runtime", true, "building x: 1 of 4 packages, 0s"},
 		{"# example.com/main", false, "building x: 1 of 4 packages, 0s"},
 		{"net", true, "building x: 2 of 4 packages, 0s"},
@@ -80,6 +80,9 @@ func TestPackagesDone(t *testing.T) {
 		}
 	}
 	downloading := &builder{name: "x", started: time.Now()}
+	if want := "building x: reading its packages, 0s"; downloading.line() != want {
+		t.Errorf("got %q, want %q", downloading.line(), want)
+	}
 	downloading.progressed("go: downloading example.com/a v1.0.0")
 	if want := "building x: 1 modules downloaded, 0s"; downloading.line() != want {
 		t.Errorf("got %q, want %q", downloading.line(), want)
