@@ -1,5 +1,5 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test crash lint tools tofu bench build programs
+.PHONY: demo test crash lint tools tofu bench build release programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
@@ -29,12 +29,18 @@ tofu:
 bench:
 	go run ./cmd/azf-bench
 
-# All programs, static, in bin.
+# All programs, static and stripped, in bin.
 build:
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
+
+# A release in dist: archives, deb and rpm for amd64 and arm64, SBOMs, checksums. VERSION=1.2.3 overrides the version of git.
+release:
+	packaging/release.sh
 
 # Programs that tests drive: Debian's, where there are none and they may be installed.
 programs:
+	@$(call installed,dpkg,dpkg)
+	@$(call installed,rpm,rpm)
 	@$(call installed,docker,docker-cli docker.io)
 	@$(call installed,npm,npm)
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; $(call installed,postgres,postgresql)
