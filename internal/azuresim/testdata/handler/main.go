@@ -1,4 +1,5 @@
-// Command handler is the custom handler of the images that azuresim's tests push. It answers with its setting A and its process id.
+// Command handler is the custom handler of the images that azuresim's tests push. It answers with its setting A and its
+// process id.
 package main
 
 import (
