@@ -19,7 +19,8 @@ import (
 )
 
 // The jobs. Each reads the store first and does nothing when its work is done, so it may run any number of times. A job
-// that returns an error runs again. A refusal by Azure or Terraform is no such error: the job records it and completes.
+// that returns an error runs again. A job that Azure or Terraform refuses returns no error: it records the refusal and
+// completes.
 
 type provisionArgs struct {
 	ContainerID string `json:"container_id"`

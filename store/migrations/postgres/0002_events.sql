@@ -1,4 +1,4 @@
--- What happened to containers and images. Kept beyond the things themselves, up to a number of events.
+-- Events of containers and images. They outlive their containers and images, up to a number of events.
 CREATE TABLE events (
     seq        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at         BIGINT NOT NULL, -- nanoseconds since 1970-01-01 UTC

@@ -1,4 +1,4 @@
--- How jobs ended that requests may wait for, wherever the jobs ran. Kept for a day.
+-- The outcomes of jobs, for the requests that wait for them in any daemon. They are kept for a day.
 CREATE TABLE outcomes (
     job     BIGINT PRIMARY KEY,
     at      BIGINT NOT NULL, -- nanoseconds since 1970-01-01 UTC

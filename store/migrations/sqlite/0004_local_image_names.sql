@@ -1,2 +1,2 @@
--- A name that was given here is none that a registry knows the image by.
+-- A local name was given by a tag command. No registry knows the image by it.
 ALTER TABLE image_names ADD COLUMN local INTEGER NOT NULL DEFAULT 0 CHECK (local IN (0, 1));

@@ -1,3 +1,3 @@
--- Of a container that could not be removed: how often that failed since it was made, and when it is tried again.
+-- For a container that could not be removed: the number of failures, and the time of the next attempt.
 ALTER TABLE containers ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE containers ADD COLUMN retry_at INTEGER; -- nanoseconds since 1970-01-01 UTC

@@ -1,4 +1,5 @@
--- Which daemon works, or has worked and may have left a lock, on which Terraform workspace. Times are nanoseconds since 1970-01-01 UTC.
+-- A daemon that works on a Terraform workspace, or has worked on it and may have left a lock.
+-- Times are nanoseconds since 1970-01-01 UTC.
 CREATE TABLE terraform_runs (
     workspace  TEXT NOT NULL CHECK (workspace <> ''),
     replica    TEXT NOT NULL,
@@ -6,7 +7,7 @@ CREATE TABLE terraform_runs (
     who        TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     seen_at    INTEGER NOT NULL, -- when the daemon last worked on it
-    lost_at    INTEGER,          -- when the daemon was missed
+    lost_at    INTEGER,          -- the time since which the daemon is missing
 
     PRIMARY KEY (workspace, replica)
 ) STRICT;
