@@ -11,19 +11,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-// atWrite calls do in the middle of the first such write: when it has been accepted but not done, or, with after,
-// done but not answered.
+// atWrite calls do in the middle of the first such write: when Azure has accepted it and not done it, or with after,
+// when Azure has done it and not answered.
 func (p *playground) atWrite(after bool, method string, path *regexp.Regexp, do func()) {
 	var once sync.Once
 	hook := func(m, at string) {
@@ -38,7 +37,7 @@ func (p *playground) atWrite(after bool, method string, path *regexp.Regexp, do 
 	}
 }
 
-// killAt kills the daemon at a write, as atWrite has it. The channel is closed when the daemon is dead.
+// killAt kills the daemon in the middle of a write: see atWrite. The channel is closed when the daemon is dead.
 func (p *playground) killAt(after bool, method string, path *regexp.Regexp) <-chan struct{} {
 	killed := make(chan struct{})
 	p.atWrite(after, method, path, func() {
@@ -48,7 +47,7 @@ func (p *playground) killAt(after bool, method string, path *regexp.Regexp) <-ch
 	return killed
 }
 
-// happened blocks until the daemon tells that something happened to a container.
+// happened blocks until the daemon reports an event of a container.
 func (p *playground) happened(t *testing.T, name string, action api.EventAction) {
 	t.Helper()
 	filters, err := json.Marshal(api.Filters{"container": {name}, "event": {string(action)}})
@@ -78,7 +77,8 @@ func (p *playground) happened(t *testing.T, name string, action api.EventAction)
 	}
 }
 
-// request sends a request whose answer nobody waits for: the daemon may die first. The channel has the answer, once.
+// request sends a request and does not wait for the answer, since the daemon may die first. The channel gets the
+// answer.
 func (p *playground) request(t *testing.T, method, path string, in any) <-chan error {
 	t.Helper()
 	answered := make(chan error, 1)
@@ -90,7 +90,7 @@ func (p *playground) createRequest() api.CreateRequest {
 	return api.CreateRequest{Config: &api.Config{Image: p.image}}
 }
 
-// lives takes a container that is there through a run and its removal, and checks that nothing is left.
+// lives takes an existing container through a run and its removal, and checks that nothing is left.
 func (p *playground) lives(t *testing.T, name string) {
 	t.Helper()
 	if sites := p.sim.Sites(); len(sites) != 1 {
@@ -120,10 +120,10 @@ func (p *playground) nothingLeft(t *testing.T) {
 	if locks := p.locks(t); len(locks) != 0 {
 		t.Errorf("locks left: %v", locks)
 	}
-	eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
+	azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
 }
 
-// locks are the descriptions of state locks below the state folder, and those that Terraform holds in the database.
+// locks returns the descriptions of state locks below the state folder, and the locks of Terraform in the database.
 func (p *playground) locks(t *testing.T) (found []string) {
 	t.Helper()
 	if p.database != "" {
@@ -162,26 +162,7 @@ func (p *playground) holdDatabase(t *testing.T) (release func()) {
 	}
 }
 
-// eventually blocks until is holds. It is for what tells nobody that it has come: a file, a line in the log, a
-// process that ends.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	late := time.NewTimer(5 * time.Minute)
-	defer late.Stop()
-	for !is() {
-		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, t.Context().Err())
-		case <-late.C:
-			t.Fatalf("%s: it did not come", what)
-		case <-tick.C:
-		}
-	}
-}
-
-// applied tells whether the verdict of the one container's apply is written.
+// applied reports whether the verdict of the one container's apply is written.
 func (p *playground) applied(t *testing.T) bool {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/apply.operation.json"))
@@ -236,7 +217,7 @@ func TestKilledBetweenStateAndRow(t *testing.T) {
 	p.atWrite(false, http.MethodPut, sitePath, func() { held <- p.holdDatabase(t) })
 	answer := p.request(t, http.MethodPost, "/containers?name=web", p.createRequest())
 	release := <-held
-	eventually(t, "apply", func() bool { return p.applied(t) })
+	azuretest.Eventually(t, "apply", func() bool { return p.applied(t) })
 	p.kill()
 	release()
 	if err := <-answer; err == nil {
@@ -280,7 +261,7 @@ func TestKilledDuringDestroy(t *testing.T) {
 	}
 }
 
-// counted is a command that leaves a line in a file each time it runs.
+// counted returns a command that leaves a line in a file each time it runs, and the count of these lines.
 func (p *playground) counted(script string) (config api.Config, runs func(t *testing.T) int) {
 	file := filepath.Join(p.dir, "runs")
 	config = api.Config{Image: p.image, Cmd: []string{"/bin/sh", "-c", "echo $AZF_RUN_ID >>" + file + "; " + script}}
@@ -304,12 +285,12 @@ func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 			config, runs := p.counted("while ! test -e " + ended + "; do sleep 0.01; done; exit 7")
 			p.create(t, "web", config)
 			p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
-			eventually(t, "run", func() bool { return runs(t) == 1 })
+			azuretest.Eventually(t, "run", func() bool { return runs(t) == 1 })
 			release := p.holdDatabase(t)
 			if err := os.WriteFile(ended, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "end of the run", func() bool { return strings.Contains(p.log(t), "run finished") })
+			azuretest.Eventually(t, "end of the run", func() bool { return strings.Contains(p.log(t), "run finished") })
 			p.kill()
 			release()
 			if handlerToo {
@@ -333,19 +314,13 @@ func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 	}
 }
 
-// processes are those below the playground's folder whose program has this end.
+// processes returns the processes of a program below the playground's folder.
 func (p *playground) processes(t *testing.T, program string) (pids []int) {
 	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		exe, err := os.Readlink(path)
-		pid, pidErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err == nil && pidErr == nil && strings.HasPrefix(exe, p.dir) && strings.HasSuffix(exe, program) {
-			pids = append(pids, pid)
-		}
+	for _, found := range azuretest.Processes(t, func(process azuretest.Process) bool {
+		return strings.HasPrefix(process.Exe, p.dir) && strings.HasSuffix(process.Exe, program)
+	}) {
+		pids = append(pids, found.PID)
 	}
 	return pids
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 // diskSize is the size of a state folder's file system, in bytes: room for a few workspaces.
@@ -37,7 +38,7 @@ func mountDisk(dir string, size int) error {
 	return nil
 }
 
-// fill leaves no byte on the state folder's file system.
+// fill leaves no free byte on the state folder's file system.
 func (p *playground) fill(t *testing.T) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(p.stateDir(), "full"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -63,11 +64,11 @@ func (p *playground) free(t *testing.T) {
 	}
 }
 
-// queueStuck is what the job queue logs when it can neither record the end of a job nor begin one.
+// queueStuck matches the job queue's log line when the queue can neither record the end of a job nor begin a job.
 var queueStuck = regexp.MustCompile(`Completer error|"queue":"terraform".*Error fetching jobs`)
 
-// TestDiskIsFull has the disk of state folder and database full when a request comes, and when Azure has done what no
-// state and no row knows yet.
+// TestDiskIsFull fills the disk of state folder and database before a request comes, and when Azure has done something
+// that neither state nor row has yet.
 func TestDiskIsFull(t *testing.T) {
 	p := newAzure(t)
 	p.disk = diskSize
@@ -92,7 +93,7 @@ func TestDiskIsFull(t *testing.T) {
 		p.atWrite(true, row.write, sitePath, func() { p.fill(t) })
 		answered := p.request(t, row.method, row.path, p.createRequest())
 		// A state that becomes shorter leaves room for some of what the database must record, or for all of it.
-		eventually(t, "an answer, or a job that the queue cannot go on with", func() bool {
+		azuretest.Eventually(t, "an answer, or a job that the queue cannot go on with", func() bool {
 			return len(answered) > 0 || queueStuck.MatchString(p.log(t)[before:])
 		})
 		p.free(t)

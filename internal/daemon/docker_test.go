@@ -17,10 +17,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
-// push puts an image that is like the example, and one of its own, into the simulator's registry.
+// push puts a copy of the example image, with a digest of its own, into the simulator's registry.
 func (p *playground) push(t *testing.T, name string) string {
 	t.Helper()
 	img, err := demo.BuildExample(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
@@ -47,9 +48,7 @@ func (p *playground) push(t *testing.T, name string) string {
 
 // TestDockerCLI runs the journeys in testdata/docker with the real docker CLI on one daemon.
 func TestDockerCLI(t *testing.T) {
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Fatalf("the journeys need the docker CLI (make programs installs it where it may): %v", err)
-	}
+	azuretest.NeedsProgram(t, "docker")
 	p := newPlayground(t)
 	scripts, err := filepath.Glob("testdata/docker/*.txt")
 	if err != nil || len(scripts) == 0 {
@@ -89,7 +88,7 @@ func TestDockerCLI(t *testing.T) {
 	}
 }
 
-// TestMobyClient takes a container its way with moby's own Go client, which negotiates the version.
+// TestMobyClient takes a container through its life with moby's own Go client, which negotiates the version.
 func TestMobyClient(t *testing.T) {
 	p := newPlayground(t)
 	c, err := moby.New(moby.WithHost("unix://" + filepath.Join(p.dir, "s")))
@@ -161,11 +160,9 @@ func TestMobyClient(t *testing.T) {
 	}
 }
 
-// TestDockerode takes a container its way with the Docker SDK of Node.
+// TestDockerode takes a container through its life with the Docker SDK of Node.
 func TestDockerode(t *testing.T) {
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Fatalf("the journey with dockerode needs Node.js and npm (make programs installs them where it may): %v", err)
-	}
+	azuretest.NeedsProgram(t, "npm")
 	p := newPlayground(t)
 	dir := filepath.Join(p.dir, "node")
 	if err := os.CopyFS(dir, os.DirFS("testdata/dockerode")); err != nil {

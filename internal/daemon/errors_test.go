@@ -19,8 +19,8 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// restart ends the daemon and starts one whose configuration is changed and whose log is written to log, which may be
-// read once it is stopped.
+// restart ends the daemon and starts one with a changed configuration. The daemon writes its log to log, which the test
+// may read once the daemon is stopped.
 func (p *playground) restart(t *testing.T, log *bytes.Buffer, change func(*daemon.Config)) {
 	t.Helper()
 	p.stop()
@@ -91,18 +91,25 @@ func readLog(t *testing.T, log *bytes.Buffer) (lines []logged) {
 	}
 }
 
-// TestRefusalsOfAzure sends ARM's own texts through azurerm and Terraform.
-func TestRefusalsOfAzure(t *testing.T) {
-	p := newPlayground(t)
-	const secret, key = "hunter2-hunter2", "a2V5LW9mLXRoZS1zdG9yYWdlLWFjY291bnQ="
-	rows := []struct {
-		name   string
-		rule   azuresim.Rule
-		status int
-		retry  string
-		want   []string
-		got    refusal
-	}{
+// Secrets that no message and no log may hold.
+const (
+	secretValue = "hunter2-hunter2"
+	storageKey  = "a2V5LW9mLXRoZS1zdG9yYWdlLWFjY291bnQ="
+)
+
+// azureRefusal is a refusal of Azure, the wanted answer to the client, and the answer that came.
+type azureRefusal struct {
+	name   string
+	rule   azuresim.Rule
+	status int
+	retry  string
+	want   []string
+	got    refusal
+}
+
+// azureRefusals returns refusals with messages as Azure Resource Manager sends them.
+func azureRefusals() []azureRefusal {
+	return []azureRefusal{
 		{
 			name: "forbidden", status: http.StatusForbidden,
 			rule: azuresim.Rule{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: "The client " +
@@ -122,7 +129,7 @@ func TestRefusalsOfAzure(t *testing.T) {
 			want: []string{"another operation is in progress", "request id c4bcc3d5-418b-4ca3-b9e3-ac601e74ee49)"},
 		},
 		{
-			// The provider asks 34 times before it gives up; as it is told to wait 0 s, that takes no time.
+			// The provider asks 34 times before it gives up. Retry-After is 0 s, so this takes no time.
 			name: "throttled", status: http.StatusServiceUnavailable, retry: "17",
 			rule: azuresim.Rule{
 				Status:     http.StatusTooManyRequests,
@@ -135,68 +142,94 @@ func TestRefusalsOfAzure(t *testing.T) {
 		{
 			name: "invalid", status: http.StatusBadRequest,
 			rule: azuresim.Rule{Status: http.StatusBadRequest, Code: "BadRequest", Message: "The setting SECRET has the value " +
-				"'" + secret + "', and AzureWebJobsStorage AccountKey=" + key + "; is invalid."},
+				"'" + secretValue + "', and AzureWebJobsStorage AccountKey=" + storageKey + "; is invalid."},
 			want: []string{"has the value '(sensitive value)'"},
 		},
 	}
+}
+
+// TestRefusalsOfAzure sends messages of Azure Resource Manager through azurerm and Terraform.
+func TestRefusalsOfAzure(t *testing.T) {
+	p := newPlayground(t)
+	rows := azureRefusals()
 	var log bytes.Buffer
 	p.restart(t, &log, func(*daemon.Config) {})
-	id := p.create(t, "works", api.Config{Env: []string{"SECRET=" + secret}})
+	id := p.create(t, "works", api.Config{Env: []string{"SECRET=" + secretValue}})
 	p.must(t, http.MethodDelete, "/containers/works", nil, nil)
 	for i := range rows {
 		row := &rows[i]
 		row.rule.Method, row.rule.Path = http.MethodPut, sitePath
 		p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{row.rule}})
-		row.got = p.refused(t, row.name, secret)
+		row.got = p.refused(t, row.name, secretValue)
 	}
 	p.sim.SetFaults(azuresim.Faults{})
 	p.stop()
 
-	// Azure's own list of what it was asked is what the log is held against.
+	// The log is compared with the list of requests that the simulator got.
 	calls := p.sim.Calls()
 	lines := readLog(t, &log)
-	access := func(requestID string) []string {
-		for _, l := range lines {
-			if l.Message == "request" && l.RequestID == requestID {
-				return l.CorrelationIDs
-			}
-		}
-		return nil
-	}
 	for _, row := range rows {
-		if row.got.status != row.status || row.got.retryAfter != row.retry {
-			t.Errorf("%s: got %+v, want %d and %q", row.name, row.got, row.status, row.retry)
-		}
-		for _, text := range row.want {
-			if !strings.Contains(row.got.message, text) {
-				t.Errorf("%s: got %q, want %q in it", row.name, row.got.message, text)
-			}
-		}
-		i := slices.IndexFunc(calls, func(c azuresim.Call) bool {
-			return c.Method == http.MethodPut && sitePath.MatchString(c.Path) && c.Status == row.rule.Status
-		})
-		if i < 0 {
-			t.Errorf("%s: Azure saw no such call", row.name)
-			continue
-		}
-		asked := calls[i].CorrelationID
-		if asked == "" || !strings.Contains(row.got.message, "(correlation id "+asked) {
-			t.Errorf("%s: got %q, want correlation id %s", row.name, row.got.message, asked)
-		}
-		if !slices.Contains(access(row.got.requestID), asked) {
-			t.Errorf("%s: the request was logged with %q, want %s", row.name, access(row.got.requestID), asked)
-		}
-		if !slices.ContainsFunc(lines, func(l logged) bool {
-			return l.RequestID == row.got.requestID && l.CorrelationID == asked && (l.Level == "error") == (row.status >= 500)
-		}) {
-			t.Errorf("%s: no line of the refusal with request id %s and correlation id %s", row.name, row.got.requestID, asked)
-		}
-		if strings.Contains(row.got.message, secret) || strings.Contains(row.got.message, key) {
-			t.Errorf("%s: %q holds a secret", row.name, row.got.message)
+		t.Run(row.name, func(t *testing.T) { row.check(t, calls, lines) })
+	}
+	t.Run("successes are logged with their calls", func(t *testing.T) { checkSuccesses(t, calls, lines) })
+	if id == "" || !strings.Contains(log.String(), id) {
+		t.Error("the log does not name the container: the test looks at nothing")
+	}
+	for _, text := range []string{
+		secretValue, storageKey, azuresim.DefaultClientSecret, "AccountKey=a2V5", "Bearer ", "eyJ", "InstrumentationKey=",
+	} {
+		if strings.Contains(log.String(), text) {
+			t.Errorf("the log holds %.20s", text)
 		}
 	}
-	// What succeeds is logged with its calls too: the first create looked for a foundation, made it and the app, and the
-	// remove destroyed that.
+}
+
+// check compares the answer with what is wanted, with the simulator's calls and with the daemon's log.
+func (r azureRefusal) check(t *testing.T, calls []azuresim.Call, lines []logged) {
+	if r.got.status != r.status || r.got.retryAfter != r.retry {
+		t.Errorf("got %+v, want %d and %q", r.got, r.status, r.retry)
+	}
+	for _, text := range r.want {
+		if !strings.Contains(r.got.message, text) {
+			t.Errorf("got %q, want %q in it", r.got.message, text)
+		}
+	}
+	if strings.Contains(r.got.message, secretValue) || strings.Contains(r.got.message, storageKey) {
+		t.Errorf("%q holds a secret", r.got.message)
+	}
+	i := slices.IndexFunc(calls, func(c azuresim.Call) bool {
+		return c.Method == http.MethodPut && sitePath.MatchString(c.Path) && c.Status == r.rule.Status
+	})
+	if i < 0 {
+		t.Fatal("Azure saw no such call")
+	}
+	asked := calls[i].CorrelationID
+	if asked == "" || !strings.Contains(r.got.message, "(correlation id "+asked) {
+		t.Errorf("got %q, want correlation id %s", r.got.message, asked)
+	}
+	if ids := requestCalls(lines, r.got.requestID); !slices.Contains(ids, asked) {
+		t.Errorf("the request was logged with %q, want %s", ids, asked)
+	}
+	if !slices.ContainsFunc(lines, func(l logged) bool {
+		return l.RequestID == r.got.requestID && l.CorrelationID == asked && (l.Level == "error") == (r.status >= 500)
+	}) {
+		t.Errorf("no line of the refusal with request id %s and correlation id %s", r.got.requestID, asked)
+	}
+}
+
+// requestCalls returns the correlation ids that the log has for a request.
+func requestCalls(lines []logged, requestID string) []string {
+	for _, l := range lines {
+		if l.Message == "request" && l.RequestID == requestID {
+			return l.CorrelationIDs
+		}
+	}
+	return nil
+}
+
+// checkSuccesses checks the calls of a create and a remove that succeed: the create looks for a foundation, creates it
+// and the function app, and the remove destroys the function app.
+func checkSuccesses(t *testing.T, calls []azuresim.Call, lines []logged) {
 	var worked []string
 	for _, l := range lines {
 		if l.Message == "request" && len(worked) < 4 {
@@ -204,21 +237,11 @@ func TestRefusalsOfAzure(t *testing.T) {
 		}
 	}
 	if len(worked) != 4 {
-		t.Errorf("create and remove were logged with %q, want a look and three runs", worked)
+		t.Errorf("create and remove were logged with %q, want a search and three operations", worked)
 	}
 	for _, id := range worked {
 		if !slices.ContainsFunc(calls, func(c azuresim.Call) bool { return c.CorrelationID == id }) {
 			t.Errorf("Azure saw no call %s", id)
-		}
-	}
-	if id == "" || !strings.Contains(log.String(), id) {
-		t.Error("the log does not name the container: the test looks at nothing")
-	}
-	for _, text := range []string{
-		secret, key, azuresim.DefaultClientSecret, "AccountKey=a2V5", "Bearer ", "eyJ", "InstrumentationKey=",
-	} {
-		if strings.Contains(log.String(), text) {
-			t.Errorf("the log holds %.20s", text)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/pgtest"
 )
 
@@ -28,44 +29,38 @@ var (
 	crashSeed  = flag.Uint64("crash.seed", 1, "seed of the harness; 0 takes one from the clock, and prints it")
 )
 
-// crashClients is how many clients the harness has.
+// crashClients is the number of the harness's clients.
 const crashClients = 4
 
-// harness kills daemons while clients use them, with an Azure that fails now and then, and keeps what it was answered.
+// harness kills daemons while clients use them, with an Azure that fails now and then. It keeps the answers that it
+// gets.
 type harness struct {
-	azure *playground
-	nodes []*playground
-	seed  uint64
-	runs  string // the file in which each run leaves its id
+	azure   *playground
+	daemons []*playground
+	seed    uint64
+	runs    string // the file in which each run leaves its id
 
-	ran atomic.Bool // a container: else there is nothing to look at
+	ran atomic.Bool // reports whether a container ran: otherwise there is nothing to compare
 
 	mu         sync.Mutex
 	containers map[string]*kept // by name
 }
 
-// kept is what the harness was answered about one container.
+// kept holds the answers about one container.
 type kept struct {
-	made    bool // 201, or seen after a create whose answer was lost
+	created bool // 201, or seen after a create whose answer was lost
 	removed bool // 204, or 404 after an attempt whose answer was lost
 	tried   bool // whether a removal was tried
-	// ends are the exit codes of its runs by their ids.
+	// ends holds the exit codes of its runs, by the ids of these.
 	ends map[string]int
 }
 
-// figures are the harness's one line.
+// figures are the results of the harness, which it prints in one line.
 type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, runs, unknownEnds int }
 
 func (f figures) String() string {
-	return fmt.Sprintf(
-		"kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d",
-		f.kills,
-		f.containers,
-		f.orphans,
-		f.lost,
-		f.doubleRuns,
-		f.stuckLocks,
-	)
+	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d",
+		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks)
 }
 
 func TestCrash(t *testing.T) {
@@ -79,12 +74,9 @@ func TestCrashOfOneOfThree(t *testing.T) {
 	crash(t, azure, daemons(t, azure, pgtest.Database(t), 3))
 }
 
-func crash(t *testing.T, azure *playground, nodes []*playground) {
+func crash(t *testing.T, azure *playground, daemons []*playground) {
 	h := &harness{
-		azure:      azure,
-		nodes:      nodes,
-		seed:       *crashSeed,
-		runs:       filepath.Join(azure.dir, "runs"),
+		azure: azure, daemons: daemons, seed: *crashSeed, runs: filepath.Join(azure.dir, "runs"),
 		containers: map[string]*kept{},
 	}
 	if h.seed == 0 {
@@ -92,8 +84,8 @@ func crash(t *testing.T, azure *playground, nodes []*playground) {
 	}
 	t.Logf("-crash.seed=%d", h.seed)
 	random := rand.New(rand.NewPCG(h.seed, 0))
-	for _, node := range nodes {
-		node.launch(t)
+	for _, p := range daemons {
+		p.launch(t)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var clients, trouble sync.WaitGroup
@@ -106,9 +98,9 @@ func crash(t *testing.T, azure *playground, nodes []*playground) {
 	// On a slow machine, the first daemons may die before they have done anything.
 	for ; kills < *crashKills || !h.ran.Load(); kills++ {
 		pause(t.Context(), time.Duration(200+random.IntN(9000))*time.Millisecond)
-		node := nodes[random.IntN(len(nodes))]
-		node.kill()
-		node.launch(t)
+		victim := daemons[random.IntN(len(daemons))]
+		victim.kill()
+		victim.launch(t)
 	}
 	stop()
 	calm()
@@ -148,7 +140,7 @@ func (h *harness) trouble(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// pause waits: killing at random moments is what the harness is for.
+// pause waits, since the harness kills at random moments.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -158,7 +150,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// client makes containers, runs them and removes most of them, until ctx ends.
+// client creates containers, runs them and removes most of them, until ctx ends.
 func (h *harness) client(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
 		name := fmt.Sprintf("c%016x", random.Uint64())
@@ -172,7 +164,7 @@ func (h *harness) client(ctx context.Context, random *rand.Rand) {
 		if h.ask(random, http.MethodPost, "/containers?name="+name, req, &created) != nil && !h.appears(ctx, random, name) {
 			continue
 		}
-		k.made = true
+		k.created = true
 		for range random.IntN(3) {
 			h.run(ctx, random, name, k)
 		}
@@ -184,7 +176,7 @@ func (h *harness) client(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// appears tells whether a container is made, in the end, whose create had no answer or failed.
+// appears reports whether a container exists in the end although its create had no answer or failed.
 func (h *harness) appears(ctx context.Context, random *rand.Rand, name string) bool {
 	for ctx.Err() == nil {
 		var info api.InspectResponse
@@ -203,7 +195,7 @@ func (h *harness) appears(ctx context.Context, random *rand.Rand, name string) b
 // run starts a container and waits for the end of its run.
 func (h *harness) run(ctx context.Context, random *rand.Rand, name string, k *kept) {
 	if h.ask(random, http.MethodPost, "/containers/"+name+"/start", nil, nil) != nil {
-		return // it may run or not; if it does, it does once
+		return // it may run or not, but never twice
 	}
 	for ctx.Err() == nil {
 		var res api.WaitResponse
@@ -225,65 +217,93 @@ func (h *harness) run(ctx context.Context, random *rand.Rand, name string, k *ke
 func (h *harness) ask(random *rand.Rand, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	return h.nodes[random.IntN(len(h.nodes))].Call(ctx, method, path, in, out)
+	return h.daemons[random.IntN(len(h.daemons))].Call(ctx, method, path, in, out)
 }
 
-// compare waits until nothing is under way any more, removes what is dead, and compares what there is with what was
-// answered.
-func (h *harness) compare(t *testing.T) figures {
+// compare waits until the daemons rest, and compares containers, runs, function apps and locks with the answers that
+// the clients got. It stops the daemons.
+func (h *harness) compare(t *testing.T) (f figures) {
 	t.Helper()
-	node := h.nodes[0]
-	var list []api.Summary
+	list := h.rest(t)
+	ran := h.ranRuns(t, &f)
+	h.compareContainers(t, &f, list, ran)
+	h.compareApps(t, &f, list)
+	for _, p := range h.daemons {
+		f.stuckLocks += len(p.locks(t))
+		if err := p.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		<-p.process.ended
+		azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
+	}
+	return f
+}
+
+// rest waits until no container is under way, removes dead ones, and returns the containers.
+func (h *harness) rest(t *testing.T) (list []api.Summary) {
+	t.Helper()
+	p := h.daemons[0]
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("at last there were %+v", list)
-			for _, node := range h.nodes {
-				t.Log(node.log(t))
+			for _, p := range h.daemons {
+				t.Log(p.log(t))
 			}
 		}
 	})
-	eventually(t, "rest", func() bool {
-		node.must(t, http.MethodGet, "/containers?all=1", nil, &list)
-		rest := true
+	azuretest.Eventually(t, "rest", func() bool {
+		p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
+		rests := true
 		for _, c := range list {
-			rest = rest && (c.Status == "Created" || c.State == "exited")
-			if c.State == "dead" {
-				// A daemon may be faster in trying this again.
-				if err := node.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil); err != nil &&
-					!strings.Contains(err.Error(), "404") {
-					t.Logf("remove %s: %v", c.Names[0], err)
-				}
+			rests = rests && (c.Status == "Created" || c.State == "exited")
+			if c.State != "dead" {
+				continue
+			}
+			// A daemon may have removed it first.
+			err := p.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil)
+			if err != nil && !strings.Contains(err.Error(), "404") {
+				t.Logf("remove %s: %v", c.Names[0], err)
 			}
 		}
-		return rest
+		return rests
 	})
-	there := map[string]bool{}
-	for _, c := range list {
-		there[strings.TrimPrefix(c.Names[0], "/")] = true
-	}
-	sites := h.azure.sim.Sites()
-	var f figures
-	count := map[string]int{}
+	return list
+}
+
+// ranRuns returns the number of times that each run ran.
+func (h *harness) ranRuns(t *testing.T, f *figures) map[string]int {
+	t.Helper()
+	ran := map[string]int{}
 	content, err := os.ReadFile(h.runs)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 	for id := range strings.Lines(string(content)) {
-		count[strings.TrimSpace(id)]++
+		ran[strings.TrimSpace(id)]++
 	}
-	for id, n := range count {
+	for id, n := range ran {
 		if n > 1 {
 			t.Logf("run %s ran %d times", id, n)
 			f.doubleRuns++
 		}
 	}
+	return ran
+}
+
+// compareContainers compares the containers with the answers about them.
+func (h *harness) compareContainers(t *testing.T, f *figures, list []api.Summary, ran map[string]int) {
+	t.Helper()
+	there := map[string]bool{}
+	for _, c := range list {
+		there[strings.TrimPrefix(c.Names[0], "/")] = true
+	}
 	for name, k := range h.containers {
-		if k.made {
+		if k.created {
 			f.containers++
 		}
 		switch {
-		case k.made && !k.tried && !there[name]:
-			t.Logf("container %s was made and is gone", name)
+		case k.created && !k.tried && !there[name]:
+			t.Logf("container %s was created and is gone", name)
 			f.lost++
 		case k.removed && there[name]:
 			t.Logf("container %s was removed and is there", name)
@@ -293,12 +313,18 @@ func (h *harness) compare(t *testing.T) figures {
 			f.runs++
 			if code == exitNotInvoked {
 				f.unknownEnds++
-			} else if count[id] == 0 {
+			} else if ran[id] == 0 {
 				t.Logf("run %s ended with %d and never ran", id, code)
 				f.lost++
 			}
 		}
 	}
+}
+
+// compareApps compares the containers with the function apps in Azure.
+func (h *harness) compareApps(t *testing.T, f *figures, list []api.Summary) {
+	t.Helper()
+	sites := h.azure.sim.Sites()
 	for _, c := range list {
 		if i := slices.Index(sites, "skls-"+c.ID[:20]); i >= 0 {
 			sites = slices.Delete(sites, i, i+1)
@@ -311,16 +337,7 @@ func (h *harness) compare(t *testing.T) figures {
 		t.Logf("function app %s has no container", site)
 	}
 	f.orphans = len(sites)
-	for _, node := range h.nodes {
-		f.stuckLocks += len(node.locks(t))
-		if err := node.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		<-node.process.ended
-		eventually(t, "no process of Terraform", func() bool { return len(node.terraforms(t)) == 0 })
-	}
-	return f
 }
 
-// exitNotInvoked is the exit code of a run whose end nobody knows.
+// exitNotInvoked is the exit code of a run whose end is unknown.
 const exitNotInvoked = 125

@@ -16,7 +16,8 @@ import (
 	"github.com/sockerless/backend-azf/internal/toolchain"
 )
 
-// TestSimulatedRegistryIsAsked: a daemon on the simulator looks images up in the simulator's registry, over its own CA.
+// TestSimulatedRegistryIsAsked wants a daemon on the simulator to look images up in the simulator's registry, over
+// its own CA.
 func TestSimulatedRegistryIsAsked(t *testing.T) {
 	dir := azuretest.ShortDir(t)
 	sim, err := azuresim.Start(azuresim.Config{Dir: filepath.Join(dir, "azuresim"), Log: zerolog.Nop()})
@@ -43,7 +44,7 @@ func TestSimulatedRegistryIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Tools = toolchain.Tools{Terraform: "never run"}
-	cfg.Providers.Pool = config.PoolOff // nothing is made
+	cfg.Providers.Pool = config.PoolOff // no Terraform runs
 	d, err := daemon.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

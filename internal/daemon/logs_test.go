@@ -24,7 +24,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
-// logQueries passes calls on and notes the queries of Log Analytics.
+// logQueries passes calls on and records the queries of Log Analytics.
 type logQueries struct {
 	policy.Transporter
 
@@ -69,7 +69,7 @@ func (q *logQueries) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// take returns what was asked since the last time.
+// take returns the queries since the last call.
 func (q *logQueries) take() []logQuery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,7 +78,7 @@ func (q *logQueries) take() []logQuery {
 	return seen
 }
 
-// logs are the lines of a container with their streams.
+// logs returns the lines of a container with their streams.
 func (p *playground) logs(t *testing.T, name, query string) []string {
 	t.Helper()
 	stream, err := p.Raw(t.Context(), "/containers/"+name+"/logs?"+query)
@@ -92,7 +92,7 @@ func (p *playground) logs(t *testing.T, name, query string) []string {
 	return lines
 }
 
-// TestLogsThatArriveLate has two runs, the second of which prints more than its answer holds, and rows that show ten
+// TestLogsThatArriveLate has two runs. The second prints more than its answer holds. Rows appear in Log Analytics ten
 // minutes late.
 func TestLogsThatArriveLate(t *testing.T) {
 	const delay, many = 10 * time.Minute, 40_000

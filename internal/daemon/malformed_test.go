@@ -10,7 +10,7 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// TestMalformedRequests sends what a correct client does not. Each is refused before Azure is asked for anything.
+// TestMalformedRequests sends requests that no correct client sends. The daemon refuses each, and asks Azure nothing.
 func TestMalformedRequests(t *testing.T) {
 	p := newPlayground(t)
 	const v1 = server.Prefix

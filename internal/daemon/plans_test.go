@@ -10,7 +10,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
-// TestElasticPremium has a container on the kind of plan that makes more instances of an app by itself.
+// TestElasticPremium has a container on the kind of service plan that adds instances of an app by itself.
 func TestElasticPremium(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Azure.ServicePlanSKU = "EP1" })
 	id := p.create(t, "web", api.Config{})

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/pgtest"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -26,7 +26,7 @@ import (
 // processEnv, in the environment of this test binary, makes it a daemon: it holds a processConfig as JSON.
 const processEnv = "AZF_TEST_DAEMON"
 
-// processConfig is what a daemon in a process of its own must know of the test's simulator.
+// processConfig is what a daemon in a process of its own needs of the test.
 type processConfig struct {
 	Sim         azuresim.Access
 	Dir, Socket string
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pgtest.Main(m))
 }
 
-// daemonProcess is the whole program as serve runs it, in the cloud of another process.
+// daemonProcess runs a daemon as serve does, in the cloud of another process.
 func daemonProcess(spec string) error {
 	var p processConfig
 	if err := json.Unmarshal([]byte(spec), &p); err != nil {
@@ -137,11 +137,11 @@ func (p *playground) kill() {
 	d.kill()
 }
 
-// launch is spawn, and returns when the daemon answers.
+// launch is spawn, but returns when the daemon answers.
 func (p *playground) launch(t *testing.T) {
 	t.Helper()
 	d := p.spawn(t)
-	eventually(t, "daemon", func() bool {
+	azuretest.Eventually(t, "daemon", func() bool {
 		select {
 		case <-d.ended:
 			t.Fatalf("the daemon ended: %v\n%s", d.err, p.log(t))
@@ -151,7 +151,7 @@ func (p *playground) launch(t *testing.T) {
 	})
 }
 
-// log is what the daemons have logged.
+// log returns the log of all daemons so far.
 func (p *playground) log(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(p.dir, "daemon.log"))
@@ -161,25 +161,14 @@ func (p *playground) log(t *testing.T) string {
 	return string(content)
 }
 
-// terraforms are the command lines of the processes that work in the playground's workspaces.
+// terraforms returns the command lines of the processes that work in the playground's workspaces.
 func (p *playground) terraforms(t *testing.T) (found []string) {
 	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		environ, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(environ), "TF_CLI_CONFIG_FILE="+p.dir) {
-			continue
-		}
-		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if err == nil && len(line) > 0 {
-			found = append(found, fmt.Sprintf("%d %s", pid, strings.ReplaceAll(string(line), "\x00", " ")))
+	for _, process := range azuretest.Processes(t, func(process azuretest.Process) bool {
+		return process.PID != os.Getpid() && strings.HasPrefix(process.Getenv("TF_CLI_CONFIG_FILE"), p.dir)
+	}) {
+		if len(process.Args) > 0 {
+			found = append(found, process.String()+" ")
 		}
 	}
 	return found

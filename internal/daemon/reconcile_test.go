@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
-// TestWhatHasNoContainer makes two containers, forgets their rows and the workspace of one, and has the next daemons
-// find what is left.
-func TestWhatHasNoContainer(t *testing.T) {
+// TestOrphans creates containers, deletes the rows of two and the workspace of one, and has the next daemons find the
+// orphans.
+func TestOrphans(t *testing.T) {
 	gc := config.GCReport
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.GC = gc })
 	lost, left, kept := p.create(
@@ -49,7 +50,7 @@ func TestWhatHasNoContainer(t *testing.T) {
 
 	p.start()
 	var info api.Info
-	eventually(t, "report", func() bool {
+	azuretest.Eventually(t, "report", func() bool {
 		p.must(t, http.MethodGet, "/info", nil, &info)
 		return strings.Contains(strings.Join(info.Warnings, "\n"), "2 things in Azure")
 	})
@@ -67,11 +68,11 @@ func TestWhatHasNoContainer(t *testing.T) {
 	p.stop()
 	gc = config.GCDelete
 	p.start()
-	eventually(t, "removal", func() bool { return len(p.sim.Sites()) == 1 })
+	azuretest.Eventually(t, "removal", func() bool { return len(p.sim.Sites()) == 1 })
 	if sites := p.sim.Sites(); sites[0] != "skls-"+kept[:20] {
 		t.Errorf("function apps are %v, want the container's", sites)
 	}
-	eventually(t, "archive", func() bool {
+	azuretest.Eventually(t, "archive", func() bool {
 		p.must(t, http.MethodGet, "/info", nil, &info)
 		_, lostErr := os.Stat(filepath.Join(workspaces, "archive", lost, "destroy.operation.json"))
 		_, leftErr := os.Stat(filepath.Join(workspaces, "archive", left, "destroy.operation.json"))

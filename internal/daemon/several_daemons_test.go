@@ -18,6 +18,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/demo"
@@ -53,7 +54,7 @@ func daemons(t *testing.T, azure *playground, database string, n int) []*playgro
 	return list
 }
 
-// events are the actions on a container that a daemon tells of, in order. It ends with the test.
+// events returns the actions on a container that a daemon reports, in order. They end with the test.
 func (p *playground) events(t *testing.T, name string) <-chan string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(
@@ -142,7 +143,7 @@ func TestThreeDaemons(t *testing.T) {
 	azure.sim.SetFaults(azuresim.Faults{})
 }
 
-// databaseLocks are the locks of Terraform's backend pg. The daemons' own have keys of two parts.
+// databaseLocks returns the locks of Terraform's backend pg. The daemons' own locks have keys of two parts.
 func (p *playground) databaseLocks(t *testing.T) (found []string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), p.database)
@@ -163,7 +164,7 @@ func (p *playground) databaseLocks(t *testing.T) (found []string) {
 	return found
 }
 
-// working is the daemon that has terraform under way.
+// working returns the daemon that has terraform under way, or nil.
 func working(t *testing.T, all []*playground) *playground {
 	for _, p := range all {
 		if len(p.terraforms(t)) > 0 {
@@ -173,7 +174,7 @@ func working(t *testing.T, all []*playground) *playground {
 	return nil
 }
 
-// TestKilledDaemonsWorkIsTakenOver kills the daemon that works when Azure has made the app and no state knows it.
+// TestKilledDaemonsWorkIsTakenOver kills the daemon that works, when Azure has created the app and no state has it yet.
 func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	azure := newAzure(t)
 	all := daemons(t, azure, pgtest.Database(t), 3)
@@ -276,7 +277,7 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 	if err := postgres.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the daemon is back", func() bool {
+	azuretest.Eventually(t, "the daemon is back", func() bool {
 		return p.Call(context.WithoutCancel(t.Context()), http.MethodPost, "/containers/web/start", nil, nil) == nil
 	})
 	var res api.WaitResponse

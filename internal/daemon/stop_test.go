@@ -9,8 +9,8 @@ import (
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
-// TestStopAnswersWhoWaits stops a daemon while Terraform waits for Azure. The client is told, and the next daemon
-// carries the create on.
+// TestStopAnswersWhoWaits stops a daemon while Terraform waits for Azure. The client gets an answer, and the next
+// daemon finishes the create.
 func TestStopAnswersWhoWaits(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.ShutdownTimeout = 0 })
 	writing, release := make(chan struct{}), make(chan struct{})
