@@ -134,19 +134,11 @@ func connected(
 	return cfg, demo.Connect(ctx, &cfg, sim, transport)
 }
 
-// access returns what a client needs of the simulator of another process, which has the default names.
-func access(url, caFile string) azuresim.Access {
-	return azuresim.Access{
-		URL: url, CAFile: caFile, SubscriptionID: azuresim.DefaultSubscriptionID, TenantID: azuresim.DefaultTenantID,
-		ClientID: azuresim.DefaultClientID, ClientSecret: azuresim.DefaultClientSecret,
-	}
-}
-
 // daemonCommand runs a daemon on the simulator of another process.
 func daemonCommand(environ []string, stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "daemon", Hidden: true}
 	flags := cmd.Flags()
-	url, ca := flags.String("url", "", "address of the simulator"), flags.String("ca", "", "file with its authority")
+	access := flags.String("sim", "", "the simulator's access, as JSON")
 	dir := flags.String("dir", "", "folder for the daemon's state")
 	socket := flags.String("socket", "", "socket to answer on")
 	owner := flags.String("owner", "", "owner of the resources")
@@ -158,7 +150,10 @@ func daemonCommand(environ []string, stderr io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sim := access(*url, *ca)
+		var sim azuresim.Access
+		if err := json.Unmarshal([]byte(*access), &sim); err != nil {
+			return fmt.Errorf("read --sim: %w", err)
+		}
 		transport, err := sim.Transport()
 		if err != nil {
 			return err
@@ -201,13 +196,12 @@ func sdkCommand(stdout io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sim := access(task.URL, task.CAFile)
-		transport, err := sim.Transport()
+		transport, err := task.Sim.Transport()
 		if err != nil {
 			return err
 		}
 		defer transport.CloseIdleConnections()
-		cfg, err := connected(ctx, sim, transport, "", "")
+		cfg, err := connected(ctx, task.Sim, transport, "", "")
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ type Config struct {
 	Environ []string
 	// Dir is an empty folder with a short path, which the caller removes.
 	Dir string
-	// Sim is the cloud, which Recorder is put around. Image is a function image in its registry that has /bin/sh.
+	// Sim is the cloud. Recorder wraps its handler. Image is a function image in its registry that has /bin/sh.
 	Sim      *azuresim.Sim
 	Recorder *Recorder
 	Image    string
@@ -40,20 +40,20 @@ type Config struct {
 	Terraform    string
 	CLIConfig    string
 	TerraformEnv map[string]string
-	// Rounds is how often each thing is measured, ProfileRounds the same with the latency of ARM: the medians count. 0
-	// leaves the latter out.
+	// Rounds is the number of measurements of each thing, and ProfileRounds the number with the latency of ARM, which 0
+	// leaves out. The medians count.
 	Rounds        int
 	ProfileRounds int
 	// Batch containers are created, Parallel at a time.
 	Batch    int
 	Parallel int
-	// Growth are the numbers of existing containers to measure with, ascending.
+	// Growth holds the numbers of existing containers to measure with, ascending.
 	Growth []int
-	// Progress is told what is being measured.
+	// Progress gets the name of what is measured next.
 	Progress func(string)
 }
 
-// Variants of a create, as the tables call them.
+// Variants of a create, with their names in the tables.
 const (
 	variantPlain  = "a"
 	variantNoPool = "b"
@@ -80,7 +80,8 @@ type bench struct {
 	report  *Report
 }
 
-// Run measures everything, one thing after the other, and takes about a quarter of an hour with the command's defaults.
+// Run measures everything, one thing after the other. With the defaults of azf-bench it takes about a quarter of an
+// hour.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	b := &bench{Config: cfg, report: newReport(cfg)}
 	for _, part := range []struct {
@@ -114,7 +115,7 @@ func (b *bench) say(format string, args ...any) {
 	}
 }
 
-// creates measures every way to make one container, in turns, and what belongs to a container's life.
+// creates measures every way to create one container, in turns, and the other steps of a container's life.
 func (b *bench) creates(ctx context.Context, profile string, rounds int) (err error) {
 	var daemons []*daemon
 	defer func() {
@@ -128,7 +129,7 @@ func (b *bench) creates(ctx context.Context, profile string, rounds int) (err er
 			return err
 		}
 		daemons = append(daemons, d)
-		// The first create makes the foundation, which is not measured.
+		// The first create creates the foundation, which is not measured.
 		if _, err := d.create(ctx, b.Image, "first"); err != nil {
 			return err
 		}
@@ -203,7 +204,7 @@ func (b *bench) daemonRound(ctx context.Context, t *Table, d *daemon) error {
 	return nil
 }
 
-// run measures how late wait answers, and how long the logs of 10,000 lines take.
+// run measures the delay of wait's answer, and the duration of reading logs of 10,000 lines.
 func (b *bench) run(ctx context.Context, t *Table, d *daemon, name string) error {
 	before := len(b.Sim.Calls())
 	if err := d.call(ctx, http.MethodPost, "/containers/"+name+"/start", nil, nil); err != nil {
@@ -235,12 +236,12 @@ func (b *bench) run(ctx context.Context, t *Table, d *daemon, name string) error
 	return nil
 }
 
-// floorRound measures clients that know no Terraform, each in a process of its own.
+// floorRound measures clients without Terraform, each in a process of its own.
 func (b *bench) floorRound(ctx context.Context, t *Table, p *plain) error {
 	site := Site{
 		Subscription: azuresim.DefaultSubscriptionID, ResourceGroup: azuresim.DefaultResourceGroup,
 		Location: azuresim.DefaultLocation, Name: siteName(),
-		Image: b.Image,
+		Image:    b.Image,
 		Settings: map[string]string{"FUNCTIONS_EXTENSION_VERSION": "~4", "FUNCTIONS_WORKER_RUNTIME": "custom"},
 	}
 	var ok bool
@@ -251,7 +252,7 @@ func (b *bench) floorRound(ctx context.Context, t *Table, p *plain) error {
 		variant, command string
 		task             Task
 	}{{variantReplay, "replay", Task{Calls: b.report.calls}}, {variantSDK, "sdk", Task{Site: site}}} {
-		floor.task.URL, floor.task.CAFile = b.Sim.URL(), b.Sim.CAFile()
+		floor.task.Sim = b.Sim.Access()
 		content, err := json.Marshal(floor.task)
 		if err != nil {
 			return err
@@ -323,7 +324,7 @@ func (b *bench) batches(ctx context.Context) (err error) {
 	return nil
 }
 
-// onBusyPlan repeats f when Azure refuses it because another change of the same plan is under way.
+// onBusyPlan repeats f while Azure refuses it because another change of the same service plan is under way.
 func onBusyPlan(f func() error) error {
 	for {
 		if err := f(); err == nil || !strings.Contains(err.Error(), "another operation is in progress") {
@@ -385,7 +386,7 @@ func (b *bench) growth(ctx context.Context) (err error) {
 			return err
 		}
 		row := Growth{Containers: want}
-		// Create is measured beside them, and removed again.
+		// The measured container is removed again.
 		creates, lists, inspects := []time.Duration{}, []time.Duration{}, []time.Duration{}
 		for range b.Rounds {
 			s, err := d.sample(ctx, func() error { _, err := d.create(ctx, b.Image, "measured"); return err })
@@ -400,7 +401,7 @@ func (b *bench) growth(ctx context.Context) (err error) {
 		if err := d.settle(ctx); err != nil {
 			return err
 		}
-		// One after the other: what a long list leaves to clean up must not count for inspect.
+		// One after the other, so that the garbage of a long list does not count for inspect.
 		for _, ask := range []struct {
 			path string
 			into *[]time.Duration

@@ -3,23 +3,21 @@ package bench
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sockerless/backend-azf/internal/azuresim"
 )
 
-// Call is one HTTP call as it was sent.
+// Call is one HTTP call as a client sent it.
 type Call struct {
 	Method string      `json:"method"`
 	Path   string      `json:"path"` // with query
@@ -27,7 +25,7 @@ type Call struct {
 	Body   []byte      `json:"body,omitempty"`
 }
 
-// Recorder keeps the calls that come in to a handler while it is told to.
+// Recorder keeps the calls that a handler gets, while recording is on.
 type Recorder struct {
 	mu    sync.Mutex
 	on    bool
@@ -62,7 +60,7 @@ func (r *Recorder) add(c Call) {
 	r.calls = append(r.calls, c)
 }
 
-// record keeps what comes in while f runs.
+// record returns the calls that come in while f runs.
 func (r *Recorder) record(f func() error) ([]Call, error) {
 	r.mu.Lock()
 	r.on, r.calls = true, nil
@@ -74,7 +72,7 @@ func (r *Recorder) record(f func() error) ([]Call, error) {
 	return r.calls, err
 }
 
-// byTerraform leaves the calls of azurerm and what it needs to log in, in the order in which they came.
+// byTerraform returns the calls of azurerm and those of its login, in order.
 func byTerraform(calls []Call) (theirs []Call) {
 	for _, c := range calls {
 		agent := c.Header.Get("User-Agent")
@@ -87,7 +85,7 @@ func byTerraform(calls []Call) (theirs []Call) {
 	return theirs
 }
 
-// shape is a call without what differs from one container to the next.
+// shape returns a call without the parts that differ from one container to the next.
 func (c Call) shape() string {
 	path, _, _ := strings.Cut(c.Path, "?")
 	parts := strings.Split(path, "/")
@@ -103,21 +101,20 @@ func (c Call) shape() string {
 	return c.Method + " " + strings.Join(parts, "/")
 }
 
-// Task is what a client in a process of its own is to do, and where.
+// Task is the work of a client in a process of its own.
 type Task struct {
-	URL    string `json:"url"`
-	CAFile string `json:"ca_file"`
+	Sim azuresim.Access `json:"sim"`
 	// Calls are replayed one after another.
 	Calls []Call `json:"calls,omitempty"`
-	// Site is made with the SDK, when there are no calls.
+	// Site is created with the SDK when there are no calls.
 	Site Site `json:"site,omitzero"`
 }
 
-// Sample is what one measured thing took.
+// Sample is the cost of one measured thing.
 type Sample struct {
 	Wall time.Duration `json:"wall_ns"`
 	CPU  time.Duration `json:"cpu_ns"`
-	// Parts are what CPU is made of, of a daemon.
+	// Parts divides the CPU of a daemon.
 	Parts CPU `json:"parts,omitzero"`
 }
 
@@ -133,36 +130,13 @@ func ReadTask(file string) (t Task, err error) {
 	return t, nil
 }
 
-// Transport reaches one address under every host name, and trusts one certificate.
-func Transport(address, caFile string) (*http.Transport, error) {
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read certificate: %s holds none", caFile)
-	}
-	target, err := url.Parse(address)
-	if err != nil {
-		return nil, fmt.Errorf("read address: %w", err)
-	}
-	var dialer net.Dialer
-	return &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, target.Host)
-		},
-	}, nil
-}
-
-// Replay repeats a task's calls one after another, as plainly as a client can, and prints how long it took as a Sample.
+// Replay repeats a task's calls one after another, as plainly as a client can, and prints a Sample.
 func Replay(ctx context.Context, file string, stdout io.Writer) error {
 	task, err := ReadTask(file)
 	if err != nil {
 		return err
 	}
-	transport, err := Transport(task.URL, task.CAFile)
+	transport, err := task.Sim.Transport()
 	if err != nil {
 		return err
 	}
@@ -170,7 +144,7 @@ func Replay(ctx context.Context, file string, stdout io.Writer) error {
 	client := &http.Client{Transport: transport}
 	return measured(stdout, func() error {
 		for _, c := range task.Calls {
-			if err := c.send(ctx, client, task.URL); err != nil {
+			if err := c.send(ctx, client, task.Sim.URL); err != nil {
 				return err
 			}
 		}
@@ -201,7 +175,7 @@ func (c Call) send(ctx context.Context, client *http.Client, address string) (er
 	return nil
 }
 
-// measured prints what f took.
+// measured runs f and prints its Sample.
 func measured(stdout io.Writer, f func() error) error {
 	before, started := ownCPU(), time.Now()
 	if err := f(); err != nil {
@@ -212,7 +186,7 @@ func measured(stdout io.Writer, f func() error) error {
 
 func ownCPU() time.Duration { return usage(syscall.RUSAGE_SELF) }
 
-// usage is the processor time of this process, or of the children that it has waited for.
+// usage returns the processor time of this process, or of the children that it has waited for.
 func usage(who int) time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(who, &u) != nil {

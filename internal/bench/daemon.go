@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// mode is how a daemon gets its providers.
+// mode says how a daemon gets its providers.
 type mode struct {
 	name  string
 	pool  string // on or off
 	reuse int
 }
 
-// poolSize is how many processes the measured daemons start ahead: their default.
+// poolSize is the number of processes that the measured daemons start ahead: the default.
 const poolSize = 2
 
 // daemon is a daemon in a process of its own.
@@ -49,26 +49,13 @@ func (b *bench) startDaemon(ctx context.Context, m mode) (*daemon, error) {
 	if d.log, err = os.Create(filepath.Join(d.dir, "log")); err != nil {
 		return nil, err
 	}
-	d.cmd = exec.Command(
-		b.Program,
-		"daemon",
-		"--url",
-		b.Sim.URL(),
-		"--ca",
-		b.Sim.CAFile(),
-		"--dir",
-		d.dir,
-		"--socket",
-		socket,
-		"--owner",
-		"bench-"+strconv.Itoa(b.daemons),
-		"--pool",
-		m.pool,
-		"--pool-size",
-		strconv.Itoa(poolSize),
-		"--reuse",
-		strconv.Itoa(m.reuse),
-	)
+	sim, err := json.Marshal(b.Sim.Access())
+	if err != nil {
+		return nil, errors.Join(err, d.log.Close())
+	}
+	d.cmd = exec.Command(b.Program, "daemon", "--sim", string(sim), "--dir", d.dir, "--socket", socket,
+		"--owner", "bench-"+strconv.Itoa(b.daemons), "--pool", m.pool, "--pool-size", strconv.Itoa(poolSize),
+		"--reuse", strconv.Itoa(m.reuse))
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = b.Environ, d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
@@ -92,7 +79,7 @@ func (b *bench) startDaemon(ctx context.Context, m mode) (*daemon, error) {
 	return d, nil
 }
 
-// stop tells the daemon to stop and waits until it has.
+// stop stops the daemon and waits for its end.
 func (d *daemon) stop() error {
 	d.client.CloseIdleConnections()
 	err := d.cmd.Process.Signal(syscall.SIGTERM)
@@ -137,7 +124,7 @@ func (d *daemon) call(ctx context.Context, method, path string, in, out any) (er
 	}
 }
 
-// create makes a container and returns its id.
+// create creates a container and returns its id.
 func (d *daemon) create(ctx context.Context, image, name string, command ...string) (string, error) {
 	var created struct{ Id string } //nolint:revive // Docker spells it so
 	err := d.call(ctx, http.MethodPost, "/containers?name="+name, map[string]any{"Image": image, "Cmd": command}, &created)
@@ -148,13 +135,13 @@ func (d *daemon) remove(ctx context.Context, name string) error {
 	return d.call(ctx, http.MethodDelete, "/containers/"+name+"?force=1", nil, nil)
 }
 
-// workspace is the folder of a container's workspace.
+// workspace returns the folder of a container's workspace.
 func (d *daemon) workspace(id string) string {
 	return filepath.Join(d.dir, "daemon", "workspaces", "containers", id)
 }
 
-// settle waits until the daemon rests with all its processes started, so that what it does for the next run counts
-// for the last.
+// settle waits until the daemon rests with all its processes started, so that its preparations for the next operation
+// count for the last one.
 func (d *daemon) settle(ctx context.Context) error {
 	const every = 150 * time.Millisecond
 	last, rests := time.Duration(-1), 0
@@ -189,7 +176,7 @@ func (d *daemon) settle(ctx context.Context) error {
 	return nil
 }
 
-// sample measures f on a daemon that rests, and what the daemon does until it rests again.
+// sample measures f on a daemon that rests, and the daemon's work until it rests again.
 func (d *daemon) sample(ctx context.Context, f func() error) (s Sample, err error) {
 	if err := d.settle(ctx); err != nil {
 		return s, err

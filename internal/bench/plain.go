@@ -23,7 +23,7 @@ type plain struct {
 	vars      map[string]any // of a container's workspace
 }
 
-// newPlain takes the variables of an existing container's workspace.
+// newPlain returns a plain terraform with the variables of an existing container's workspace.
 func (b *bench) newPlain(workspace string) (*plain, error) {
 	p := &plain{terraform: b.Terraform, env: map[string]string{}, dir: filepath.Join(b.Dir, "plain")}
 	for name, value := range b.TerraformEnv {
@@ -46,7 +46,7 @@ func (b *bench) newPlain(workspace string) (*plain, error) {
 	return p, nil
 }
 
-// siteName is a new name that the module takes.
+// siteName returns a new name of a function app.
 func siteName() string {
 	id := uuid.New()
 	return fmt.Sprintf("skls-%x", id[:10])
@@ -71,7 +71,7 @@ func (p *plain) workspace() (string, error) {
 	return dir, os.WriteFile(filepath.Join(dir, "terraform.tfvars.json"), content, 0o600)
 }
 
-// each runs one command after another.
+// each runs commands one after another.
 func (p *plain) each(dir string, commands ...func(*tfexec.Terraform) error) error {
 	tf, err := tfexec.NewTerraform(dir, p.terraform)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *plain) destroy(ctx context.Context, dir string) error {
 	return p.each(dir, func(tf *tfexec.Terraform) error { return tf.Destroy(ctx) })
 }
 
-// sample measures a command and what it starts, which has ended when it returns.
+// sample measures f and the processes that f starts and waits for.
 func (p *plain) sample(f func() error) (Sample, error) {
 	before, started := usage(syscall.RUSAGE_CHILDREN), time.Now()
 	err := f()

@@ -60,7 +60,7 @@ func processes() (map[int]proc, error) {
 	return all, nil
 }
 
-// tree is a process and all below it that match.
+// tree returns the processes that match among a process and all below it.
 func tree(root int, match func(proc) bool) ([]proc, error) {
 	all, err := processes()
 	if err != nil {
@@ -105,7 +105,7 @@ func (c CPU) minus(before CPU) CPU {
 	return CPU{c.Daemon - before.Daemon, c.Ended - before.Ended, c.Providers - before.Providers}
 }
 
-// cpuOf is what a daemon and all below it have used so far.
+// cpuOf returns the processor time that a daemon and all below it have used so far.
 func cpuOf(root int) (c CPU, err error) {
 	list, err := tree(root, everyProc)
 	for _, p := range list {
@@ -119,9 +119,9 @@ func cpuOf(root int) (c CPU, err error) {
 	return c, err
 }
 
-// Memory is what processes hold together, in bytes.
+// Memory is the memory of processes together, in bytes.
 type Memory struct {
-	Private      int64 `json:"private"`      // anonymous pages, which are nobody else's
+	Private      int64 `json:"private"`      // anonymous pages, which no other process shares
 	Proportional int64 `json:"proportional"` // Pss: shared pages count in part
 }
 

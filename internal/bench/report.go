@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// sitePath matches a function app alone, not what lies below it.
+// sitePath matches a function app, and nothing below it.
 var sitePath = regexp.MustCompile(`(?i)/sites/[^/]+$`)
 
-// armLatency is how long Resource Manager takes for a call, in the order of what is seen in Azure: 8 s for the PUT of
+// armLatency returns the latency of a call of Resource Manager, of the order that Azure shows: 8 s for the PUT of
 // a site, 1 s for any other write, 400 ms for a POST that lists (keys, settings, credentials), 150 ms for a GET.
 // Nothing else is slowed down.
 func armLatency(method, path string) time.Duration {
@@ -35,7 +35,7 @@ func armLatency(method, path string) time.Duration {
 	}
 }
 
-// Report is what was measured. Its JSON has durations in nanoseconds and memory in bytes.
+// Report is the result of a benchmark. Its JSON has durations in nanoseconds and memory in bytes.
 type Report struct {
 	Machine  string            `json:"machine"`
 	Versions map[string]string `json:"versions"`
@@ -43,14 +43,14 @@ type Report struct {
 	Tables   []*Table          `json:"tables"`
 	Batches  []Batch           `json:"batches"`
 	Growth   []Growth          `json:"growth"`
-	// Calls are azurerm's calls for one container, with how often each was made.
+	// Calls holds azurerm's calls for one container, each with its number.
 	Calls []Counted `json:"calls"`
 	Bars  []Bar     `json:"bars"`
 
 	calls []Call
 }
 
-// Table has the samples of one latency, by variant and by what was done.
+// Table holds the samples of one latency, by variant and by action.
 type Table struct {
 	Latency string                         `json:"latency"`
 	Samples map[string]map[string][]Sample `json:"samples"`
@@ -67,7 +67,7 @@ type Batch struct {
 	Peak       Memory        `json:"peak"`
 }
 
-// Growth is what things take beside a number of containers.
+// Growth is the cost of actions beside a number of containers.
 type Growth struct {
 	Containers int           `json:"containers"`
 	Create     time.Duration `json:"create_ns"`
@@ -76,11 +76,11 @@ type Growth struct {
 	Memory     Memory        `json:"memory"`
 }
 
-// Counted is a call and how often it was made.
+// Counted is a call and the number of times it was sent.
 type Counted struct {
 	Call  string `json:"call"`
 	Count int    `json:"count"`
-	// Latency is what all of them take with the latency of ARM.
+	// Latency is the duration of all of them with the latency of ARM.
 	Latency time.Duration `json:"arm_latency_ns"`
 }
 
@@ -119,7 +119,7 @@ func machine() string {
 	)
 }
 
-// table is the one of a latency, which is made when it is new.
+// table returns the table of a latency, which it adds when it is new.
 func (r *Report) table(latency string) *Table {
 	t := &Table{Latency: latency, Samples: map[string]map[string][]Sample{}}
 	r.Tables = append(r.Tables, t)
@@ -221,7 +221,7 @@ func (r *Report) check() {
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
-// Missed are the bars that are not met.
+// Missed returns the bars that are not met.
 func (r *Report) Missed() (missed []string) {
 	for _, b := range r.Bars {
 		if !b.Met {
@@ -326,7 +326,7 @@ func (r *Report) Print(w io.Writer) error {
 	return err
 }
 
-// shown is a duration for people; what was not measured is empty.
+// shown returns a duration for people. It is empty for what was not measured.
 func shown(d time.Duration) string {
 	switch {
 	case d == 0:

@@ -12,7 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/armappservice/v5"
 )
 
-// Site is what a direct backend needs to know for a function app.
+// Site is what a direct backend needs for a function app.
 type Site struct {
 	Subscription  string            `json:"subscription"`
 	ResourceGroup string            `json:"resource_group"`
@@ -23,8 +23,8 @@ type Site struct {
 	Settings      map[string]string `json:"settings"`
 }
 
-// SDK makes a task's site with the least that a direct backend needs, one PUT that is polled each second, and prints
-// how long it took as a Sample.
+// SDK creates a task's site with the least that a direct backend needs, one PUT that is polled each second, and prints
+// a Sample.
 func SDK(
 	ctx context.Context,
 	task Task,

@@ -106,7 +106,7 @@ func (l life) foundInAzure(t *testing.T) {
 	const sites = "/subscriptions/" + azuresim.DefaultSubscriptionID + "/resourceGroups/" +
 		azuresim.DefaultResourceGroup + "/providers/Microsoft.Web/sites/"
 	app, found, err := azure.Find(t.Context(), sites+"skls-"+l.id[:20])
-	if err != nil || !found || app.Tags["sockerless-container-l.id"] != l.id || app.Tags["plain"] != "v" ||
+	if err != nil || !found || app.Tags["sockerless-container-id"] != l.id || app.Tags["plain"] != "v" ||
 		app.ID != sites+"skls-"+l.id[:20] {
 		t.Errorf("got %+v, %v, %v", app, found, err)
 	}

@@ -140,7 +140,7 @@ func TestMalformedRequests(t *testing.T) {
 		{"GET", v1 + "/containers/nobody/logs", "", 400, "at least one stream"},
 		{"GET", v1 + "/containers/nobody/logs?stdout=1&tail=x", "", 400, "tail"},
 		{"GET", v1 + "/containers/nobody/logs?stdout=1&since=-1", "", 400, "since"},
-		{"GET", v1 + "/containers/nobody/logs?stdout=1&until=1.0123456789", "", 400, "until"},
+		{"GET", v1 + "/containers/nobody/logs?stdout=1&until=1.123456789012345678901", "", 400, "until"},
 	} {
 		status, _, body := p.send(t, row.method, row.path, row.body)
 		var failure struct{ Message string }
