@@ -70,13 +70,8 @@ func TestNoImageCanRun(t *testing.T) {
 		if got := strings.Contains(stderr.String(), "no container can run"); got != warned {
 			t.Errorf("serve with %q: logged %s", sku, &stderr)
 		}
-		err = run(
-			t.Context(),
-			append([]string{"config", "print", "--service-plan-sku=" + sku}, args...),
-			nil,
-			&stdout,
-			io.Discard,
-		)
+		err = run(t.Context(), append([]string{"config", "print", "--service-plan-sku=" + sku}, args...), nil, &stdout,
+			io.Discard)
 		if got := strings.HasPrefix(stdout.String(), "# Warning: no container can run"); err != nil || got != warned {
 			t.Errorf("config print with %q: %v\n%s", sku, err, &stdout)
 		}

@@ -111,12 +111,8 @@ func machine() string {
 		}
 		return "unknown"
 	}
-	return fmt.Sprintf(
-		"%s, %d cores, %s memory",
-		field("/proc/cpuinfo", "model name"),
-		runtime.NumCPU(),
-		field("/proc/meminfo", "MemTotal"),
-	)
+	return fmt.Sprintf("%s, %d cores, %s memory", field("/proc/cpuinfo", "model name"), runtime.NumCPU(),
+		field("/proc/meminfo", "MemTotal"))
 }
 
 // table returns the table of a latency, which it adds when it is new.
@@ -206,16 +202,10 @@ func (r *Report) check() {
 	}
 	if n := len(r.Growth); n > 1 {
 		first, last := r.Growth[0], r.Growth[n-1]
-		bar(
-			fmt.Sprintf("inspect with %d containers against %d", last.Containers, first.Containers),
-			ratio(last.Inspect, first.Inspect),
-			2,
-		)
-		bar(
-			fmt.Sprintf("list of %d containers, in milliseconds", last.Containers),
-			float64(last.List)/float64(time.Millisecond),
-			50,
-		)
+		bar(fmt.Sprintf("inspect with %d containers against %d", last.Containers, first.Containers),
+			ratio(last.Inspect, first.Inspect), 2)
+		bar(fmt.Sprintf("list of %d containers, in milliseconds", last.Containers),
+			float64(last.List)/float64(time.Millisecond), 50)
 	}
 }
 
@@ -250,18 +240,9 @@ func (r *Report) Print(w io.Writer) error {
 			if !ok {
 				continue
 			}
-			fmt.Fprintf(
-				&out,
-				"| (%s) %s | %s | %s | %s | %s | %s | %s |\n",
-				v.name,
-				v.what,
-				shown(m["create"].Wall),
-				shown(m["create"].CPU),
-				shown(m["destroy"].Wall),
-				shown(m["destroy"].CPU),
-				shown(m["wait"].Wall),
-				shown(m["logs"].Wall),
-			)
+			fmt.Fprintf(&out, "| (%s) %s | %s | %s | %s | %s | %s | %s |\n", v.name, v.what, shown(m["create"].Wall),
+				shown(m["create"].CPU), shown(m["destroy"].Wall), shown(m["destroy"].CPU), shown(m["wait"].Wall),
+				shown(m["logs"].Wall))
 		}
 	}
 	out.WriteString("\n| CPU of a create | daemon | terraform commands, providers that have ended | live providers " +
@@ -269,15 +250,8 @@ func (r *Report) Print(w io.Writer) error {
 	for _, t := range r.Tables {
 		for _, m := range modes {
 			p := t.Medians[m.name]["create"].Parts
-			fmt.Fprintf(
-				&out,
-				"| (%s), latency: %s | %s | %s | %s |\n",
-				m.name,
-				t.Latency,
-				shown(p.Daemon),
-				shown(p.Ended),
-				shown(p.Providers),
-			)
+			fmt.Fprintf(&out, "| (%s), latency: %s | %s | %s | %s |\n", m.name, t.Latency, shown(p.Daemon), shown(p.Ended),
+				shown(p.Providers))
 		}
 	}
 	if len(r.Batches) > 0 {
@@ -285,29 +259,16 @@ func (r *Report) Print(w io.Writer) error {
 		fmt.Fprintf(&out, "\n| %d creates, %d at a time | containers per second | peak private memory | Pss "+
 			"|\n|---|---|---|---|\n", b.Containers, b.Parallel)
 		for _, b := range r.Batches {
-			fmt.Fprintf(
-				&out,
-				"| (%s) | %.2f | %d MB | %d MB |\n",
-				b.Variant,
-				b.PerSecond,
-				b.Peak.Private>>20,
-				b.Peak.Proportional>>20,
-			)
+			fmt.Fprintf(&out, "| (%s) | %.2f | %d MB | %d MB |\n", b.Variant, b.PerSecond, b.Peak.Private>>20,
+				b.Peak.Proportional>>20)
 		}
 	}
 	if len(r.Growth) > 0 {
 		out.WriteString("\n| Containers, with (d) | create | list | inspect | daemon's private memory " +
 			"|\n|---|---|---|---|---|\n")
 		for _, g := range r.Growth {
-			fmt.Fprintf(
-				&out,
-				"| %d | %s | %s | %s | %d MB |\n",
-				g.Containers,
-				shown(g.Create),
-				shown(g.List),
-				shown(g.Inspect),
-				g.Memory.Private>>20,
-			)
+			fmt.Fprintf(&out, "| %d | %s | %s | %s | %d MB |\n", g.Containers, shown(g.Create), shown(g.List),
+				shown(g.Inspect), g.Memory.Private>>20)
 		}
 	}
 	out.WriteString("\n| azurerm's calls for one container | times | with the latency of ARM |\n|---|---|---|\n")

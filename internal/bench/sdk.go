@@ -33,11 +33,8 @@ func SDK(
 	stdout io.Writer,
 ) error {
 	return measured(stdout, func() error {
-		client, err := armappservice.NewWebAppsClient(
-			task.Site.Subscription,
-			credential,
-			&arm.ClientOptions{ClientOptions: options},
-		)
+		client, err := armappservice.NewWebAppsClient(task.Site.Subscription, credential,
+			&arm.ClientOptions{ClientOptions: options})
 		if err != nil {
 			return fmt.Errorf("make site: %w", err)
 		}

@@ -161,18 +161,10 @@ func TestPrecedence(t *testing.T) {
 			}
 			check("default", nil, nil, wantDefault)
 			check("file over default", fileArgs, nil, value{text: sample[0], origin: origin{fromFile, at}})
-			check(
-				"environment over default",
-				nil,
-				environ,
-				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}},
-			)
-			check(
-				"environment over file",
-				fileArgs,
-				environ,
-				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}},
-			)
+			check("environment over default", nil, environ,
+				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
+			check("environment over file", fileArgs, environ,
+				value{text: sample[1], origin: origin{fromEnvironment, s.environment()}})
 			if s.secret {
 				if _, err := load(args, nil, ""); err == nil || !strings.Contains(err.Error(), "unknown flag") {
 					t.Errorf("a secret as a flag: got %v, want it refused", err)
@@ -228,11 +220,8 @@ func TestWhichFileIsRead(t *testing.T) {
 }
 
 func TestLastVariableAndLastFlagCount(t *testing.T) {
-	l, err := load(
-		[]string{"--owner", "a", "--owner=b", "--insecure"},
-		[]string{"SOCKERLESS_AZF_TIMEOUT=5", "SOCKERLESS_AZF_TIMEOUT=6"},
-		"",
-	)
+	l, err := load([]string{"--owner", "a", "--owner=b", "--insecure"},
+		[]string{"SOCKERLESS_AZF_TIMEOUT=5", "SOCKERLESS_AZF_TIMEOUT=6"}, "")
 	if err != nil || l.Config().Azure.Owner != "b" || l.given.timeout != 6 || !l.given.Listen.Insecure {
 		t.Errorf("got %+v, %v", l, err)
 	}

@@ -319,13 +319,8 @@ func TestConfigRefusals(t *testing.T) {
 			}
 			environ := []string{"PATH=/bin", "SOCKERLESS_AZF_CONFIG=" + path}
 			if more, all := strings.CutPrefix(row.env, "ALL"); all {
-				environ = append(
-					environ,
-					"SOCKERLESS_AZF_SUBSCRIPTION_ID="+subscription,
-					"SOCKERLESS_AZF_RESOURCE_GROUP=rg",
-					"SOCKERLESS_AZF_LOCATION=westeurope",
-					"SOCKERLESS_AZF_STORAGE_ACCOUNT=store",
-				)
+				environ = append(environ, "SOCKERLESS_AZF_SUBSCRIPTION_ID="+subscription, "SOCKERLESS_AZF_RESOURCE_GROUP=rg",
+					"SOCKERLESS_AZF_LOCATION=westeurope", "SOCKERLESS_AZF_STORAGE_ACCOUNT=store")
 				row.env = strings.TrimSpace(more)
 			}
 			l, err := load(row.args, append(environ, row.env), "")

@@ -146,16 +146,8 @@ func TestMalformedRequests(t *testing.T) {
 		var failure struct{ Message string }
 		if err := json.Unmarshal(body, &failure); err != nil || status != row.status ||
 			!strings.Contains(failure.Message, row.message) {
-			t.Errorf(
-				"%s %.80s %.60s: got %d %.200s, want %d with %q",
-				row.method,
-				row.path,
-				row.body,
-				status,
-				body,
-				row.status,
-				row.message,
-			)
+			t.Errorf("%s %.80s %.60s: got %d %.200s, want %d with %q", row.method, row.path, row.body, status, body,
+				row.status, row.message)
 		}
 	}
 	for _, call := range p.sim.Calls() {

@@ -19,19 +19,8 @@ import (
 func TestOrphans(t *testing.T) {
 	gc := config.GCReport
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.GC = gc })
-	lost, left, kept := p.create(
-		t,
-		"lost",
-		api.Config{},
-	), p.create(
-		t,
-		"left",
-		api.Config{},
-	), p.create(
-		t,
-		"kept",
-		api.Config{},
-	)
+	lost, left := p.create(t, "lost", api.Config{}), p.create(t, "left", api.Config{})
+	kept := p.create(t, "kept", api.Config{})
 	p.stop()
 	db, err := sql.Open("sqlite", filepath.Join(p.stateDir(), "state.db"))
 	if err != nil {
