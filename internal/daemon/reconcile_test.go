@@ -41,7 +41,7 @@ func TestOrphans(t *testing.T) {
 	var info api.Info
 	azuretest.Eventually(t, "report", func() bool {
 		p.must(t, http.MethodGet, "/info", nil, &info)
-		return strings.Contains(strings.Join(info.Warnings, "\n"), "2 things in Azure")
+		return strings.Contains(strings.Join(info.Warnings, "\n"), "2 orphans in Azure")
 	})
 	for _, want := range []string{
 		"function app skls-" + lost[:20], "workspace " + filepath.Join(workspaces, "containers", left), "Set gc to delete",
