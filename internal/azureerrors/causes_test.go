@@ -256,10 +256,10 @@ var samples = []struct {
 		[]string{"shorter time"}},
 	{"unauthorized", azureAnswered(401, `{"error":{"code":"Unauthorized","message":"No."}}`, nil), api.Unavailable, 0,
 		nil},
-	{"unknown", terraformFailed("the provider says something new"), api.Unavailable, 0,
-		[]string{"terraform apply in /state/w failed: the provider says something new"}},
+	{"unknown", terraformFailed("the provider reports something new"), api.Unavailable, 0,
+		[]string{"terraform apply in /state/w failed: the provider reports something new"}},
 	// The worst known of several counts, whatever their order.
-	{"quota", terraformFailed("the provider says something new", "unexpected status 500 (500 X) with error: E: e",
+	{"quota", terraformFailed("the provider reports something new", "unexpected status 500 (500 X) with error: E: e",
 		"unexpected status 401 (401 Unauthorized) with error: Unauthorized: This region has quota of 0 instances."),
 		api.Unavailable, 5 * time.Minute, []string{"quota of 0 instances"}},
 }
@@ -312,7 +312,7 @@ func headOf(name string) string {
 
 func TestOwnErrorsKeepTheirKind(t *testing.T) {
 	own := &api.Error{Kind: api.InvalidParameter, Message: "no image given", RetryAfter: time.Second}
-	got := Explain("create container web", "", Secrets{}, fmt.Errorf("make spec: %w", own))
+	got := Explain("create container web", "", Secrets{}, fmt.Errorf("build spec: %w", own))
 	if got.Kind != api.InvalidParameter || got.Message != "cannot create container web: no image given" ||
 		got.RetryAfter != time.Second || !errors.Is(got, own) {
 		t.Errorf("got %+v", got)

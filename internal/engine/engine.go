@@ -35,7 +35,7 @@ type Workspaces interface {
 	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationOutputs, error)
 	FoundationOutputs(ctx context.Context) (workspace.FoundationOutputs, error)
 	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.FunctionAppOutputs, error)
-	Restore(id string, made bool, app func() (workspace.FunctionApp, error)) error
+	Restore(id string, provisioned bool, app func() (workspace.FunctionApp, error)) error
 	Destroy(ctx context.Context, id string) (workspace.Operation, error)
 	Unlock(ctx context.Context, id string, lock workspace.Lock) error
 	Path(id string) string

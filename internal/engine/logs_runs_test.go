@@ -45,6 +45,7 @@ func checkLogs(t *testing.T, cases map[string]logsCase) {
 	t.Helper()
 	for name, row := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := play(t, row.runs...)
 			if row.since > 0 {
 				row.opts.Since = s.at(len(row.runs), row.since)
