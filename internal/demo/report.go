@@ -41,8 +41,8 @@ func NewReport(out io.Writer, asJSON bool) *Report { return &Report{out: out, js
 // progressEvery is the interval at which a long step shows that it is still under way.
 const progressEvery = 5 * time.Second
 
-// step runs f, which fills in the step, and prints the result. It prints and returns the error of f. While f is under way,
-// step shows that from time to time.
+// step runs f, which fills in the step, and prints the result. It prints and returns the error of f. While f is under
+// way, step shows that from time to time.
 func (r *Report) step(ctx context.Context, name string, f func(*Step) error) error {
 	started := time.Now()
 	done := make(chan struct{})
