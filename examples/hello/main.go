@@ -1,4 +1,5 @@
-// Command hello is an example of a container's command: it greets, says something on stderr and ends with the code it is asked for.
+// Command hello is an example of a container's command: it greets, writes a line to stderr, and ends with the exit code of
+// its flag -exit.
 package main
 
 import (
