@@ -24,7 +24,7 @@ group=$(sed -n "s/^$name:[^:]*:\([0-9]*\):.*/\1/p" "$root/etc/group")
 mkdir -p "$root/var/lib/$name"
 chown "$user:$group" "$root/var/lib/$name"
 chmod 0700 "$root/var/lib/$name"
-# The daemon reads its configuration. Nobody else does: it may hold passwords.
+# The daemon reads its configuration. Other users must not: it may hold passwords.
 chown "0:$group" "$root/etc/$name"
 if [ -e "$root/etc/$name/config.yaml" ]; then
 	chown "0:$group" "$root/etc/$name/config.yaml"

@@ -32,7 +32,7 @@ type module struct {
 
 var openTofu = module{
 	name: "opentofu", pkg: "github.com/opentofu/opentofu/cmd/tofu",
-	// Anything but "no" makes it a development build, which warns and names itself 1.12.6-dev.
+	// Any value except "no" marks a development build, which warns and names itself 1.12.6-dev.
 	ldflags: "-X github.com/opentofu/opentofu/version.dev=no",
 }
 

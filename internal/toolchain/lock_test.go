@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// holdEnv, in the environment of this test binary, makes it a process that holds the lock of azurerm in the cache
-// folder that the variable names, until its stdin ends.
+// holdEnv, in the environment of this test binary, turns it into a process that holds the lock of azurerm in the
+// cache folder that the variable names, until its stdin ends.
 const holdEnv = "TOOLCHAIN_TEST_HOLD"
 
 func TestMain(m *testing.M) {
