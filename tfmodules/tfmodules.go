@@ -1,8 +1,11 @@
-// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one per container, and foundation,
-// shared by all containers of a daemon. They are root modules: a workspace copies the files as they are and adds only
-// terraform.tfvars.json. The package knows nothing of who fills in the variables.
+// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one for each container, and
+// foundation, which all containers of a daemon share. They are root modules: a workspace copies the files as they are
+// and adds only terraform.tfvars.json. The package must not know who fills in the variables.
 //
 //	files := tfmodules.FunctionApp() // main.tf, variables.tf, outputs.tf
+//
+// The project's design fixes the packages at the root of the repository, this one too. They may change with any
+// release: only invoker/protocol is a Go API that is promised to others.
 package tfmodules
 
 import (
@@ -13,11 +16,46 @@ import (
 //go:embed functionapp/*.tf foundation/*.tf
 var modules embed.FS
 
-// FunctionApp is the module of one container: one azurerm_linux_function_app. Its files lie at the root.
+// Resource is a managed resource of a module whose id in Azure follows from the module's variables, so that recovery
+// can import it.
+type Resource struct {
+	// Address is Terraform's, with the index of a resource that has a count.
+	Address string
+	// Type is Azure's: the resource provider and the type, as in a resource id.
+	Type string
+	// Suffix follows the variable name in the resource's name.
+	Suffix string
+	// Unless is the variable that names an existing resource to use instead; empty when the module always creates one.
+	Unless string
+}
+
+// FunctionApp returns the files of the module of one container.
 func FunctionApp() fs.FS { return sub("functionapp") }
 
-// Foundation is the module of what containers share: Log Analytics workspace, Application Insights and plan. Its files lie at the root.
+// FunctionAppResources returns every managed resource of the module functionapp.
+func FunctionAppResources() []Resource {
+	return []Resource{{Address: "azurerm_linux_function_app.this", Type: "Microsoft.Web/sites"}}
+}
+
+// Foundation returns the files of the module of the resources that containers share: Log Analytics workspace,
+// Application Insights and service plan.
 func Foundation() fs.FS { return sub("foundation") }
+
+// FoundationResources returns every managed resource of the module foundation, each after the ones that it needs.
+func FoundationResources() []Resource {
+	return []Resource{
+		{
+			Address: "azurerm_log_analytics_workspace.this[0]", Type: "Microsoft.OperationalInsights/workspaces",
+			Suffix: "-logs", Unless: "log_analytics_workspace",
+		}, {
+			Address: "azurerm_application_insights.this[0]", Type: "Microsoft.Insights/components",
+			Suffix: "-insights", Unless: "application_insights",
+		}, {
+			Address: "azurerm_service_plan.this[0]", Type: "Microsoft.Web/serverFarms",
+			Suffix: "-plan", Unless: "service_plan",
+		},
+	}
+}
 
 func sub(dir string) fs.FS {
 	f, err := fs.Sub(modules, dir)

@@ -27,39 +27,53 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
-// An account of its own: for the one that Azurite has by itself, Terraform signs as an older emulator wanted it.
+// An account of its own: for the account that Azurite has by itself, Terraform signs as an older emulator required.
 const (
 	azuriteAccount = "citerraform"
 	azuriteKey     = "dGhpcyBrZXkgaXMgZm9yIHRlc3RzIG9ubHkgYW5kIG9wZW5zIG5vdGhpbmcgYXQgYWxsLCBhbnl3aGVyZSE="
 	azuriteHost    = azuriteAccount + ".blob.core.windows.net"
 )
 
-// azurite is Microsoft's emulator of Azure Storage, in the place of the real one: over TLS, under its public name, behind a proxy.
+// azurite is Microsoft's emulator of Azure Storage, in the place of the real one: over TLS, under its public name,
+// behind a proxy.
 type azurite struct {
-	proxy  string // URL of a proxy that takes the public name to the emulator
-	caFile string // with the certificate of its authority
+	proxy  string // URL of a proxy that connects the public name with the emulator
+	caFile string // holds the certificate of its authority
 	client *container.Client
 }
 
 func startAzurite(t *testing.T) azurite {
 	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Fatalf("Azurite needs Node.js and npm (make programs installs them where it may): %v", err)
-	}
+	npm := azuretest.NeedsProgram(t, "npm")
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/azurite")); err != nil {
 		t.Fatal(err)
 	}
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install := exec.CommandContext(t.Context(), npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	caFile, cert, key := azuriteCertificate(t, dir)
-	cmd := exec.Command("node", "node_modules/azurite/dist/src/blob/main.js", "--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence",
-		"--skipApiVersionCheck", "--disableTelemetry", "--cert", cert, "--key", key)
+	cmd := exec.Command(
+		"node",
+		"node_modules/azurite/dist/src/blob/main.js",
+		"--blobHost",
+		"127.0.0.1",
+		"--blobPort",
+		"0",
+		"--inMemoryPersistence",
+		"--skipApiVersionCheck",
+		"--disableTelemetry",
+		"--cert",
+		cert,
+		"--key",
+		key,
+	)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+azuriteAccount+":"+azuriteKey)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -116,9 +130,13 @@ func startAzurite(t *testing.T) azurite {
 	transport.Proxy = http.ProxyURL(proxyURL)
 	transport.TLSClientConfig.RootCAs = roots
 	t.Cleanup(transport.CloseIdleConnections)
-	a.client, err = container.NewClientWithSharedKeyCredential("https://"+azuriteHost+"/states", credential, &container.ClientOptions{
-		ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: transport}},
-	})
+	a.client, err = container.NewClientWithSharedKeyCredential(
+		"https://"+azuriteHost+"/states",
+		credential,
+		&container.ClientOptions{
+			ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: transport}},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +146,12 @@ func startAzurite(t *testing.T) azurite {
 	return a
 }
 
-// azuriteCertificate makes an authority and a certificate for the public name of the account.
+// azuriteCertificate creates an authority and a certificate for the public name of the account.
 func azuriteCertificate(t *testing.T, dir string) (caFile, certFile, keyFile string) {
 	t.Helper()
 	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of the test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of the test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	caKey, caErr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -145,7 +164,9 @@ func azuriteCertificate(t *testing.T, dir string) (caFile, certFile, keyFile str
 		t.Fatal(err)
 	}
 	leaf := template
-	leaf.SerialNumber, leaf.Subject.CommonName, leaf.IsCA, leaf.KeyUsage = big.NewInt(2), "azurite", false, x509.KeyUsageDigitalSignature
+	leaf.SerialNumber, leaf.Subject.CommonName, leaf.IsCA, leaf.KeyUsage = big.NewInt(
+		2,
+	), "azurite", false, x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage, leaf.DNSNames = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []string{azuriteHost}
 	cert, err := x509.CreateCertificate(rand.Reader, &leaf, &template, key.Public(), caKey)
 	if err != nil {
@@ -162,10 +183,23 @@ func azuriteCertificate(t *testing.T, dir string) (caFile, certFile, keyFile str
 		}
 		return path
 	}
-	return write("ca.pem", "CERTIFICATE", ca), write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", keyDER)
+	return write(
+			"ca.pem",
+			"CERTIFICATE",
+			ca,
+		), write(
+			"cert.pem",
+			"CERTIFICATE",
+			cert,
+		), write(
+			"key.pem",
+			"PRIVATE KEY",
+			keyDER,
+		)
 }
 
-// proxyTo is a proxy that takes the account's public name to an address, and refuses all others.
+// proxyTo starts a proxy that connects the account's public name with an address and refuses all other names. It
+// returns its URL.
 func proxyTo(t *testing.T, address string) string {
 	t.Helper()
 	var tunnels sync.WaitGroup

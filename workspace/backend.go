@@ -13,19 +13,19 @@ import (
 	"strings"
 )
 
-// Backend says where Terraform keeps states. Its zero value keeps each in its workspace; all others let several daemons work on the same
-// containers.
+// Backend names the place where Terraform keeps states. Its zero value keeps each in its workspace. All others let
+// several daemons work on the same containers.
 type Backend struct {
 	// Type is Terraform's name of the backend: local (or empty), pg, azurerm, s3, gcs or http.
 	Type string
-	// Settings are those of Terraform's documentation of the backend: texts, numbers, booleans, and lists and maps of them. Which state
-	// is meant is not among them; in texts of http, {key} stands for that.
+	// Settings are those of Terraform's documentation of the backend: strings, numbers, booleans, and lists and maps of
+	// them. The name of a state is not among them; in strings of http, {key} stands for it.
 	Settings map[string]any
-	// Owner is in the key of the foundation's state: daemons with different owners have different ones.
+	// Owner is part of the key of the foundation's state: daemons with different owners have different foundations.
 	Owner string
 }
 
-// BackendTypes are the types that Backend knows.
+// BackendTypes returns the types that Backend knows.
 func BackendTypes() []string {
 	return append([]string{localBackend}, slices.Sorted(maps.Keys(backends))...)
 }
@@ -53,8 +53,9 @@ var backends = map[string]struct {
 	"azurerm": {
 		required: []string{"storage_account_name", "container_name"},
 		ours: map[string]string{
-			"key": perContainer, "client_secret": oneCredential, "client_certificate": oneCredential, "client_certificate_path": oneCredential,
-			"client_certificate_password": oneCredential, "oidc_token": oneCredential, "oidc_request_token": oneCredential, "msi_endpoint": oneCredential,
+			"key": perContainer, "client_secret": oneCredential, "client_certificate": oneCredential,
+			"client_certificate_path": oneCredential, "client_certificate_password": oneCredential,
+			"oidc_token": oneCredential, "oidc_request_token": oneCredential, "msi_endpoint": oneCredential,
 		},
 		secrets: map[string]string{"access_key": "ARM_ACCESS_KEY", "sas_token": "ARM_SAS_TOKEN"},
 	},
@@ -62,16 +63,22 @@ var backends = map[string]struct {
 		required: []string{"bucket", "region"},
 		ours:     map[string]string{"key": perContainer, "workspace_key_prefix": perContainer},
 		secrets: map[string]string{
-			"access_key": "AWS_ACCESS_KEY_ID", "secret_key": "AWS_SECRET_ACCESS_KEY", "token": "AWS_SESSION_TOKEN", "sse_customer_key": "AWS_SSE_CUSTOMER_KEY",
+			"access_key": "AWS_ACCESS_KEY_ID", "secret_key": "AWS_SECRET_ACCESS_KEY",
+			"token": "AWS_SESSION_TOKEN", "sse_customer_key": "AWS_SSE_CUSTOMER_KEY",
 		},
 	},
 	"gcs": {
 		required: []string{"bucket"},
-		secrets:  map[string]string{"credentials": "GOOGLE_BACKEND_CREDENTIALS", "access_token": "GOOGLE_OAUTH_ACCESS_TOKEN", "encryption_key": "GOOGLE_ENCRYPTION_KEY"},
+		secrets: map[string]string{
+			"credentials": "GOOGLE_BACKEND_CREDENTIALS", "access_token": "GOOGLE_OAUTH_ACCESS_TOKEN",
+			"encryption_key": "GOOGLE_ENCRYPTION_KEY",
+		},
 	},
 	"http": {
 		required: []string{"address"},
-		secrets:  map[string]string{"password": "TF_HTTP_PASSWORD", "client_private_key_pem": "TF_HTTP_CLIENT_PRIVATE_KEY_PEM"},
+		secrets: map[string]string{
+			"password": "TF_HTTP_PASSWORD", "client_private_key_pem": "TF_HTTP_CLIENT_PRIVATE_KEY_PEM",
+		},
 	},
 }
 
@@ -80,7 +87,7 @@ const (
 	oneCredential = "the daemon's own credential is used, see credential; set use_azuread_auth to true"
 )
 
-// SettingError is what is wrong with one setting of a backend.
+// SettingError is the problem of one setting of a backend.
 type SettingError struct {
 	Setting string
 	Err     error
@@ -92,7 +99,8 @@ func (e *SettingError) Error() string { return e.Setting + ": " + e.Err.Error() 
 // Unwrap returns the reason.
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// Check finds what is wrong with the settings, as SettingErrors in the order of their names. What only the backend can know is not checked.
+// Check returns the problems of the settings, in the order of their names. It does not check what only the backend can
+// know.
 func (b Backend) Check() (problems []*SettingError) {
 	add := func(setting, format string, args ...any) {
 		problems = append(problems, &SettingError{setting, fmt.Errorf(format, args...)})
@@ -105,7 +113,7 @@ func (b Backend) Check() (problems []*SettingError) {
 	}
 	kind := backends[b.Type]
 	for _, name := range kind.required {
-		if text, ok := b.Settings[name].(string); !ok || text == "" {
+		if str, ok := b.Settings[name].(string); !ok || str == "" {
 			add(name, "the backend %s needs it", b.Type)
 		}
 	}
@@ -114,28 +122,29 @@ func (b Backend) Check() (problems []*SettingError) {
 			add(name, "it cannot be set: %s", reason)
 		}
 		if _, ok := value.(string); !ok && kind.secrets[name] != "" {
-			add(name, "it must be a text")
+			add(name, "it must be a string")
 		}
 	}
-	if text, ok := b.Settings["address"].(string); ok && b.Type == "http" && !strings.Contains(text, keyMark) {
-		add("address", "it must hold %s, which stands for the name of a state: else all containers would have the same", keyMark)
+	if str, ok := b.Settings["address"].(string); ok && b.Type == "http" && !strings.Contains(str, keyMark) {
+		add("address",
+			"it must hold %s, which stands for the name of a state: otherwise all containers would have the same", keyMark)
 	}
 	slices.SortFunc(problems, func(x, y *SettingError) int { return strings.Compare(x.Error(), y.Error()) })
 	return problems
 }
 
-// Remote tells whether states are kept outside the workspaces.
+// Remote reports whether states are kept outside the workspaces.
 func (b Backend) Remote() bool { return b.Type != "" && b.Type != localBackend }
 
-// Secret tells whether a setting is a secret.
+// Secret reports whether a setting is a secret.
 func (b Backend) Secret(setting string) bool { return backends[b.Type].secrets[setting] != "" }
 
-// Env is the part of the settings that goes to Terraform in its environment.
+// Env returns the settings that go to Terraform in its environment.
 func (b Backend) Env() map[string]string {
 	env := map[string]string{}
 	for name, variable := range backends[b.Type].secrets {
-		if text, ok := b.Settings[name].(string); ok && text != "" {
-			env[variable] = text
+		if str, ok := b.Settings[name].(string); ok && str != "" {
+			env[variable] = str
 		}
 	}
 	return env
@@ -148,18 +157,18 @@ const keyMark = "{key}"
 func containerKey(id string) string     { return "v1/containers/" + id }
 func (b Backend) foundationKey() string { return "v1/foundation/" + b.Owner }
 
-// flat is a key where it must be a single name.
+// flat returns a key as a single name.
 func flat(key string) string { return "sockerless-azf-" + strings.ReplaceAll(key, "/", "-") }
 
-// settings are those of one state, without secrets.
+// settings returns the settings of one state, without secrets.
 func (b Backend) settings(key string) map[string]any {
 	out := map[string]any{}
 	for name, value := range b.Settings {
 		if b.Secret(name) {
 			continue
 		}
-		if text, ok := value.(string); ok && b.Type == "http" {
-			value = strings.ReplaceAll(text, keyMark, flat(key))
+		if str, ok := value.(string); ok && b.Type == "http" {
+			value = strings.ReplaceAll(str, keyMark, flat(key))
 		}
 		out[name] = value
 	}
@@ -179,7 +188,8 @@ func (b Backend) settings(key string) map[string]any {
 	return out
 }
 
-// workspaceName is the Terraform workspace of a state, in the one backend that has no other key; else the default one.
+// workspaceName returns the Terraform CLI workspace of a state in pg, which has no other key. In all other backends it
+// is the default one.
 func (b Backend) workspaceName(key string) string {
 	if b.Type == "pg" {
 		return flat(key)
@@ -205,7 +215,8 @@ func (b Backend) render(dir, key string) error {
 	)
 }
 
-// initKey is a part of the key under which a workspace is initialised: another backend needs another terraform init.
+// initKey returns a part of the key under which a workspace is initialised: another backend needs another terraform
+// init.
 func (b Backend) initKey() (string, error) {
 	if !b.Remote() {
 		return "", nil
@@ -218,12 +229,13 @@ func (b Backend) initKey() (string, error) {
 	return " " + hex.EncodeToString(sum[:]), nil
 }
 
-// selectWorkspace makes terraform use the state of a key, in place of the command terraform workspace select.
+// selectWorkspace selects the Terraform CLI workspace of a key, in place of the command terraform workspace select.
 func (b Backend) selectWorkspace(dir, key string) error {
 	return writeFile(filepath.Join(dir, ".terraform", "environment"), []byte(b.workspaceName(key)))
 }
 
-// deselectWorkspace makes room for terraform init, which refuses a workspace that does not exist yet.
+// deselectWorkspace undoes selectWorkspace for terraform init, which refuses a Terraform CLI workspace that does not
+// exist yet.
 func deselectWorkspace(dir string) error {
 	if err := os.Remove(filepath.Join(dir, ".terraform", "environment")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -2,16 +2,17 @@ package workspace
 
 import "strings"
 
-// passed are the variables of the daemon that terraform and its provider may see: where to find programs and folders, whom to
-// trust, which proxy to use, and what the Azure CLI needs to find its login.
+// passed are the variables of the daemon that terraform and its provider may see: the paths of programs and folders,
+// trusted certificates, proxies, and the variables that lead the Azure CLI to its login.
 var passed = map[string]bool{
 	"PATH": true, "HOME": true, "USER": true, "LANG": true, "TMPDIR": true, "TZ": true,
 	"SSL_CERT_FILE": true, "SSL_CERT_DIR": true,
-	"HTTP_PROXY": true, "HTTPS_PROXY": true, "NO_PROXY": true, "http_proxy": true, "https_proxy": true, "no_proxy": true,
+	"HTTP_PROXY": true, "HTTPS_PROXY": true, "NO_PROXY": true,
+	"http_proxy": true, "https_proxy": true, "no_proxy": true,
 	"AZURE_CONFIG_DIR": true, "XDG_CACHE_HOME": true, "XDG_CONFIG_HOME": true,
 }
 
-// Environment is the whole environment of terraform and its provider: the passed part of environ, and extra.
+// Environment returns the whole environment of terraform and its provider: the allowed part of environ, and extra.
 func Environment(environ []string, extra map[string]string) map[string]string {
 	env := map[string]string{
 		"CHECKPOINT_DISABLE": "1", // no calls home
@@ -27,7 +28,7 @@ func Environment(environ []string, extra map[string]string) map[string]string {
 	return env
 }
 
-// EagerEnvironment is Environment for a provider that looks after operations in Azure without delay.
+// EagerEnvironment returns the Environment of a provider that polls operations in Azure without delay.
 func EagerEnvironment(environ []string, extra map[string]string) map[string]string {
 	env := Environment(environ, extra)
 	env[pollEagerly] = "true"

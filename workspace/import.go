@@ -6,28 +6,41 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
-	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/sockerless/backend-azf/tfmodules"
 )
 
-// Tags that tell whose a resource is. What lacks them is not ours and is never touched.
+// Tags that name the owner of a resource. A resource without them is not ours and is never touched.
 const (
 	// IDTag is the tag with the id of a function app's container.
 	IDTag = "sockerless-container-id"
-	// OwnerTag is the tag with the owner of the daemon that made a resource.
+	// OwnerTag is the tag with the owner of the daemon that created a resource.
 	OwnerTag = "sockerless-owner"
 )
 
-// ErrForeign is wrapped when something in Azure has the name of what is to be made and the tags of somebody else.
+// ErrForeign is wrapped when Azure holds a resource that has the name of one of ours and the tags of somebody else.
 var ErrForeign = errors.New("it belongs to somebody else")
 
-// own is a resource of a module that is known beforehand: its address, its id in Azure, and the tag that makes it ours.
-type own struct {
-	address, id string
-	tag, value  string
-	// shared tells that it may be there before the first apply: a daemon that lost its state folder made it.
+// errImportChanges is wrapped when an import would change Azure.
+var errImportChanges = errors.New("the plan of an import would change resources, so it is not applied")
+
+// Files of an import, which lie in a workspace only while the operation goes on.
+const (
+	importsFile  = "imports.tf.json"
+	overrideFile = "imports_override.tf.json"
+)
+
+// importable is a resource of a workspace's module, with its id in Azure and the tag that makes it ours.
+type importable struct {
+	tfmodules.Resource
+	id         string
+	tag, value string
+	// shared: the resource may exist before the first apply, because a daemon that lost its state folder created it.
 	shared bool
 }
 
@@ -35,91 +48,166 @@ func (m *Manager) resourceID(group, kind, name string) string {
 	return "/subscriptions/" + m.cfg.SubscriptionID + "/resourceGroups/" + group + "/providers/" + kind + "/" + name
 }
 
-func (m *Manager) ownApp(id string, app FunctionApp) []own {
-	return []own{{"azurerm_linux_function_app.this", m.resourceID(app.ResourceGroupName, "Microsoft.Web/sites", app.Name), IDTag, id, false}}
+// ofFunctionApp returns the resources of the module functionapp.
+func (m *Manager) ofFunctionApp(id string, app FunctionApp) (all []importable) {
+	for _, r := range tfmodules.FunctionAppResources() {
+		azureID := m.resourceID(app.ResourceGroupName, r.Type, app.Name+r.Suffix)
+		all = append(all, importable{Resource: r, id: azureID, tag: IDTag, value: id})
+	}
+	return all
 }
 
-// ownFoundation are the resources that the module foundation makes because no existing ones are named.
-func (m *Manager) ownFoundation(f Foundation) []own {
-	var out []own
-	for _, r := range []struct {
-		existing            *Existing
-		address, kind, name string
-	}{
-		{f.LogAnalyticsWorkspace, "azurerm_log_analytics_workspace.this[0]", "Microsoft.OperationalInsights/workspaces", "-logs"},
-		{f.ApplicationInsights, "azurerm_application_insights.this[0]", "Microsoft.Insights/components", "-insights"},
-		{f.ServicePlan, "azurerm_service_plan.this[0]", "Microsoft.Web/serverFarms", "-plan"},
-	} {
-		if r.existing == nil {
-			out = append(out, own{r.address, m.resourceID(f.ResourceGroupName, r.kind, f.Name+r.name), OwnerTag, f.Tags[OwnerTag], true})
+// ofFoundation returns the resources that the module foundation creates because no existing ones are named.
+func (m *Manager) ofFoundation(f Foundation) (all []importable) {
+	existing := map[string]*Existing{
+		"log_analytics_workspace": f.LogAnalyticsWorkspace, "application_insights": f.ApplicationInsights,
+		"service_plan": f.ServicePlan,
+	}
+	for _, r := range tfmodules.FoundationResources() {
+		if existing[r.Unless] == nil {
+			azureID := m.resourceID(f.ResourceGroupName, r.Type, f.Name+r.Suffix)
+			all = append(all, importable{Resource: r, id: azureID, tag: OwnerTag, value: f.Tags[OwnerTag], shared: true})
 		}
 	}
-	return out
+	return all
 }
 
-// adopt imports what the last apply made in Azure but did not live to write into the state, and tells whether there was any. The
-// provider knows a resource only once its creation is complete, so an apply that is killed or interrupted before may leave one.
-// Something of that name that is not ours is ErrForeign, and stays as it is.
-func (m *Manager) adopt(ctx context.Context, dir string, list []own, s *session) (adopted bool, err error) {
-	last, err := lastOperation(dir, applying)
+// leftovers returns the resources that the last apply created in Azure but did not live to write into the state. The
+// provider knows a resource only once its creation is complete, so an apply that is killed or interrupted before may
+// leave one. A resource of that name that is not ours is ErrForeign, and stays as it is.
+func (m *Manager) leftovers(ctx context.Context, s *session, all []importable) (found []importable, err error) {
+	last, err := lastOperation(s.dir, applying)
 	if err == nil && last == nil && m.cfg.Backend.Remote() {
-		last = &Operation{} // another daemon may have died in its first run
+		last = &Operation{} // another daemon may have died in its first operation
 	}
 	if err != nil || last != nil && !last.mayHaveLeft() {
-		return false, err
+		return nil, err
 	}
-	known, err := m.readState(ctx, dir, s)
+	known, err := m.readState(ctx, s)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return nil, err
 	}
 	if errors.Is(err, fs.ErrNotExist) && last.leftState() {
-		return false, nil // the state was lost since: that is not for an import to cover up
+		return nil, nil // the state was lost since: that is not for an import to cover up
 	}
-	for _, r := range list {
-		if known.has(r.address) || last == nil && !r.shared {
+	for _, r := range all {
+		if known.has(r.Address) || last == nil && !r.shared {
 			continue
 		}
-		found, ok, err := m.cfg.Find(ctx, r.id)
+		there, ok, err := m.cfg.Find(ctx, r.id)
 		if err != nil {
-			return adopted, fmt.Errorf("look for what an earlier run left behind: %w", err)
+			return nil, fmt.Errorf("look for resources that an earlier operation left behind: %w", err)
 		}
 		if !ok {
 			continue
 		}
-		if found.Tags[r.tag] != r.value {
-			return adopted, fmt.Errorf("%s exists: its tags are %s=%q and %s=%q: %w", r.id, IDTag, found.Tags[IDTag], OwnerTag, found.Tags[OwnerTag], ErrForeign)
+		if there.Tags[r.tag] != r.value {
+			return nil, fmt.Errorf("%s exists: its tags are %s=%q and %s=%q: %w",
+				r.id, IDTag, there.Tags[IDTag], OwnerTag, there.Tags[OwnerTag], ErrForeign)
 		}
-		if err := m.importOne(ctx, dir, r, s); err != nil {
-			return adopted, err
-		}
-		adopted = true
+		found = append(found, r)
 	}
-	return adopted, nil
+	return found, nil
 }
 
-func (m *Manager) importOne(ctx context.Context, dir string, r own, s *session) error {
-	err := m.command(ctx, dir, "import", s, func(tf *tfexec.Terraform) error {
-		return tf.Import(ctx, r.address, r.id, s.attach(), m.lockTimeout())
-	})
-	_, secureErr := secureState(dir)
-	if err != nil {
-		return errors.Join(err, secureErr)
-	}
-	m.cfg.Log.Warn().Str("workspace", dir).Str("resource", r.id).Str("correlation_id", s.correlation).Msg("imported what an earlier run left behind")
-	return secureErr
+// importBlock is Terraform's, in its JSON syntax.
+type importBlock struct {
+	To string `json:"to"`
+	ID string `json:"id"`
 }
 
-// readSpec reads the variables of a container's workspace. A workspace that was never rendered whole has none: ok is false.
-func readSpec(dir string) (spec FunctionApp, ok bool, err error) {
-	content, err := os.ReadFile(filepath.Join(dir, varsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return FunctionApp{}, false, nil
+// literal returns a string of Terraform's JSON syntax that stands for str as it is. Strings are templates there.
+func literal(str string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(str)
+}
+
+// writeImports writes the import blocks of resources.
+func writeImports(dir string, list []importable) error {
+	var blocks struct {
+		Import []importBlock `json:"import"`
 	}
-	if err == nil {
-		err = json.Unmarshal(content, &spec)
+	for _, r := range list {
+		blocks.Import = append(blocks.Import, importBlock{To: r.Address, ID: literal(r.id)})
 	}
+	return writeJSON(filepath.Join(dir, importsFile), blocks)
+}
+
+// writeOverride makes Terraform take imported resources as they are, whatever the configuration wants of them.
+func writeOverride(dir string, list []importable) error {
+	type resource struct {
+		Lifecycle map[string]string `json:"lifecycle"`
+	}
+	var override struct {
+		Resource map[string]map[string]resource `json:"resource"`
+	}
+	override.Resource = map[string]map[string]resource{}
+	for _, r := range list {
+		address, _, _ := strings.Cut(r.Address, "[")
+		kind, name, _ := strings.Cut(address, ".")
+		if override.Resource[kind] == nil {
+			override.Resource[kind] = map[string]resource{}
+		}
+		override.Resource[kind][name] = resource{map[string]string{"ignore_changes": "all"}}
+	}
+	return writeJSON(filepath.Join(dir, overrideFile), override)
+}
+
+// removeImports removes the files of an import. A destroy, and an operation with nothing to import, must not see them.
+func removeImports(dir string) error {
+	return errors.Join(remove(dir, importsFile), remove(dir, overrideFile))
+}
+
+// operateImporting runs an operation that imports resources beside its own work. An operation of the kind importing
+// does only that, and is refused when the plan has other changes.
+func (m *Manager) operateImporting(
+	ctx context.Context, k kind, s *session, list []importable,
+) (op Operation, err error) {
+	s.importing = nil
+	if len(list) == 0 {
+		return m.operate(ctx, k, s)
+	}
+	defer func() { err = errors.Join(err, removeImports(s.dir)) }()
+	if err := writeImports(s.dir, list); err != nil {
+		return Operation{}, fmt.Errorf("render imports: %w", err)
+	}
+	if k == importing {
+		if err := writeOverride(s.dir, list); err != nil {
+			return Operation{}, fmt.Errorf("render imports: %w", err)
+		}
+	}
+	for _, r := range list {
+		s.importing = append(s.importing, r.Address)
+	}
+	if op, err = m.operate(ctx, k, s); err != nil {
+		return op, err
+	}
+	for _, r := range list {
+		m.cfg.Log.Warn().Str("workspace", s.dir).Str("resource", r.id).Str("correlation_id", s.correlation).
+			Msg("imported a resource that an earlier operation left behind")
+	}
+	return op, nil
+}
+
+// onlyImports returns an error when a plan changes anything in Azure.
+func onlyImports(plan *tfjson.Plan) error {
+	harmless := []tfjson.Action{tfjson.ActionNoop, tfjson.ActionRead}
+	for _, rc := range plan.ResourceChanges {
+		if rc.Change == nil {
+			continue
+		}
+		for _, action := range rc.Change.Actions {
+			if !slices.Contains(harmless, action) {
+				return fmt.Errorf("%s would be changed (%s): %w", rc.Address, action, errImportChanges)
+			}
+		}
+	}
+	return nil
+}
+
+func writeJSON(path string, value any) error {
+	content, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
-		return FunctionApp{}, false, fmt.Errorf("read variables in %s: %w", dir, err)
+		return err
 	}
-	return spec, true, nil
+	return writeFile(path, content)
 }

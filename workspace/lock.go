@@ -12,15 +12,19 @@ import (
 	"github.com/hashicorp/terraform-exec/tfexec"
 )
 
-// Lock is the lock of a state, as Terraform describes the one that is in its way.
+// Lock is the lock of a state in a remote backend, as Terraform describes it.
 type Lock struct {
 	ID  string
 	Who string // see Who
-	// Created is by the clock of the machine that the run was on.
+	// Created is by the clock of the machine that Terraform ran on.
 	Created time.Time
 }
 
-// Who is how Terraform calls the user and the machine of its runs in locks.
+// DeadOwner reports whether the Terraform operation that took a lock is known to be dead. Its error, joined with
+// Terraform's, ends the operation that the lock is in the way of.
+type DeadOwner func(ctx context.Context, lock Lock) (bool, error)
+
+// Who returns the user and the machine of our Terraform operations, as locks name them.
 func Who() string {
 	name := ""
 	if u, err := user.Current(); err == nil {
@@ -31,15 +35,16 @@ func Who() string {
 }
 
 // lockForm is Terraform's description of a lock, in one line or several.
-var lockForm = regexp.MustCompile(`Lock Info:\s+ID:\s+(\S+)(?s:.*?)\sWho:\s+(\S+)(?s:.*?)\sCreated:\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) \+0000 UTC`)
+var lockForm = regexp.MustCompile(`Lock Info:\s+ID:\s+(\S+)(?s:.*?)\sWho:\s+(\S+)(?s:.*?)` +
+	`\sCreated:\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) \+0000 UTC`)
 
-// LockOf is the lock in a remote backend that a run failed for.
+// LockOf returns the lock in a remote backend that an operation failed for.
 func LockOf(err error) (Lock, bool) {
 	failed, ok := errors.AsType[*TerraformError](err)
 	if !ok {
 		return Lock{}, false
 	}
-	m := lockForm.FindStringSubmatch(failed.said())
+	m := lockForm.FindStringSubmatch(failed.output())
 	if m == nil {
 		return Lock{}, false
 	}
@@ -47,22 +52,20 @@ func LockOf(err error) (Lock, bool) {
 	return Lock{ID: m[1], Who: m[2], Created: created}, err == nil
 }
 
-// FoundationID stands for the foundation where a container's id is asked for.
+// FoundationID stands for the foundation where a container's id is expected.
 const FoundationID = "foundation"
 
-// Unlock removes a lock, whoever holds it, from the state of a container, or of the foundation. The caller must know that the run which took it
-// is dead. A workspace must be there.
-func (m *Manager) Unlock(ctx context.Context, id string, lock Lock) error {
-	dir := m.foundation()
-	if id != FoundationID {
-		dir = m.Path(id)
-	}
-	return m.attempt(ctx, dir, func(s *session) error {
-		return m.command(ctx, dir, "force-unlock", s, func(tf *tfexec.Terraform) error {
-			if err := tf.ForceUnlock(ctx, lock.ID); err != nil {
-				return fmt.Errorf("remove the lock %s of %s: %w", lock.ID, lock.Who, err)
-			}
-			return nil
-		})
+// unlock removes a lock, whoever holds it.
+func (m *Manager) unlock(ctx context.Context, s *session, lock Lock) error {
+	err := m.command(ctx, s, "force-unlock", func(tf *tfexec.Terraform) error {
+		if err := tf.ForceUnlock(ctx, lock.ID); err != nil {
+			return fmt.Errorf("remove the lock %s of %s: %w", lock.ID, lock.Who, err)
+		}
+		return nil
 	})
+	if err == nil {
+		m.cfg.Log.Warn().Str("workspace", s.dir).Str("lock_id", lock.ID).Str("who", lock.Who).Time("created", lock.Created).
+			Msg("removed the lock of a dead Terraform operation")
+	}
+	return err
 }

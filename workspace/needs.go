@@ -12,18 +12,20 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
-// needs is what the configuration and the state in a workspace ask for before terraform can run.
+// needs are the requirements of a workspace's configuration and state that must be met before terraform can run.
 type needs struct {
-	// types are azurerm's types that occur: resources, data sources and the like, sorted.
+	// types are the azurerm types that occur (resources, data sources and the like), sorted.
 	types []string
-	// init tells that there is a backend, a module call or another provider, which only terraform init makes ready.
+	// init: there is a backend, a module call or another provider, which only terraform init makes ready.
 	init bool
 }
 
 var (
 	rootBlocks = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-		{Type: "resource", LabelNames: []string{"type", "name"}}, {Type: "data", LabelNames: []string{"type", "name"}},
-		{Type: "ephemeral", LabelNames: []string{"type", "name"}}, {Type: "module", LabelNames: []string{"name"}}, {Type: "terraform"},
+		{Type: "resource", LabelNames: []string{"type", "name"}},
+		{Type: "data", LabelNames: []string{"type", "name"}},
+		{Type: "ephemeral", LabelNames: []string{"type", "name"}},
+		{Type: "module", LabelNames: []string{"name"}}, {Type: "terraform"},
 	}}
 	settingBlocks = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "required_providers"},
@@ -34,7 +36,9 @@ var (
 func needsOf(dir string) (needs, error) {
 	n, types := needs{}, map[string]bool{}
 	parser := hclparse.NewParser()
-	for pattern, parse := range map[string]func(string) (*hcl.File, hcl.Diagnostics){"*.tf": parser.ParseHCLFile, "*.tf.json": parser.ParseJSONFile} {
+	for pattern, parse := range map[string]func(string) (*hcl.File, hcl.Diagnostics){
+		"*.tf": parser.ParseHCLFile, "*.tf.json": parser.ParseJSONFile,
+	} {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return needs{}, fmt.Errorf("read configuration: %w", err)
@@ -67,7 +71,7 @@ func needsOf(dir string) (needs, error) {
 	return n, nil
 }
 
-// read adds what one file asks for.
+// read adds the requirements of one file.
 func (n *needs) read(body hcl.Body, types map[string]bool) error {
 	content, _, diagnostics := body.PartialContent(rootBlocks)
 	if diagnostics.HasErrors() {

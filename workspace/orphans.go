@@ -12,7 +12,7 @@ import (
 	"github.com/sockerless/backend-azf/tfmodules"
 )
 
-// IDs lists the containers that have a workspace in use.
+// IDs returns the ids of the containers that have a workspace in use.
 func (m *Manager) IDs() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(m.cfg.Dir, "containers"))
 	if err != nil {
@@ -27,8 +27,8 @@ func (m *Manager) IDs() ([]string, error) {
 	return ids, nil
 }
 
-// Holds tells whether a workspace may still have something in Azure: its state has resources, or its app is there though no state knows
-// it. Nothing is changed. A workspace that another process works in is ErrLocked.
+// Holds reports whether a workspace may still have a resource in Azure: its state has resources, or its app exists
+// although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked.
 func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	dir := m.Path(id)
 	if err := stateFree(dir); err != nil {
@@ -45,7 +45,7 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	if err != nil || !rendered || last == nil {
 		return false, err // nothing was ever applied
 	}
-	for _, r := range m.ownApp(id, spec) {
+	for _, r := range m.ofFunctionApp(id, spec) {
 		found, ok, err := m.cfg.Find(ctx, r.id)
 		if err != nil || ok && found.Tags[r.tag] == r.value {
 			return true, err
@@ -54,35 +54,38 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 	return false, nil
 }
 
-// DestroyOrphan destroys a function app that carries the tag of the container with the given id and has no workspace: it is imported into a
-// new one, which Destroy then empties. Of app, only what names the function app counts; the rest must be valid and is never applied.
-// It can be called again after any failure, and the app of another container is ErrForeign.
-func (m *Manager) DestroyOrphan(ctx context.Context, id string, app FunctionApp) (Operation, error) {
+// DestroyOrphan destroys a function app that carries the tag of the container with the given id and has no workspace.
+// It imports the app into a new workspace, which Destroy then empties. Of app, only the name and the resource group of
+// the function app count; the rest must be valid and is never applied. DestroyOrphan can be called again after any
+// failure. The app of another container is ErrForeign. dead may be nil.
+func (m *Manager) DestroyOrphan(ctx context.Context, id string, app FunctionApp, dead DeadOwner) (Operation, error) {
 	if !idPattern.MatchString(id) {
-		return Operation{}, fmt.Errorf("reclaim: %q is not a container id", id)
+		return Operation{}, fmt.Errorf("destroy orphan: %q is not a container id", id)
 	}
 	dir := m.Path(id)
-	app.ServicePlanID = m.resourceID(app.ResourceGroupName, "Microsoft.Web/serverFarms", "unknown") // good enough for an import
+	// Good enough for an import.
+	app.ServicePlanID = m.resourceID(app.ResourceGroupName, "Microsoft.Web/serverFarms", "unknown")
 	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
 		return Operation{}, err
 	}
-	if err := m.mend(dir); err != nil {
+	if err := m.repair(dir); err != nil {
 		return Operation{}, err
 	}
-	err := m.attempt(ctx, dir, func(s *session) error {
-		list := m.ownApp(id, app)
-		list[0].shared = true // nothing was ever applied here
-		_, err := m.adopt(ctx, dir, list, s)
-		return err
-	})
+	err := m.retry(ctx, task{dir: dir, dead: dead, do: func(ctx context.Context, s *session) error {
+		resources := m.ofFunctionApp(id, app)
+		for i := range resources {
+			resources[i].shared = true // nothing was ever applied here
+		}
+		return m.importLeftovers(ctx, s, resources)
+	}})
 	if err != nil {
 		return Operation{}, err
 	}
-	return m.Destroy(ctx, id)
+	return m.Destroy(ctx, id, dead)
 }
 
-// Archive moves the workspace of a container that is gone, and whose workspace holds nothing, to the archive, without what terraform init
-// can make again.
+// Archive moves the workspace of a removed container, which holds nothing in Azure, to the archive. What terraform init
+// can create again is removed.
 func (m *Manager) Archive(id string) error {
 	dir := m.Path(id)
 	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
@@ -95,7 +98,7 @@ func (m *Manager) Archive(id string) error {
 		return nil
 	}
 	to := m.ArchivePath(id)
-	// An app that was reclaimed may have an earlier workspace there.
+	// An orphan that was imported may have an earlier workspace there.
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
 			break

@@ -16,23 +16,23 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 )
 
-// outputs decodes a workspace's outputs into a struct of output fields. A run that applied has printed them, but for sensitive ones;
-// what it does not have is in the state.
-func (m *Manager) outputs(ctx context.Context, dir string, run Operation, s *session, into any) error {
+// outputs decodes a workspace's outputs into a struct of output fields. An operation that applied a plan has printed
+// them, unless one is sensitive. The state has them all.
+func (m *Manager) outputs(ctx context.Context, op Operation, s *session, into any) error {
 	var content []byte
-	if run.applied {
+	if op.applied {
 		var err error
-		if content, err = printedOutputs(filepath.Join(dir, string(applying)+".jsonl")); err != nil {
+		if content, err = printedOutputs(filepath.Join(s.dir, string(applying)+".jsonl")); err != nil {
 			return err
 		}
 	}
 	if content == nil {
 		var state *tfjson.State
-		err := m.command(ctx, dir, "show", s, func(tf *tfexec.Terraform) (err error) {
+		err := m.command(ctx, s, "show", func(tf *tfexec.Terraform) (err error) {
 			state, err = tf.Show(ctx, s.attach())
 			return err
 		})
-		if err != nil || state.Values == nil { // nothing has been made yet
+		if err != nil || state.Values == nil { // nothing was created yet
 			return err
 		}
 		if content, err = json.Marshal(state.Values.Outputs); err != nil {
@@ -45,7 +45,8 @@ func (m *Manager) outputs(ctx context.Context, dir string, run Operation, s *ses
 	return nil
 }
 
-// printedOutputs are the outputs in the JSON lines of an apply, or nil when they are not there or one of them is sensitive.
+// printedOutputs returns the outputs in the JSON lines of an apply, or nil when they are missing or one of them is
+// sensitive.
 func printedOutputs(path string) (content []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -93,20 +94,20 @@ func readErrors(f io.ReadSeeker) ([]string, error) {
 			Type       string `json:"type"`
 			Diagnostic struct {
 				Severity string `json:"severity"`
-				Changes  string `json:"summary"`
+				Summary  string `json:"summary"`
 				Detail   string `json:"detail"`
 			} `json:"diagnostic"`
 		}
 		if json.Unmarshal(line, &entry) != nil || entry.Type != "diagnostic" || entry.Diagnostic.Severity != "error" {
 			return
 		}
-		text := entry.Diagnostic.Changes
-		// Providers often say the same in both.
-		if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != text {
-			text += ": " + detail
+		message := entry.Diagnostic.Summary
+		// Providers often write the same message in both.
+		if detail := strings.TrimSpace(entry.Diagnostic.Detail); detail != "" && detail != message {
+			message += ": " + detail
 		}
-		if !slices.Contains(found, text) {
-			found = append(found, text)
+		if !slices.Contains(found, message) {
+			found = append(found, message)
 		}
 	})
 	return found, err

@@ -17,8 +17,8 @@ import (
 	"github.com/sockerless/backend-azf/tfmodules"
 )
 
-// remoteLockTimeout is how long a run waits for the lock of its state. In a remote backend locks are contended for a moment: pg takes one
-// that all states share.
+// remoteLockTimeout is the default of Config.LockTimeout. In a remote backend locks are contended for a moment: pg
+// takes one that all states share.
 const remoteLockTimeout = 20 * time.Second
 
 func (m *Manager) lockTimeout() *tfexec.LockTimeoutOption {
@@ -28,18 +28,7 @@ func (m *Manager) lockTimeout() *tfexec.LockTimeoutOption {
 	return tfexec.LockTimeout(m.cfg.LockTimeout.String())
 }
 
-// render writes a module's files, its variables and those of the backend into dir.
-func (m *Manager) render(dir string, module fs.FS, vars any) error {
-	if err := render(dir, module, vars); err != nil {
-		return fmt.Errorf("render workspace %s: %w", dir, err)
-	}
-	if err := m.cfg.Backend.render(dir, m.key(dir)); err != nil {
-		return fmt.Errorf("render workspace %s: %w", dir, err)
-	}
-	return nil
-}
-
-// key is that of the state of a workspace.
+// key returns the key of the state of a workspace.
 func (m *Manager) key(dir string) string {
 	if dir == m.foundation() {
 		return m.cfg.Backend.foundationKey()
@@ -47,10 +36,11 @@ func (m *Manager) key(dir string) string {
 	return containerKey(filepath.Base(dir))
 }
 
-// Restore makes a container's workspace when another daemon, with the same remote backend, has the one that it was provisioned in. made tells
-// whether that is known to have succeeded. app is asked for the spec only if the workspace is missing: azurerm looks at it, and at what it
-// names, even to destroy. With a local backend, Restore does nothing.
-func (m *Manager) Restore(id string, made bool, app func() (FunctionApp, error)) error {
+// Restore creates a container's workspace when another daemon, with the same remote backend, has the one that the
+// container was provisioned in. provisioned reports whether that is known to have succeeded. Restore calls app for the
+// spec only if the workspace is missing: azurerm reads the spec, and the resources that it names, even to destroy. With
+// a local backend, Restore does nothing.
+func (m *Manager) Restore(id string, provisioned bool, app func() (FunctionApp, error)) error {
 	if !m.cfg.Backend.Remote() {
 		return nil
 	}
@@ -63,9 +53,10 @@ func (m *Manager) Restore(id string, made bool, app func() (FunctionApp, error))
 	if err != nil {
 		return fmt.Errorf("restore workspace: %w", err)
 	}
-	// As that daemon may have left it: what has succeeded has a state, and what has not may be in Azure without one.
+	// As that daemon may have left it: an operation that succeeded has a state, and one that did not may have left
+	// resources without a state.
 	last := Operation{Started: m.cfg.Now().UTC()}
-	if made {
+	if provisioned {
 		last.Finished, last.StateWritten = last.Started, true
 	}
 	if err := m.render(m.Path(id), tfmodules.FunctionApp(), spec); err != nil {
@@ -74,7 +65,7 @@ func (m *Manager) Restore(id string, made bool, app func() (FunctionApp, error))
 	return writeVerdict(m.Path(id), applying, last)
 }
 
-// stateName is what people call the state of a workspace.
+// stateName returns a name of the state of a workspace, for messages.
 func (m *Manager) stateName(dir string) string {
 	if !m.cfg.Backend.Remote() {
 		return stateFile
@@ -83,56 +74,53 @@ func (m *Manager) stateName(dir string) string {
 }
 
 // readState reads the state of a workspace. No state at all wraps fs.ErrNotExist.
-func (m *Manager) readState(ctx context.Context, dir string, s *session) (*state, error) {
+func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 	if !m.cfg.Backend.Remote() {
-		return readState(dir)
+		return readState(s.dir)
 	}
-	content, err := m.pull(ctx, dir, s)
+	content, err := m.pull(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	var pulled state
 	if content != "" {
 		if err := json.Unmarshal([]byte(content), &pulled); err != nil {
-			return nil, fmt.Errorf("read state of %s: %w", dir, err)
+			return nil, fmt.Errorf("read state of %s: %w", s.dir, err)
 		}
 	}
 	pulled.content = []byte(content)
-	// Backends make an empty state when they are asked for one.
+	// Backends create an empty state when they are asked for one.
 	if len(pulled.Resources) == 0 && pulled.Serial <= 1 {
-		return nil, fmt.Errorf("read %s: %w", m.stateName(dir), fs.ErrNotExist)
+		return nil, fmt.Errorf("read %s: %w", m.stateName(s.dir), fs.ErrNotExist)
 	}
 	return &pulled, nil
 }
 
-// Tries of a first command: pg does not wait for the lock under which it makes a new state.
+// Polls of state pull: pg does not wait for the lock under which it creates a new state.
 const (
-	pullTries = 40
+	pullPolls = 40
 	pullPause = 250 * time.Millisecond
 )
 
-// pull gets a state from a remote backend, "" when there is none.
-func (m *Manager) pull(ctx context.Context, dir string, s *session) (content string, err error) {
-	err = m.initialised(ctx, dir, s, func() error {
-		for try := 1; ; try++ {
-			tf, err := m.terraform(dir, s)
-			if err != nil {
-				return err
-			}
-			if content, err = tf.StatePull(ctx); err == nil {
-				return nil
-			}
-			if try == pullTries || !strings.Contains(err.Error(), "failed to lock state in Postgres") {
-				return &TerraformError{Step: "state pull", Dir: dir, CorrelationID: s.correlation, Err: err}
-			}
-			pause := time.NewTimer(rand.N(2 * pullPause))
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-				pause.Stop()
-				return context.Cause(ctx)
-			}
+// pull returns a state of a remote backend, "" when there is none.
+func (m *Manager) pull(ctx context.Context, s *session) (content string, err error) {
+	for poll := 1; ; poll++ {
+		err = m.command(ctx, s, "state pull", func(tf *tfexec.Terraform) error {
+			content, err = tf.StatePull(ctx)
+			return err
+		})
+		if err == nil {
+			return strings.TrimSpace(content), nil
 		}
-	})
-	return strings.TrimSpace(content), err
+		if poll == pullPolls || !outputContains(err, "failed to lock state in Postgres") {
+			return "", err
+		}
+		pause := time.NewTimer(rand.N(2 * pullPause))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return "", context.Cause(ctx)
+		}
+	}
 }

@@ -18,16 +18,17 @@ const (
 	backupFile  = stateFile + ".backup"
 	erroredFile = "errored.tfstate"
 	lockInfo    = "." + stateFile + ".lock.info"
-	// damaged is added to the name of a state file that was written in part only, and is kept to be looked at.
+	// damaged is added to the name of a state file that was only partly written. The file is kept for people to look at.
 	damaged = ".damaged"
 )
 
 // ErrLocked is wrapped when another process works in a workspace.
 var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
-// mend makes the files of a workspace fit for the next run, whatever the last one left: it was killed, or its disk was full. While another
-// process works in the workspace, nothing is done, and the error is ErrLocked. What only Terraform can mend is pushErrored's.
-func (m *Manager) mend(dir string) error {
+// repair makes the files of a workspace fit for the next operation after the last one was killed or its disk was full.
+// While another process works in the workspace, repair does nothing and returns ErrLocked. pushErrored repairs what
+// only Terraform can.
+func (m *Manager) repair(dir string) error {
 	remote := m.cfg.Backend.Remote()
 	if !remote {
 		if err := stateFree(dir); err != nil {
@@ -40,27 +41,30 @@ func (m *Manager) mend(dir string) error {
 	}
 	for _, path := range leftovers {
 		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("mend workspace: %w", err)
+			return fmt.Errorf("repair workspace: %w", err)
 		}
+	}
+	if err := removeImports(dir); err != nil {
+		return fmt.Errorf("repair workspace: %w", err)
 	}
 	if remote {
 		return nil
 	}
-	if err := m.mendState(dir); err != nil {
-		return fmt.Errorf("mend workspace: %w", err)
+	if err := m.repairState(dir); err != nil {
+		return fmt.Errorf("repair workspace: %w", err)
 	}
 	return nil
 }
 
-// stateFree is ErrLocked while a living process holds the lock of the local state. Terraform locks the file itself (fcntl), so the
-// kernel frees the lock of a dead run, and only its description stays behind.
+// stateFree returns ErrLocked while a living process holds the lock of the local state. Terraform locks the file itself
+// (fcntl), so the kernel frees the lock of a dead process, and only its description stays behind.
 func stateFree(dir string) error {
 	f, err := os.OpenFile(filepath.Join(dir, stateFile), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mend workspace: %w", err)
+		return fmt.Errorf("repair workspace: %w", err)
 	}
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET}
 	err = errors.Join(unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock), f.Close())
@@ -73,9 +77,9 @@ func stateFree(dir string) error {
 	return nil
 }
 
-// mendState undoes what a killed run did to the state by halves: Terraform makes the file empty when it locks it and writes it in
-// place, with the state from before the run in the backup.
-func (m *Manager) mendState(dir string) error {
+// repairState undoes what a killed terraform did to half of the state. Terraform empties the file when it locks it and
+// writes it in place; the backup holds the state from before the operation.
+func (m *Manager) repairState(dir string) error {
 	if err := remove(dir, lockInfo); err != nil {
 		return err
 	}
@@ -90,7 +94,7 @@ func (m *Manager) mendState(dir string) error {
 	if len(content) > 0 && json.Valid(content) {
 		return nil
 	}
-	// Until the last step the state stays as it is, so that a full disk or another kill leaves the same to mend.
+	// Until the last step the state stays as it is, so that a full disk or another kill leaves the same work to repair.
 	if len(content) > 0 {
 		if err := writeFile(path+damaged, content); err != nil {
 			return err
@@ -103,43 +107,36 @@ func (m *Manager) mendState(dir string) error {
 	if !json.Valid(backup) {
 		return os.Remove(path)
 	}
-	m.cfg.Log.Warn().Str("workspace", dir).Msg("the state was written in part only: the one from before is taken")
+	m.cfg.Log.Warn().Str("workspace", dir).Msg("the state was only partly written: restored the one from before")
 	return writeFile(path, backup)
 }
 
-// pushErrored puts into the state what Terraform could not, and wrote to errored.tfstate instead.
-func (m *Manager) pushErrored(ctx context.Context, dir string, s *session) error {
-	path := filepath.Join(dir, erroredFile)
+// pushErrored puts the content of errored.tfstate into the state. Terraform writes that file when it cannot write the
+// state.
+func (m *Manager) pushErrored(ctx context.Context, s *session) error {
+	path := filepath.Join(s.dir, erroredFile)
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mend workspace: %w", err)
+		return fmt.Errorf("repair workspace: %w", err)
 	}
 	if !json.Valid(content) { // the disk was full for it as well
 		return os.Rename(path, path+damaged)
 	}
-	err = m.command(ctx, dir, "state push", s, func(tf *tfexec.Terraform) error {
+	err = m.command(ctx, s, "state push", func(tf *tfexec.Terraform) error {
 		if err := tf.StatePush(ctx, erroredFile, m.lockTimeout()); err != nil {
-			return fmt.Errorf("%w; %s holds what the last run made: push it by hand, or remove it", err, path)
+			return fmt.Errorf("%w; %s holds the resources of the last operation: push it by hand, or remove it", err, path)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := secureState(dir); err != nil {
+	if _, err := secureState(s.dir); err != nil {
 		return err
 	}
-	m.cfg.Log.Warn().Str("workspace", dir).Msg("pushed the state that an earlier run could not write")
-	return remove(dir, erroredFile)
-}
-
-// remove removes a file that may be gone.
-func remove(dir, name string) error {
-	if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	m.cfg.Log.Warn().Str("workspace", s.dir).Msg("pushed the state that an earlier operation could not write")
+	return remove(s.dir, erroredFile)
 }

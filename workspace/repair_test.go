@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// files are the names and contents of a folder's files.
+// files returns the names and contents of a folder's files.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -31,18 +30,26 @@ func files(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-func TestMendedState(t *testing.T) {
+func TestRepairedState(t *testing.T) {
 	const good, older, half = `{"serial": 2}`, `{"serial": 1}`, `{"serial"`
-	for name, row := range map[string]struct{ left, want map[string]string }{
-		"nothing":                     {},
-		"whole":                       {map[string]string{stateFile: good, backupFile: older}, map[string]string{stateFile: good, backupFile: older}},
-		"made by the lock":            {map[string]string{stateFile: "", lockInfo: "{}"}, map[string]string{}},
-		"half written":                {map[string]string{stateFile: half}, map[string]string{stateFile + damaged: half}},
-		"half written over another":   {map[string]string{stateFile: half, backupFile: older}, map[string]string{stateFile + damaged: half, backupFile: older, stateFile: older}},
-		"emptied":                     {map[string]string{stateFile: "", backupFile: older}, map[string]string{backupFile: older, stateFile: older}},
-		"both half written":           {map[string]string{stateFile: half, backupFile: half}, map[string]string{stateFile + damaged: half, backupFile: half}},
-		"a file that was not renamed": {map[string]string{".tmp-123": half, "main.tf": "x"}, map[string]string{"main.tf": "x"}},
-		"errored state, half written": {map[string]string{erroredFile: half}, map[string]string{erroredFile + damaged: half}},
+	type content map[string]string
+	for name, row := range map[string]struct{ left, want content }{
+		"nothing":             {},
+		"whole":               {content{stateFile: good, backupFile: older}, content{stateFile: good, backupFile: older}},
+		"created by the lock": {content{stateFile: "", lockInfo: "{}"}, nil},
+		"half written":        {content{stateFile: half}, content{stateFile + damaged: half}},
+		"half written over another": {
+			content{stateFile: half, backupFile: older}, content{stateFile + damaged: half, backupFile: older, stateFile: older},
+		},
+		"emptied": {content{stateFile: "", backupFile: older}, content{backupFile: older, stateFile: older}},
+		"both half written": {
+			content{stateFile: half, backupFile: half}, content{stateFile + damaged: half, backupFile: half},
+		},
+		"a file that was not renamed": {content{".tmp-123": half, "main.tf": "x"}, content{"main.tf": "x"}},
+		"errored state, half written": {content{erroredFile: half}, content{erroredFile + damaged: half}},
+		"files of an import": {
+			content{importsFile: "{}", overrideFile: "{}", "main.tf": "x"}, content{"main.tf": "x"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -52,14 +59,14 @@ func TestMendedState(t *testing.T) {
 				}
 			}
 			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-			for range 2 { // the second time there is nothing to mend
-				if err := errors.Join(m.mend(dir), m.pushErrored(t.Context(), dir, &session{})); err != nil {
+			for range 2 { // the second time there is nothing to repair
+				if err := errors.Join(m.repair(dir), m.pushErrored(t.Context(), &session{dir: dir})); err != nil {
 					t.Fatal(err)
 				}
 				if row.want == nil {
-					row.want = map[string]string{}
+					row.want = content{}
 				}
-				if diff := cmp.Diff(row.want, files(t, dir)); diff != "" {
+				if diff := cmp.Diff(map[string]string(row.want), files(t, dir)); diff != "" {
 					t.Error(diff)
 				}
 			}
@@ -67,8 +74,8 @@ func TestMendedState(t *testing.T) {
 	}
 }
 
-// TestStateThatCannotBeMendedYet keeps what there is for the next time.
-func TestStateThatCannotBeMendedYet(t *testing.T) {
+// TestStateThatCannotBeRepairedYet keeps the files for the next time.
+func TestStateThatCannotBeRepairedYet(t *testing.T) {
 	for name, content := range map[string]string{"emptied": "", "half written": `{"serial"`} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -77,10 +84,10 @@ func TestStateThatCannotBeMendedYet(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-			if err := m.mend(dir); err == nil {
+			if err := m.repair(dir); err == nil {
 				t.Error("a backup that cannot be read is no error")
 			}
-			if err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte("{}"), 0o600), m.mend(dir)); err != nil {
+			if err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte("{}"), 0o600), m.repair(dir)); err != nil {
 				t.Fatal(err)
 			}
 			if state := files(t, dir)[stateFile]; state != "{}" {
@@ -102,29 +109,22 @@ func TestStateInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-	if err := m.mend(dir); !errors.Is(err, ErrLocked) {
+	if err := m.repair(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the state of a run that goes on was mended: %v", err)
+		t.Errorf("the state of an operation that goes on was repaired: %v", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.mend(dir); err != nil {
+	if err := m.repair(dir); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestStraysAreEnded(t *testing.T) {
-	manager := func() *Manager {
-		m, err := New(Config{Dir: t.TempDir(), Terraform: "none", SubscriptionID: "s", Find: noFind, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
-	ours, others := manager(), manager()
+func TestLeftoverProcessesAreEnded(t *testing.T) {
+	ours, others := local(t, nil), local(t, nil)
 	start := func(m *Manager) *exec.Cmd {
 		cmd := exec.Command("sleep", "1000")
 		cmd.Env = []string{"A=b", cliConfigEnv + "=" + m.env[cliConfigEnv], "C=d"}
@@ -134,12 +134,12 @@ func TestStraysAreEnded(t *testing.T) {
 		}
 		return cmd
 	}
-	stray, other := start(ours), start(others)
+	leftover, other := start(ours), start(others)
 	if err := ours.EndLeftoverProcesses(); err != nil {
 		t.Fatal(err)
 	}
-	if err := stray.Wait(); err == nil || stray.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Errorf("the stray ended with %v", err)
+	if err := leftover.Wait(); err == nil || leftover.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("the leftover process ended with %v", err)
 	}
 	if err := other.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("another daemon's process was ended: %v", err)
@@ -150,66 +150,42 @@ func TestStraysAreEnded(t *testing.T) {
 	_ = other.Wait() // it was killed
 }
 
-// TestMendedWorkspaces leaves workspaces as killed runs do, and goes on in them.
-func TestMendedWorkspaces(t *testing.T) {
+// TestKilledOperations leaves workspaces as killed operations do, and goes on in them.
+func TestKilledOperations(t *testing.T) {
 	m, sim := cloud(t)
-	spec, shared := foundation(t, m)
+	spec, _ := foundation(t, m)
 	dir := m.Path(testID)
 	state := filepath.Join(dir, stateFile)
-	killed := func(t *testing.T) {
+	killed := func(t *testing.T, err error) {
 		t.Helper()
-		if err := writeVerdict(dir, applying, Operation{}); err != nil {
+		if err := errors.Join(err, writeVerdict(dir, applying, Operation{})); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := m.Provision(t.Context(), testID, spec); err != nil {
-		t.Fatal(err)
-	}
-
+	provision(t, m, spec)
 	t.Run("half a state", func(t *testing.T) {
 		content, err := os.ReadFile(state)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(os.WriteFile(state, content[:len(content)/2], 0o600), remove(dir, backupFile), os.RemoveAll(filepath.Join(dir, ".terraform", "providers")),
-			remove(dir, ".terraform/initialized"), os.WriteFile(filepath.Join(dir, "apply.tfplan"), content[:100], 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		killed(t)
-		made, err := m.Provision(t.Context(), testID, spec)
-		if err != nil || made.Operation.Plan.Add != 0 || made.Operation.Plan.Destroy != 0 || len(sim.Sites()) != 1 {
-			t.Errorf("got %+v, %v with %v; want the app imported", made.Operation.Plan, err, sim.Sites())
+		killed(t, errors.Join(
+			os.WriteFile(state, content[:len(content)/2], 0o600), remove(dir, backupFile),
+			os.RemoveAll(filepath.Join(dir, ".terraform", "providers")), remove(dir, ".terraform/initialized"),
+			os.WriteFile(filepath.Join(dir, "apply.tfplan"), content[:100], 0o600),
+		))
+		outputs, err := m.Provision(t.Context(), testID, spec, nil)
+		wantImported(t, outputs, err)
+		if len(sim.Sites()) != 1 {
+			t.Errorf("function apps: %v", sim.Sites())
 		}
 	})
 	t.Run("a state that could not be written", func(t *testing.T) {
-		if err := errors.Join(os.Rename(state, filepath.Join(dir, erroredFile)), remove(dir, backupFile)); err != nil {
-			t.Fatal(err)
-		}
-		killed(t)
-		run, err := m.Destroy(t.Context(), testID)
-		if err != nil || run.Plan != (Changes{Destroy: 1}) || len(sim.Sites()) != 0 {
-			t.Errorf("got %+v, %v with %v", run.Plan, err, sim.Sites())
+		killed(t, errors.Join(os.Rename(state, filepath.Join(dir, erroredFile)), remove(dir, backupFile)))
+		if op := wantDestroyed(t, m, sim); op.Plan != (Changes{Destroy: 1}) {
+			t.Errorf("got %+v", op.Plan)
 		}
 		if _, err := os.Stat(filepath.Join(m.ArchivePath(testID), erroredFile)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("it is still there: %v", err)
-		}
-	})
-	t.Run("a foundation whose folder was lost", func(t *testing.T) {
-		lost := func() {
-			if err := os.RemoveAll(filepath.Join(m.cfg.Dir, "foundation")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		before := len(sim.Resources())
-		lost()
-		made, err := m.Foundation(t.Context(), shared)
-		if err != nil || made.Operation.Plan.Add != 0 || made.Operation.Plan.Destroy != 0 || made.ServicePlanID == "" || len(sim.Resources()) != before {
-			t.Errorf("got %+v, %v; want it imported", made.Operation.Plan, err)
-		}
-		lost()
-		shared.Tags = map[string]string{OwnerTag: "another"}
-		if _, err := m.Foundation(t.Context(), shared); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), `sockerless-owner="test"`) {
-			t.Errorf("got %v, want it refused as another's", err)
 		}
 	})
 }

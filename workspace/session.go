@@ -2,9 +2,9 @@ package workspace
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"strings"
+	"fmt"
+	"io"
+	"maps"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -12,19 +12,68 @@ import (
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
-// pollEagerly is the variable that makes azurerm look after an operation in Azure at once and again at once, and not after 10 s.
+// pollEagerly is the variable that makes azurerm poll an operation in Azure without its delay of 10 s.
 const pollEagerly = "GO_AZURE_SDK_SKIP_POLLING_DELAY"
 
-// azurermAddresses are what terraform and tofu call the provider.
+// azurermAddresses are the provider's addresses for terraform and for tofu.
 var azurermAddresses = []string{"registry.terraform.io/hashicorp/azurerm", "registry.opentofu.org/hashicorp/azurerm"}
 
-// session is what the commands of one run share.
+// session is what the commands of one task share, over all its attempts.
 type session struct {
+	dir         string
 	correlation string
 	eager       bool
-	lease       *provider.Lease // nil: each command starts a provider of its own
-	needs       needs
-	tf          *tfexec.Terraform // see Manager.terraform
+	// unpooled: each command starts a provider of its own. Otherwise the commands use lease.
+	unpooled bool
+	lease    *provider.Lease
+	needs    needs
+	// ready: the workspace is ready for commands. initialised: terraform init ran for that.
+	ready, initialised bool
+	// importing are the addresses that the operation under way imports.
+	importing []string
+	tf        *tfexec.Terraform // see Manager.terraform
+	end       func()
+}
+
+// newSession begins a session in a workspace. The caller calls end.
+func (m *Manager) newSession(dir string) *session {
+	s := &session{dir: dir, correlation: uuid.NewString(), unpooled: m.cfg.Providers == nil}
+	giveBack := func() {}
+	if m.eager != nil {
+		select {
+		case m.eager <- struct{}{}:
+			s.eager = true
+			giveBack = func() { <-m.eager }
+		default:
+		}
+	}
+	s.end = func() {
+		s.leavePool()
+		giveBack()
+	}
+	var err error
+	if s.needs, err = needsOf(dir); err != nil {
+		s.needs.init = true // Terraform's own message about the configuration is the better one
+		if !s.unpooled {
+			s.unpooled = true
+			m.warnUnpooled(s, err)
+		}
+	}
+	return s
+}
+
+// leavePool releases the lease, if there is one, and makes the commands start providers of their own.
+func (s *session) leavePool() {
+	if s.lease != nil {
+		s.lease.Release()
+	}
+	s.unpooled, s.lease, s.tf = true, nil, nil
+	s.ready, s.initialised = false, false
+}
+
+func (m *Manager) warnUnpooled(s *session, reason error) {
+	m.cfg.Log.Warn().Err(reason).Str("workspace", s.dir).Str("correlation_id", s.correlation).
+		Int64("fallbacks", m.fallbacks.Add(1)).Msg("the started provider is not usable: Terraform starts its own")
 }
 
 // attach makes a command use the leased provider, if there is one.
@@ -36,80 +85,58 @@ func (s *session) attach() *tfexec.ReattachOption {
 	for _, address := range azurermAddresses {
 		info[address] = tfexec.ReattachConfig{
 			Protocol: "grpc", ProtocolVersion: provider.ProtocolVersion, Pid: s.lease.PID(),
-			Test: true, // else terraform would end the process
+			Test: true, // otherwise terraform would end the process
 			Addr: tfexec.ReattachConfigAddr{Network: "unix", String: s.lease.Socket()},
 		}
 	}
 	return tfexec.Reattach(info)
 }
 
-// attempt calls f with a session that holds a leased provider, and once more with terraform's own providers when the lease was not
-// to be had or the failure is not Azure's or Terraform's word but the fault of lease, proxy or schema. f must bear being repeated.
-func (m *Manager) attempt(ctx context.Context, dir string, f func(*session) error) error {
-	s := &session{correlation: uuid.NewString()}
-	if m.eager != nil {
-		select {
-		case m.eager <- struct{}{}:
-			s.eager = true
-			defer func() { <-m.eager }()
-		default:
-		}
-	}
-	var reason, err error
-	if s.needs, reason = needsOf(dir); reason != nil {
-		s.needs.init = true // whatever it is, terraform says it better
-	}
-	if m.cfg.Providers == nil {
-		return f(s)
-	}
-	if reason == nil {
-		if reason = m.leased(ctx, s, f, &err); reason == nil || ctx.Err() != nil {
-			return err
-		}
-	}
-	m.cfg.Log.Warn().Err(reason).Str("workspace", dir).Str("correlation_id", s.correlation).Int64("fallbacks", m.fallbacks.Add(1)).
-		Msg("the started provider was not usable, so this run uses terraform's own")
-	return f(s)
-}
-
-// leased calls f with a lease, puts f's error into failure, and returns why f should be repeated without a lease, or nil.
-func (m *Manager) leased(ctx context.Context, s *session, f func(*session) error, failure *error) error {
-	req := provider.Request{Types: s.needs.types}
-	if m.eager != nil && !s.eager {
-		req.Env = map[string]string{pollEagerly: "false"}
-	}
-	lease, err := m.cfg.Providers.Lease(ctx, req)
+// command runs one command. Its failure is a *TerraformError.
+func (m *Manager) command(ctx context.Context, s *session, step string, run func(*tfexec.Terraform) error) error {
+	tf, err := m.readyTerraform(ctx, s)
 	if err != nil {
-		*failure = err
 		return err
 	}
-	defer lease.Release()
-	s.lease, s.correlation = lease, lease.CorrelationID()
-	defer func() { s.lease, s.tf = nil, nil }()
-	if *failure = f(s); *failure == nil {
-		return nil
-	}
-	if broken := lease.Broken(); broken != nil {
-		return broken
-	}
-	if misfit(*failure) {
-		return *failure
+	if err := run(tf); err != nil {
+		return &TerraformError{Step: step, Dir: s.dir, CorrelationID: s.correlation, Err: err}
 	}
 	return nil
 }
 
-// misfit tells whether a run failed because the slice of the schema lacks what the configuration or the state has.
-func misfit(err error) bool {
-	return says(err, "Invalid resource type", "Invalid data source", "does not support resource type", "does not support data source",
-		"no schema available for", "missing resource schema", "no schema available while")
+// readyTerraform returns the session's terraform in a workspace that is ready for commands.
+func (m *Manager) readyTerraform(ctx context.Context, s *session) (*tfexec.Terraform, error) {
+	if err := m.prepare(ctx, s); err != nil {
+		return nil, err
+	}
+	return m.terraform(s)
 }
 
-// says tells whether a command failed with one of these texts.
-func says(err error, texts ...string) bool {
-	failed, ok := errors.AsType[*TerraformError](err)
-	if !ok {
-		return false
+// terraform returns the value that a session's commands share, one after another: it asks the binary for its version
+// once. Its JSON variants change where output goes, so each command begins anew.
+func (m *Manager) terraform(s *session) (*tfexec.Terraform, error) {
+	if s.tf != nil {
+		s.tf.SetStdout(io.Discard)
+		return s.tf, nil
 	}
-	said := failed.said()
-	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(said, text) })
+	tf, err := tfexec.NewTerraform(s.dir, m.cfg.Terraform)
+	if err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	env := maps.Clone(m.env)
+	env["ARM_CORRELATION_REQUEST_ID"] = s.correlation
+	if s.eager {
+		env[pollEagerly] = "true"
+	}
+	if s.lease != nil {
+		env["GOGC"] = "400" // a command ends before its garbage is worth a quarter of its time
+	}
+	if err := tf.SetEnv(env); err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	if err := tf.SetWaitDelay(m.cfg.InterruptWait); err != nil {
+		return nil, fmt.Errorf("prepare terraform: %w", err)
+	}
+	s.tf = tf
+	return tf, nil
 }

@@ -1,6 +1,7 @@
 package workspace
 
-// FunctionApp is the spec of one container's workspace: the variables of the module functionapp, which describes each.
+// FunctionApp is the spec of one container's workspace: the variables of the module functionapp. The module describes
+// each of them.
 type FunctionApp struct {
 	Name                                string            `json:"name"`
 	ResourceGroupName                   string            `json:"resource_group_name"`
@@ -30,7 +31,8 @@ type Identity struct {
 	ClientID string `json:"client_id"`
 }
 
-// Foundation is the spec of the shared workspace: the variables of the module foundation. A nil Existing is made.
+// Foundation is the spec of the shared workspace: the variables of the module foundation. A resource
+// whose Existing is nil is created.
 type Foundation struct {
 	Name                  string            `json:"name"`
 	ResourceGroupName     string            `json:"resource_group_name"`
@@ -42,7 +44,7 @@ type Foundation struct {
 	Tags                  map[string]string `json:"tags"`
 }
 
-// Existing names a resource that was made by others.
+// Existing names a resource that others created.
 type Existing struct {
 	Name              string `json:"name"`
 	ResourceGroupName string `json:"resource_group_name"`

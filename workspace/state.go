@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// state is what is read of a state file (format version 4): its resources.
+// state is the part of a state file (format version 4) that the package reads.
 type state struct {
 	Serial    int `json:"serial"`
 	Resources []struct {
@@ -22,7 +22,7 @@ type state struct {
 			} `json:"attributes"`
 		} `json:"instances"`
 	} `json:"resources"`
-	content []byte // of one that was pulled
+	content []byte // of a state that was pulled
 }
 
 // readState reads the state of a workspace with a local backend. No state at all wraps fs.ErrNotExist.
@@ -38,7 +38,7 @@ func readState(dir string) (*state, error) {
 	return &s, nil
 }
 
-// managed are the addresses of the managed resources.
+// managed returns the addresses of the managed resources.
 func (s *state) managed() (addresses []string) {
 	if s == nil {
 		return nil
@@ -58,11 +58,11 @@ func (s *state) managed() (addresses []string) {
 	return addresses
 }
 
-// has tells whether the state knows a resource. A nil state knows none.
+// has reports whether the state knows a resource. A nil state knows none.
 func (s *state) has(address string) bool { return slices.Contains(s.managed(), address) }
 
-// plan is the resource id of the App Service plan of the function app in the state, empty when there is none.
-func (s *state) plan() string {
+// servicePlan returns the resource id of the service plan of the function app in the state, empty when there is none.
+func (s *state) servicePlan() string {
 	if s == nil {
 		return ""
 	}

@@ -32,17 +32,22 @@ import (
 
 // Workspaces runs Terraform. *workspace.Manager is one.
 type Workspaces interface {
-	Foundation(ctx context.Context, f workspace.Foundation) (workspace.FoundationOutputs, error)
+	Foundation(
+		ctx context.Context, f workspace.Foundation, dead workspace.DeadOwner,
+	) (workspace.FoundationOutputs, error)
 	FoundationOutputs(ctx context.Context) (workspace.FoundationOutputs, error)
-	Provision(ctx context.Context, id string, app workspace.FunctionApp) (workspace.FunctionAppOutputs, error)
+	Provision(
+		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
+	) (workspace.FunctionAppOutputs, error)
 	Restore(id string, provisioned bool, app func() (workspace.FunctionApp, error)) error
-	Destroy(ctx context.Context, id string) (workspace.Operation, error)
-	Unlock(ctx context.Context, id string, lock workspace.Lock) error
+	Destroy(ctx context.Context, id string, dead workspace.DeadOwner) (workspace.Operation, error)
 	Path(id string) string
 	IDs() ([]string, error)
 	Holds(ctx context.Context, id string) (bool, error)
 	Archive(id string) error
-	DestroyOrphan(ctx context.Context, id string, app workspace.FunctionApp) (workspace.Operation, error)
+	DestroyOrphan(
+		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
+	) (workspace.Operation, error)
 }
 
 // Invoker calls function apps. *invoker.Invoker is one.

@@ -41,7 +41,9 @@ type fakeWorkspaces struct {
 	orphans  []workspace.FunctionApp
 }
 
-func (f *fakeWorkspaces) Foundation(context.Context, workspace.Foundation) (workspace.FoundationOutputs, error) {
+func (f *fakeWorkspaces) Foundation(
+	context.Context, workspace.Foundation, workspace.DeadOwner,
+) (workspace.FoundationOutputs, error) {
 	f.mu.Lock()
 	f.founding++
 	f.most = max(f.most, f.founding)
@@ -62,14 +64,25 @@ func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.Foundatio
 }
 
 func (f *fakeWorkspaces) Provision(
-	ctx context.Context, id string, app workspace.FunctionApp,
+	ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
 ) (workspace.FunctionAppOutputs, error) {
 	f.mu.Lock()
 	provision := f.provision
 	f.app = app
 	f.mu.Unlock()
 	if provision != nil {
-		if err := provision(ctx); err != nil {
+		err := provision(ctx)
+		if lock, ok := workspace.LockOf(err); ok && dead != nil {
+			isDead, ownerErr := dead(ctx, lock)
+			if ownerErr != nil {
+				return workspace.FunctionAppOutputs{}, ownerErr
+			}
+			if isDead {
+				f.set(func() { f.unlocked = append(f.unlocked, id+" "+lock.ID) })
+				err = provision(ctx)
+			}
+		}
+		if err != nil {
 			return workspace.FunctionAppOutputs{}, err
 		}
 	}
@@ -79,7 +92,7 @@ func (f *fakeWorkspaces) Provision(
 	}, nil
 }
 
-func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Operation, error) {
+func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string, _ workspace.DeadOwner) (workspace.Operation, error) {
 	f.mu.Lock()
 	destroy := f.destroy
 	f.destroyed++
@@ -93,13 +106,6 @@ func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string) (workspace.Opera
 func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.FunctionApp, error)) error {
 	_, err := app()
 	return err
-}
-
-func (f *fakeWorkspaces) Unlock(_ context.Context, id string, lock workspace.Lock) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.unlocked = append(f.unlocked, id+" "+lock.ID)
-	return nil
 }
 
 func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
@@ -125,7 +131,7 @@ func (f *fakeWorkspaces) Archive(id string) error {
 }
 
 func (f *fakeWorkspaces) DestroyOrphan(
-	_ context.Context, _ string, app workspace.FunctionApp,
+	_ context.Context, _ string, app workspace.FunctionApp, _ workspace.DeadOwner,
 ) (workspace.Operation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

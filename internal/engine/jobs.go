@@ -153,8 +153,8 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 		return store.App{}, err
 	}
 	var outputs workspace.FunctionAppOutputs
-	err = e.operate(ctx, c.ID, func() error {
-		outputs, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec)
+	err = e.operate(ctx, c.ID, func(dead workspace.DeadOwner) error {
+		outputs, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec, dead)
 		return err
 	})
 	if err != nil {
@@ -206,8 +206,8 @@ func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) er
 			return err
 		}
 	}
-	return e.operate(ctx, c.ID, func() error {
-		operation, err := e.cfg.Workspaces.Destroy(ctx, c.ID)
+	return e.operate(ctx, c.ID, func(dead workspace.DeadOwner) error {
+		operation, err := e.cfg.Workspaces.Destroy(ctx, c.ID, dead)
 		api.Correlated(ctx, operation.CorrelationID)
 		return err
 	})

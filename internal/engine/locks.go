@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -44,12 +43,12 @@ func snoozed(err error) error {
 	return nil
 }
 
-// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation: when
-// f fails because of a lock whose owner is dead, operate removes the lock and runs f once more. With a local state,
-// the kernel frees the lock of a dead process.
-func (e *Engine) operate(ctx context.Context, id string, f func() error) error {
+// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation: f gets
+// a function that reports whether the owner of a lock is dead, and the workspace then removes the lock. With a local
+// state the function is nil, because the kernel frees the lock of a dead process.
+func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.DeadOwner) error) error {
 	if !e.cfg.RemoteState {
-		return f()
+		return f(nil)
 	}
 	earlier, err := e.cfg.Store.Operations(ctx, id)
 	if err != nil {
@@ -59,21 +58,7 @@ func (e *Engine) operate(ctx context.Context, id string, f func() error) error {
 		return err
 	}
 	defer e.atWork.begin(id)()
-	err = f()
-	if lock, ok := workspace.LockOf(err); ok && ctx.Err() == nil {
-		dead, ownerErr := e.ownerIsDead(ctx, earlier, lock)
-		if ownerErr != nil {
-			return fmt.Errorf("%w: %w", ownerErr, err)
-		}
-		if dead {
-			if unlockErr := e.cfg.Workspaces.Unlock(ctx, id, lock); unlockErr != nil {
-				return errors.Join(err, unlockErr)
-			}
-			e.cfg.Log.Warn().Str("workspace", id).Str("lock_id", lock.ID).Str("who", lock.Who).Time("created", lock.Created).
-				Msg("removed the lock of a dead Terraform operation")
-			err = f()
-		}
-	}
+	err = f(func(ctx context.Context, lock workspace.Lock) (bool, error) { return e.ownerIsDead(ctx, earlier, lock) })
 	if err != nil {
 		return err
 	}

@@ -254,8 +254,8 @@ func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err
 		return true, nil
 	}
 	var operation workspace.Operation
-	err = e.operate(ctx, id, func() error {
-		operation, err = e.cfg.Workspaces.Destroy(ctx, id)
+	err = e.operate(ctx, id, func(dead workspace.DeadOwner) error {
+		operation, err = e.cfg.Workspaces.Destroy(ctx, id, dead)
 		return err
 	})
 	if err != nil {
@@ -360,8 +360,8 @@ func (e *Engine) destroyOrphan(ctx context.Context, id string, app workspace.Fou
 		return workspace.Operation{}, err
 	}
 	var operation workspace.Operation
-	err = e.operate(ctx, id, func() error {
-		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec)
+	err = e.operate(ctx, id, func(dead workspace.DeadOwner) error {
+		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec, dead)
 		return err
 	})
 	return operation, err

@@ -1,5 +1,5 @@
-# What all containers of one daemon share: the Log Analytics workspace, Application Insights and the App Service plan.
-# Each is made only when no existing one is named.
+# All containers of one daemon share these: the Log Analytics workspace, Application Insights and the service plan.
+# Each is created only when no existing one is named.
 
 terraform {
   required_version = ">= 1.9"
@@ -69,7 +69,7 @@ data "azurerm_service_plan" "existing" {
   lifecycle {
     postcondition {
       condition     = self.os_type == "Linux"
-      error_message = "The plan must be a Linux plan: set app_service_plan to one, or leave it empty to have one made."
+      error_message = "The service plan must be a Linux plan: set app_service_plan to one, or leave it empty to have one created."
     }
   }
 }

@@ -1,15 +1,15 @@
 output "service_plan_id" {
-  description = "Resource id of the plan that runs the function apps."
+  description = "Resource id of the service plan that runs the function apps."
   value       = one(concat(azurerm_service_plan.this[*].id, data.azurerm_service_plan.existing[*].id))
 }
 
 output "service_plan_sku" {
-  description = "SKU of that plan."
+  description = "SKU of that service plan."
   value       = one(concat(azurerm_service_plan.this[*].sku_name, data.azurerm_service_plan.existing[*].sku_name))
 }
 
 output "log_analytics_workspace_id" {
-  description = "Workspace id (a UUID, also called customer id) that log queries name."
+  description = "Id of the Log Analytics workspace that log queries name (a UUID, also called customer id)."
   value       = one(concat(azurerm_log_analytics_workspace.this[*].workspace_id, data.azurerm_log_analytics_workspace.existing[*].workspace_id))
 }
 

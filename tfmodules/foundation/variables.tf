@@ -1,20 +1,20 @@
 variable "name" {
-  description = "Prefix of the names of what is made here: skls- and the owner."
+  description = "Prefix of the names of the resources created here: skls- and the owner."
   type        = string
 }
 
 variable "resource_group_name" {
-  description = "Name of the existing resource group that everything is made in."
+  description = "Name of the existing resource group of all resources created here."
   type        = string
 }
 
 variable "location" {
-  description = "Azure region of everything made here."
+  description = "Azure region of all resources created here."
   type        = string
 }
 
 variable "log_analytics_workspace" {
-  description = "Existing Log Analytics workspace to use. Null: one is made."
+  description = "Existing Log Analytics workspace to use. Null: one is created."
   type = object({
     name                = string
     resource_group_name = string
@@ -23,13 +23,13 @@ variable "log_analytics_workspace" {
 }
 
 variable "log_retention_in_days" {
-  description = "How long a workspace that is made here keeps its logs, in days."
+  description = "Days that a Log Analytics workspace created here keeps its logs."
   type        = number
   default     = 30
 }
 
 variable "application_insights" {
-  description = "Existing Application Insights component to use; it must be based on the workspace. Null: one is made."
+  description = "Existing Application Insights component to use. It must be based on the Log Analytics workspace. Null: one is created."
   type = object({
     name                = string
     resource_group_name = string
@@ -38,7 +38,7 @@ variable "application_insights" {
 }
 
 variable "service_plan" {
-  description = "Existing App Service plan to use; it must be a Linux plan. Null: one is made."
+  description = "Existing service plan to use. It must be a Linux plan. Null: one is created."
   type = object({
     name                = string
     resource_group_name = string
@@ -47,13 +47,13 @@ variable "service_plan" {
 }
 
 variable "service_plan_sku" {
-  description = "SKU of a plan that is made here: Y1 is Consumption, B1 the cheapest that runs images, EP1 the smallest Elastic Premium."
+  description = "SKU of a service plan created here: Y1 is Consumption, B1 is the cheapest that runs images, EP1 is the smallest Elastic Premium."
   type        = string
   default     = "Y1"
 }
 
 variable "tags" {
-  description = "Tags of everything made here."
+  description = "Tags of all resources created here."
   type        = map(string)
   default     = {}
 }

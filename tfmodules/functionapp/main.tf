@@ -61,7 +61,8 @@ resource "azurerm_linux_function_app" "this" {
     container_registry_use_managed_identity       = var.registry_uses_identity ? true : null
     container_registry_managed_identity_client_id = var.registry_uses_identity ? var.identity.client_id : null
 
-    # Only the handler that has started a run knows it, so there is one. On Dedicated plans, an app has the plan's instances.
+    # A run is known only to the handler that started it, so there is one instance. On Dedicated service plans, an app
+    # runs on all instances of the service plan.
     app_scale_limit = var.always_on ? null : 1
 
     application_stack {
@@ -98,7 +99,7 @@ resource "azurerm_linux_function_app" "this" {
   )
 
   lifecycle {
-    # The provider does not read it back (azurerm 5.2.0), so every later plan would show it as changed.
+    # azurerm 5.2.0 does not read it back, so every later plan would show a change.
     ignore_changes = [content_share_force_disabled]
   }
 }

@@ -9,22 +9,22 @@ variable "name" {
 }
 
 variable "resource_group_name" {
-  description = "Name of the existing resource group that the function app is made in."
+  description = "Name of the existing resource group of the function app."
   type        = string
 }
 
 variable "location" {
-  description = "Azure region of the function app; the region of its plan."
+  description = "Azure region of the function app: the region of its service plan."
   type        = string
 }
 
 variable "service_plan_id" {
-  description = "Resource id of the App Service plan that runs the function app."
+  description = "Resource id of the service plan that runs the function app."
   type        = string
 }
 
 variable "always_on" {
-  description = "Whether the app is kept loaded: true on Dedicated plans, which need it, false on Elastic Premium and Consumption, which refuse it."
+  description = "Whether the app stays loaded: true on Dedicated service plans, which need it, false on Elastic Premium and Consumption, which refuse it."
   type        = bool
 }
 
@@ -39,7 +39,7 @@ variable "storage_account_resource_group_name" {
 }
 
 variable "identity" {
-  description = "User-assigned managed identity of the app, with access to the storage account. Null: the storage account's key is used instead, and is then part of the state."
+  description = "User-assigned managed identity of the app, with access to the storage account. Null: the app uses the storage account's key, which is then part of the state."
   type = object({
     id        = string
     client_id = string
@@ -72,7 +72,7 @@ variable "registry_password" {
 }
 
 variable "registry_uses_identity" {
-  description = "Whether the image is pulled with the managed identity, which then needs AcrPull on the registry."
+  description = "Whether App Service pulls the image with the managed identity, which then needs AcrPull on the registry."
   type        = bool
   default     = false
 
@@ -93,19 +93,19 @@ variable "image_tag" {
 }
 
 variable "command" {
-  description = "Entrypoint and arguments that azf-handler runs, as a list. Empty: the handler's own default."
+  description = "Entrypoint and arguments that azf-handler runs. Empty: the default of azf-handler."
   type        = list(string)
   default     = []
 }
 
 variable "working_dir" {
-  description = "Folder that azf-handler runs the command in. Empty: the handler's own."
+  description = "Folder in which azf-handler runs the command. Empty: the folder of azf-handler."
   type        = string
   default     = ""
 }
 
 variable "function_timeout" {
-  description = "Longest run of the function as the host enforces it, as hh:mm:ss."
+  description = "Longest run that the Functions host allows, as hh:mm:ss."
   type        = string
 
   validation {

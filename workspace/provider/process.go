@@ -47,9 +47,10 @@ func start(ctx, life context.Context, cfg Config, dir string, env map[string]str
 	// A daemon that is killed takes its providers with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	proc.client = plugin.NewClient(&plugin.ClientConfig{
-		// What Terraform itself says to its providers.
+		// Terraform's own handshake with its providers.
 		HandshakeConfig: plugin.HandshakeConfig{
-			MagicCookieKey: "TF_PLUGIN_MAGIC_COOKIE", MagicCookieValue: "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
+			MagicCookieKey:   "TF_PLUGIN_MAGIC_COOKIE",
+			MagicCookieValue: "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2",
 		},
 		VersionedPlugins: map[int]plugin.PluginSet{ProtocolVersion: {}},
 		Cmd:              cmd, SkipHostEnv: true, StartTimeout: cfg.StartTimeout,
@@ -61,8 +62,8 @@ func start(ctx, life context.Context, cfg Config, dir string, env map[string]str
 	defer func() {
 		if err != nil {
 			proc.end()
-			if said := proc.stderr.String(); said != "" {
-				err = fmt.Errorf("%w: %s", err, said)
+			if output := proc.stderr.String(); output != "" {
+				err = fmt.Errorf("%w: %s", err, output)
 			}
 		}
 	}()
@@ -75,7 +76,7 @@ func start(ctx, life context.Context, cfg Config, dir string, env map[string]str
 	}
 	client, ok := protocol.(*plugin.GRPCClient)
 	if !ok {
-		return nil, fmt.Errorf("connect to provider: it speaks %T, not gRPC", protocol)
+		return nil, fmt.Errorf("connect to provider: its protocol is %T, not gRPC", protocol)
 	}
 	proc.conn, proc.pid = client.Conn, cmd.Process.Pid
 	proc.stderr.listenForCrash()
@@ -89,15 +90,15 @@ func start(ctx, life context.Context, cfg Config, dir string, env map[string]str
 func (p *process) end() {
 	p.client.Kill() // asks first
 	p.kill()
-	_ = os.RemoveAll(p.dir) // Close removes the folder above, and tells of errors
+	_ = os.RemoveAll(p.dir) // Close removes the folder above and returns the errors
 }
 
-// lastWords keeps what a process says on stderr before it has started, and how it crashes. What it says between the two is its debug log,
-// which has the bodies of Azure's answers, secrets and all.
+// lastWords keeps the output on stderr of a process that has not started yet, and of one that crashes. The output
+// between the two is the process's debug log, which holds the bodies of Azure's answers with their secrets.
 type lastWords struct {
 	mu      sync.Mutex
 	started bool
-	said    []byte
+	output  []byte
 }
 
 // Write implements io.Writer. go-plugin calls it for each line.
@@ -106,22 +107,22 @@ func (l *lastWords) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	crash := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: "))
-	if !l.started || crash || len(l.said) > 0 {
-		l.said = append(l.said, line[:min(len(line), limit-len(l.said))]...)
+	if !l.started || crash || len(l.output) > 0 {
+		l.output = append(l.output, line[:min(len(line), limit-len(l.output))]...)
 	}
 	return len(line), nil
 }
 
-// listenForCrash forgets what was said until now, and keeps only a crash from now on.
+// listenForCrash drops the output until now, and keeps only a crash from now on.
 func (l *lastWords) listenForCrash() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.started, l.said = true, nil
+	l.started, l.output = true, nil
 }
 
-// String is what was kept, without white space around it.
+// String returns the kept output, without white space around it.
 func (l *lastWords) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.TrimSpace(string(l.said))
+	return strings.TrimSpace(string(l.output))
 }

@@ -1,6 +1,7 @@
-// Package provider keeps a pool of started azurerm processes. Each is leased to one run at a time and reached through a gRPC proxy
-// that cuts the provider's schema down to what the run needs and forwards every other call byte for byte. Stop and Configure change
-// a whole process, which is why two runs never share one. The package must not know of workspaces or of how Terraform is run.
+// Package provider keeps a pool of started azurerm processes. An operation leases one and reaches it through a gRPC
+// proxy. The proxy cuts the provider's schema down to the part that the operation needs and forwards every other call
+// byte for byte. Stop and Configure change a whole process, which is why two operations never share one. The package
+// must not know of workspaces or of how Terraform is run.
 //
 //	pool, err := provider.New(provider.Config{Path: path, Env: env, Dir: dir, Size: 2, Reuse: 1})
 //	err = pool.Start()
@@ -28,30 +29,32 @@ import (
 // ProtocolVersion is the version of Terraform's plugin protocol that the processes speak.
 const ProtocolVersion = 5
 
-// maxDir is how long the path of the sockets' folder may be: a socket's whole path has at most 107 bytes.
+// maxDir is the longest path of the sockets' folder: the whole path of a socket has at most 107 bytes.
 const maxDir = 60
 
-// tendEvery is how often processes are looked at that nobody leases.
+// tendEvery is the interval between two looks at the processes that nobody leases.
 const tendEvery = 10 * time.Second
 
 // Config configures New. Path and Dir are required.
 type Config struct {
 	// Path is the provider's binary. It must not change while the pool lives.
 	Path string
-	// Env is the whole environment of the processes, but for what their start needs and ARM_CORRELATION_REQUEST_ID.
+	// Env is the whole environment of the processes, except ARM_CORRELATION_REQUEST_ID and the variables that start a
+	// plugin.
 	Env map[string]string
-	// Dir is a folder for sockets that belongs to the pool: Start empties it and Close removes it. A temporary one takes its place
-	// when its path is too long for sockets.
+	// Dir is a folder for sockets that belongs to the pool: Start empties it and Close removes it. When its path is too
+	// long for sockets, a temporary folder takes its place.
 	Dir string
-	// Size is how many processes are started ahead of the runs that need them.
+	// Size is the number of processes that are started ahead of the operations that need them.
 	Size int
-	// Reuse is how many runs one process may serve, one after another; 0 means 1.
+	// Reuse is the number of operations that one process may serve, one after another; 0 means 1.
 	Reuse int
-	// MaxAge is how long after its start a process may be leased; 0 means without limit. azurerm reads tokens and certificates once.
+	// MaxAge is the age up to which a process may be leased; 0 means without limit. azurerm reads tokens and certificates
+	// only once.
 	MaxAge time.Duration
-	// IdleAfter is how long after the last lease all idle processes are ended, until the next lease; 0 means never.
+	// IdleAfter is the time after the last lease when all idle processes are ended, until the next lease; 0 means never.
 	IdleAfter time.Duration
-	// StartTimeout is how long a process may take to start; 0 means 1 minute.
+	// StartTimeout is the time that a process may take to start; 0 means 1 minute.
 	StartTimeout time.Duration
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
@@ -68,7 +71,7 @@ type Pool struct {
 	schemas schemas
 
 	mu       sync.Mutex
-	changed  *sync.Cond // something was started, or failed to
+	changed  *sync.Cond // a start in the background has succeeded or failed
 	dir      string     // "" before Start
 	closed   bool
 	sockets  int
@@ -100,7 +103,7 @@ func New(cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// Start makes the folder and begins to start processes in the background. It does not block on them.
+// Start creates the folder and begins to start processes in the background. It does not wait for them.
 func (p *Pool) Start() error {
 	dir := p.cfg.Dir
 	if err := os.RemoveAll(dir); err != nil {
@@ -109,10 +112,10 @@ func (p *Pool) Start() error {
 	if len(dir) > maxDir {
 		var err error
 		if dir, err = os.MkdirTemp("", "azf-"); err != nil {
-			return fmt.Errorf("make folder of provider sockets: %w", err)
+			return fmt.Errorf("create folder of provider sockets: %w", err)
 		}
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make folder of provider sockets: %w", err)
+		return fmt.Errorf("create folder of provider sockets: %w", err)
 	}
 	p.mu.Lock()
 	p.dir, p.lastUse = dir, p.cfg.Now()
@@ -133,7 +136,8 @@ func (p *Pool) Start() error {
 	return nil
 }
 
-// Close ends every process, leased ones too, removes the sockets and blocks until nothing is left. Calling it again does nothing.
+// Close ends every process, leased ones too, removes the sockets, and blocks until nothing is left. Calling it again
+// does nothing.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -162,16 +166,18 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// Request says what a run needs.
+// Request holds the requirements of an operation.
 type Request struct {
-	// Types are the types of resources, data sources and the like whose schemas the run needs. One that the provider does not know
-	// makes the proxy answer with the whole schema.
+	// Types are the types of resources, data sources and the like whose schemas the operation needs. A type that the
+	// provider does not know makes the proxy answer with the whole schema.
 	Types []string
-	// Env is added to the environment of a process that is started for this lease and ended after it; nil takes one of the pool.
+	// Env is added to the environment of a process that is started for this lease and ended after it; nil takes one of the
+	// pool.
 	Env map[string]string
 }
 
-// Lease gives the caller a process for itself, started ahead or now, and blocks until it answers. The caller calls Release.
+// Lease gives the caller a process for itself, started ahead or now, and blocks until it answers. The caller calls
+// Release.
 func (p *Pool) Lease(ctx context.Context, req Request) (*Lease, error) {
 	proc, err := p.take(ctx, req.Env)
 	if err != nil {
@@ -241,12 +247,12 @@ func (p *Pool) giveBack(proc *process, reusable bool) {
 	p.refill()
 }
 
-// fit tells whether a process may be leased.
+// fit reports whether a process may be leased.
 func (p *Pool) fit(proc *process) bool {
 	return !proc.client.Exited() && (p.cfg.MaxAge == 0 || p.cfg.Now().Sub(proc.started) < p.cfg.MaxAge)
 }
 
-// tend ends idle processes that are not fit any more, or all of them when nobody has needed one for long.
+// tend ends idle processes that are not fit any more. It ends all of them when nobody has leased one for IdleAfter.
 func (p *Pool) tend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -266,8 +272,8 @@ func (p *Pool) tend() {
 	}
 }
 
-// refill starts what is missing to the pool's size, in the background. What will come back counts as there. A failed start is not
-// repeated before the next lease or the next look at the pool. The caller holds mu.
+// refill starts processes in the background, up to the pool's size. Leased processes that will come back count. A
+// failed start is not repeated before the next lease or the next tend. The caller holds mu.
 func (p *Pool) refill() {
 	if p.closed {
 		return
@@ -298,7 +304,8 @@ func (p *Pool) refill() {
 	}
 }
 
-// start starts a process and learns the schema if nobody has yet. The caller holds mu, which is free meanwhile.
+// start starts a process, and reads the schema if no process has been asked for it yet. The caller holds mu, which is
+// free meanwhile.
 func (p *Pool) start(ctx context.Context, env map[string]string) (*process, error) {
 	p.sockets++
 	dir := filepath.Join(p.dir, strconv.Itoa(p.sockets))
@@ -326,14 +333,15 @@ func (p *Pool) start(ctx context.Context, env map[string]string) (*process, erro
 	return proc, nil
 }
 
-// unchanged makes sure that the binary is the one that the pool was made with, whose checksum was verified.
+// unchanged checks that the binary is still the one whose checksum was verified before New.
 func (p *Pool) unchanged() error {
 	now, err := os.Stat(p.cfg.Path)
 	if err != nil {
 		return fmt.Errorf("start provider: %w", err)
 	}
 	if !os.SameFile(now, p.binary) || now.Size() != p.binary.Size() || !now.ModTime().Equal(p.binary.ModTime()) {
-		return fmt.Errorf("start provider: %s has changed since the daemon started: restart the daemon, which verifies it", p.cfg.Path)
+		return fmt.Errorf(
+			"start provider: %s has changed since the daemon started: restart the daemon, which verifies it", p.cfg.Path)
 	}
 	return nil
 }
@@ -341,7 +349,7 @@ func (p *Pool) unchanged() error {
 // end ends a process in the background. The caller holds mu.
 func (p *Pool) end(proc *process) { p.work.Go(proc.end) }
 
-// socket is the path of a new socket.
+// socket returns the path of a new socket.
 func (p *Pool) socket() (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -352,7 +360,7 @@ func (p *Pool) socket() (string, error) {
 	return filepath.Join(p.dir, strconv.Itoa(p.sockets)+".sock"), nil
 }
 
-// Lease is one run's hold on a process.
+// Lease is the hold of one operation on a process.
 type Lease struct {
 	pool     *Pool
 	process  *process
@@ -361,17 +369,18 @@ type Lease struct {
 	once     sync.Once
 }
 
-// PID is the process id of the provider.
+// PID returns the process id of the provider.
 func (l *Lease) PID() int { return l.process.pid }
 
-// Socket is the path of the unix socket that the proxy listens on.
+// Socket returns the path of the unix socket that the proxy listens on.
 func (l *Lease) Socket() string { return l.proxy.socket }
 
-// CorrelationID is sent by the process with each of its Azure calls. All runs that lease the process share it.
+// CorrelationID returns the id that the process sends with each of its Azure calls. All operations that lease the
+// process share it.
 func (l *Lease) CorrelationID() string { return l.process.correlation }
 
-// Broken is why the process or the way to it cannot be trusted, nil while all went well. A run that failed may be repeated with
-// another provider then. A call that the client gave up is no such reason.
+// Broken returns the reason why the process or the connection to it cannot be trusted, nil while there is none. An
+// operation that failed may then be retried with another provider. A call that the client gave up is not such a reason.
 func (l *Lease) Broken() error {
 	_, broken := l.proxy.state()
 	if l.process.client.Exited() {
@@ -380,8 +389,8 @@ func (l *Lease) Broken() error {
 	return broken
 }
 
-// Release cuts off whoever still uses the lease, and ends the process or gives it back to the pool. A process that was told to stop,
-// or on which a call failed, is always ended. Calling it again does nothing.
+// Release cuts off every client of the lease, and ends the process or gives it back to the pool. A process that
+// received a stop, or on which a call failed, is always ended. Calling it again does nothing.
 func (l *Lease) Release() {
 	l.once.Do(func() {
 		l.proxy.close()

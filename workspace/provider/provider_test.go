@@ -8,41 +8,21 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/rs/zerolog"
 
-	"github.com/sockerless/backend-azf/internal/toolchain"
+	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
 )
 
-// clock is one that only moves when it is told to.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// azurerm is a running pool of the real provider.
+// azurerm returns a running pool of the real provider.
 func azurerm(t *testing.T, change func(*Config)) *Pool {
 	t.Helper()
-	tools, err := toolchain.Prepare(t.Context(), toolchain.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tools := cloudtest.Tools(t)
 	return running(t, func(cfg *Config) {
 		cfg.Path = tools.ProviderPath
 		if change != nil {
@@ -51,10 +31,12 @@ func azurerm(t *testing.T, change func(*Config)) *Pool {
 	})
 }
 
-// running is a started pool that is seen to leave nothing.
+// running returns a started pool, and checks after the test that it has left nothing behind.
 func running(t *testing.T, change func(*Config)) *Pool {
 	t.Helper()
-	cfg := Config{Env: map[string]string{"PATH": os.Getenv("PATH")}, Dir: filepath.Join(t.TempDir(), "p"), Log: zerolog.Nop()}
+	cfg := Config{
+		Env: map[string]string{"PATH": os.Getenv("PATH")}, Dir: filepath.Join(t.TempDir(), "p"), Log: zerolog.Nop(),
+	}
 	change(&cfg)
 	p, err := New(cfg)
 	if err != nil {
@@ -68,8 +50,8 @@ func running(t *testing.T, change func(*Config)) *Pool {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
-		if left := children(t); len(left) > 0 {
-			t.Errorf("processes left: %q", left)
+		if left := azuretest.Children(t); len(left) > 0 {
+			t.Errorf("processes left: %v", left)
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is left: %v", dir, err)
@@ -78,27 +60,7 @@ func running(t *testing.T, change func(*Config)) *Pool {
 	return p
 }
 
-// children are the processes that this one has, by name.
-func children(t *testing.T) (names []string) {
-	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range stats {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		name, rest, _ := strings.Cut(string(content), ") ")
-		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == fmt.Sprint(os.Getpid()) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// settled waits until nothing is being started, and tells the processes that are idle.
+// settled waits until no process is being started, and returns the idle ones.
 func (p *Pool) settled() (pids []int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,20 +83,22 @@ func lease(t *testing.T, p *Pool, types ...string) *Lease {
 	return l
 }
 
-// alive tells whether a process is there, and not only its entry.
+// alive reports whether a process exists, and not only its entry.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-func TestProcessesAreStartedAheadAndServeOneRun(t *testing.T) {
+func TestProcessesAreStartedAheadAndServeOneOperation(t *testing.T) {
 	p := azurerm(t, func(cfg *Config) { cfg.Size = 2 })
 	ahead := p.settled()
 	if len(ahead) != 2 {
 		t.Fatalf("%d processes are started ahead, want 2", len(ahead))
 	}
 	first, second, third := lease(t, p), lease(t, p), lease(t, p)
-	pids, ids := []int{first.PID(), second.PID(), third.PID()}, []string{first.CorrelationID(), second.CorrelationID(), third.CorrelationID()}
+	pids := []int{first.PID(), second.PID(), third.PID()}
+	ids := []string{first.CorrelationID(), second.CorrelationID(), third.CorrelationID()}
 	slices.Sort(pids)
 	slices.Sort(ids)
-	if len(slices.Compact(pids)) != 3 || len(slices.Compact(ids)) != 3 || !slices.Contains(ahead, first.PID()) || !slices.Contains(ahead, second.PID()) {
+	if len(slices.Compact(pids)) != 3 || len(slices.Compact(ids)) != 3 ||
+		!slices.Contains(ahead, first.PID()) || !slices.Contains(ahead, second.PID()) {
 		t.Errorf("got processes %v with %v, of which %v were ahead", pids, ids, ahead)
 	}
 	first.Release()
@@ -156,7 +120,8 @@ func TestSchemaIsThatOfTheProvider(t *testing.T) {
 	}
 	conn := dial(t, lease(t, p, app).Socket())
 	part, err := call(t.Context(), conn, methodSchema, "")
-	if err != nil || len(whole) < 1<<20 || len(part) > len(whole)/10 || !strings.Contains(part, app) || strings.Contains(part, "azurerm_kubernetes_cluster") {
+	if err != nil || len(whole) < 1<<20 || len(part) > len(whole)/10 ||
+		!strings.Contains(part, app) || strings.Contains(part, "azurerm_kubernetes_cluster") {
 		t.Errorf("the schema has %d bytes and its part %d, %v", len(whole), len(part), err)
 	}
 	identities, err := call(t.Context(), conn, methodIdentities, "")
@@ -188,23 +153,23 @@ func TestReuse(t *testing.T) {
 }
 
 func TestWhatIsNeverLeasedAgain(t *testing.T) {
-	for name, spoil := range map[string]func(*testing.T, *Lease, *clock){
-		"stopped": func(t *testing.T, l *Lease, _ *clock) {
+	for name, spoil := range map[string]func(*testing.T, *Lease, *clockwork.FakeClock){
+		"stopped": func(t *testing.T, l *Lease, _ *clockwork.FakeClock) {
 			if _, err := call(t.Context(), dial(t, l.Socket()), methodStop, ""); err != nil {
 				t.Error(err)
 			}
 		},
-		"an error of the call": func(t *testing.T, l *Lease, _ *clock) {
+		"an error of the call": func(t *testing.T, l *Lease, _ *clockwork.FakeClock) {
 			// A message that is not protobuf.
 			if _, err := call(t.Context(), dial(t, l.Socket()), "/tfplugin5.Provider/Configure", "\xff"); err == nil {
 				t.Error("no error")
 			}
 		},
-		"too old": func(_ *testing.T, _ *Lease, c *clock) { c.advance(time.Hour) },
-		"dead":    func(t *testing.T, l *Lease, _ *clock) { kill(t, l) },
+		"too old": func(_ *testing.T, _ *Lease, c *clockwork.FakeClock) { c.Advance(time.Hour) },
+		"dead":    func(t *testing.T, l *Lease, _ *clockwork.FakeClock) { kill(t, l) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &clock{now: time.Now()}
+			c := azuretest.NewClock()
 			p := azurerm(t, func(cfg *Config) { cfg.Reuse, cfg.MaxAge, cfg.Now = 50, time.Hour, c.Now })
 			l := lease(t, p)
 			spoil(t, l, c)
@@ -239,51 +204,55 @@ func TestDeadProcessIsKnownAsBroken(t *testing.T) {
 	if _, err := call(t.Context(), dial(t, l.Socket()), "/tfplugin5.Provider/Configure", ""); err == nil {
 		t.Error("a dead process answers")
 	}
-	if err := l.Broken(); err == nil || !strings.Contains(err.Error(), "/tfplugin5.Provider/Configure") || !strings.Contains(err.Error(), "the provider process ended") {
+	if err := l.Broken(); err == nil || !strings.Contains(err.Error(), "/tfplugin5.Provider/Configure") ||
+		!strings.Contains(err.Error(), "the provider process ended") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestOnlyACrashIsKept(t *testing.T) {
 	var l lastWords
-	say := func(lines ...string) {
+	write := func(lines ...string) {
 		for _, line := range lines {
 			if n, err := l.Write([]byte(line + "\n")); n != len(line)+1 || err != nil {
 				t.Errorf("got %d, %v", n, err)
 			}
 		}
 	}
-	say("cannot start")
+	write("cannot start")
 	if got := l.String(); got != "cannot start" {
 		t.Errorf("got %q", got)
 	}
 	l.listenForCrash()
-	say("[DEBUG] AzureRM Response: ", `{"key": "a secret"}`)
+	write("[DEBUG] AzureRM Response: ", `{"key": "a secret"}`)
 	if got := l.String(); got != "" {
 		t.Errorf("got %q, want no debug log", got)
 	}
-	say("panic: runtime error: index out of range", "", "goroutine 1 [running]:", strings.Repeat("x", 100<<10))
-	if got := l.String(); !strings.HasPrefix(got, "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nx") || len(got) > 8<<10 {
+	write("panic: runtime error: index out of range", "", "goroutine 1 [running]:", strings.Repeat("x", 100<<10))
+	const want = "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nx"
+	if got := l.String(); !strings.HasPrefix(got, want) || len(got) > 8<<10 {
 		t.Errorf("got %d bytes: %.100q", len(got), got)
 	}
 }
 
 func TestIdleProcessesAreEnded(t *testing.T) {
-	c := &clock{now: time.Now()}
-	p := azurerm(t, func(cfg *Config) { cfg.Size, cfg.IdleAfter, cfg.MaxAge, cfg.Now = 1, time.Hour, 30*time.Minute, c.Now })
+	c := azuretest.NewClock()
+	p := azurerm(t, func(cfg *Config) {
+		cfg.Size, cfg.IdleAfter, cfg.MaxAge, cfg.Now = 1, time.Hour, 30*time.Minute, c.Now
+	})
 	first := p.settled()
-	c.advance(20 * time.Minute)
+	c.Advance(20 * time.Minute)
 	p.tend()
 	if got := p.settled(); !slices.Equal(got, first) {
 		t.Errorf("after 20 minutes %v are idle, want %v still", got, first)
 	}
-	c.advance(10 * time.Minute)
+	c.Advance(10 * time.Minute)
 	p.tend()
 	second := p.settled()
 	if len(second) != 1 || slices.Equal(second, first) {
 		t.Errorf("after 30 minutes %v are idle, want a new one in place of %v", second, first)
 	}
-	c.advance(30 * time.Minute)
+	c.Advance(30 * time.Minute)
 	p.tend()
 	if got := p.settled(); len(got) > 0 {
 		t.Errorf("after an hour without a lease %v are idle", got)
@@ -310,7 +279,8 @@ func TestProcessOfItsOwn(t *testing.T) {
 	if err != nil || !strings.Contains(string(environ), "WHICH=its own\x00") || slices.Contains(ahead, l.PID()) {
 		t.Errorf("process %d of %v has %q, %v", l.PID(), ahead, environ, err)
 	}
-	if !strings.Contains(string(environ), "ARM_CORRELATION_REQUEST_ID="+l.CorrelationID()+"\x00") || strings.Contains(string(environ), "HOME=") {
+	if !strings.Contains(string(environ), "ARM_CORRELATION_REQUEST_ID="+l.CorrelationID()+"\x00") ||
+		strings.Contains(string(environ), "HOME=") {
 		t.Errorf("its environment is %q", environ)
 	}
 	l.Release()
@@ -319,7 +289,7 @@ func TestProcessOfItsOwn(t *testing.T) {
 	}
 }
 
-// program is a script in place of the provider.
+// program writes a script that takes the place of the provider, and returns its path.
 func program(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "provider")
@@ -329,14 +299,14 @@ func program(t *testing.T, script string) string {
 	return path
 }
 
-func TestProgramsThatAreNoProvider(t *testing.T) {
+func TestProgramsThatAreNotAProvider(t *testing.T) {
 	for name, row := range map[string]struct{ script, want string }{
 		"ends":             {"echo no room >&2; exit 1", "no room"},
-		"says nonsense":    {"echo hello; exec cat", "Unrecognized remote plugin message"},
+		"prints nonsense":  {"echo hello; exec cat", "Unrecognized remote plugin message"},
 		"unknown protocol": {"echo '1|6|unix|/nowhere|grpc|'; exec cat", "incompatible"},
 		"not gRPC":         {"echo '1|5|unix|/nowhere|netrpc|'; exec cat", "netrpc"},
 		"does not answer":  {"echo '1|5|unix|/nowhere|grpc|'; exec cat", "connect"},
-		"says nothing":     {"exec sleep 1000", "timeout"},
+		"prints nothing":   {"exec sleep 1000", "timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := running(t, func(cfg *Config) {
@@ -366,17 +336,18 @@ func TestChangedBinaryIsNotStarted(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\necho evil >&2\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Lease(t.Context(), Request{}); err == nil || !strings.Contains(err.Error(), "has changed since the daemon started") {
+	_, err := p.Lease(t.Context(), Request{})
+	if err == nil || !strings.Contains(err.Error(), "has changed since the daemon started") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestPoolThatDoesNotRun(t *testing.T) {
 	if _, err := New(Config{Dir: t.TempDir()}); err == nil {
-		t.Error("a pool without a binary was made")
+		t.Error("a pool without a binary was created")
 	}
 	if _, err := New(Config{Dir: t.TempDir(), Path: "/nowhere"}); err == nil {
-		t.Error("a pool of a binary that is not there was made")
+		t.Error("a pool of a missing binary was created")
 	}
 	p, err := New(Config{Path: program(t, ""), Dir: filepath.Join(t.TempDir(), "p")})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Calls that are answered here or looked at, beside those for the schema.
+// Calls that the proxy answers or looks at, beside those for the schema.
 const (
 	methodStop     = "/tfplugin5.Provider/Stop"
 	methodShutdown = "/plugin.GRPCController/Shutdown"
@@ -31,7 +31,7 @@ type rawCodec struct{}
 func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	message, ok := v.(*[]byte)
 	if !ok {
-		return nil, fmt.Errorf("marshal: %T is no message", v)
+		return nil, fmt.Errorf("marshal: %T is not a message", v)
 	}
 	return mem.BufferSlice{mem.SliceBuffer(*message)}, nil
 }
@@ -39,13 +39,13 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	message, ok := v.(*[]byte)
 	if !ok {
-		return fmt.Errorf("unmarshal: %T is no message", v)
+		return fmt.Errorf("unmarshal: %T is not a message", v)
 	}
 	*message = data.Materialize()
 	return nil
 }
 
-// Name is the one that a provider's server knows its messages by.
+// Name returns the codec's name that a provider's server expects.
 func (rawCodec) Name() string { return "proto" }
 
 // proxy stands between the clients of one lease and its process.
@@ -55,14 +55,14 @@ type proxy struct {
 	schemas *schemas
 	types   []string
 	server  *grpc.Server
-	work    sync.WaitGroup // what handlers leave behind until their stream has ended, and the server
+	work    sync.WaitGroup // the server, and goroutines of handlers that outlive them until their stream ends
 
 	mu     sync.Mutex
-	spent  bool // it must not serve another run
+	spent  bool // it must not serve another operation
 	broken error
 }
 
-// serve makes the proxy of a lease and its socket. The caller closes it.
+// serve starts the proxy of a lease and creates its socket. The caller closes it.
 func serve(socket string, proc *process, schemas *schemas, types []string) (*proxy, error) {
 	p := &proxy{socket: socket, conn: proc.conn, schemas: schemas, types: types}
 	listener, err := net.Listen("unix", socket)
@@ -81,7 +81,7 @@ func serve(socket string, proc *process, schemas *schemas, types []string) (*pro
 	return p, nil
 }
 
-// close cuts off all clients and blocks until nothing runs any more. The socket is gone then.
+// close cuts off all clients and blocks until nothing runs any more. The socket is then gone.
 func (p *proxy) close() {
 	p.server.Stop()
 	p.work.Wait()
@@ -107,7 +107,7 @@ func (p *proxy) fail(err error) {
 	}
 }
 
-// handle answers one call, whatever it is.
+// handle answers one call of any method.
 func (p *proxy) handle(_ any, in grpc.ServerStream) error {
 	method, ok := grpc.MethodFromServerStream(in)
 	if !ok {
@@ -116,7 +116,7 @@ func (p *proxy) handle(_ any, in grpc.ServerStream) error {
 	var err error
 	switch method {
 	case methodStdio, methodBroker:
-		// The process has one reader of these, which is not this client.
+		// The process has one reader of these streams, which is not this client.
 		<-in.Context().Done()
 		return status.FromContextError(in.Context().Err()).Err()
 	case methodShutdown:
@@ -136,14 +136,15 @@ func (p *proxy) handle(_ any, in grpc.ServerStream) error {
 		return err
 	}
 	p.spend()
-	// A provider reports what went wrong in its answers; an error of the call itself is not its word, unless the client left.
+	// A provider reports failures in its answers. An error of the call itself is not the provider's, unless the client
+	// left.
 	if in.Context().Err() == nil {
 		p.fail(fmt.Errorf("%s: %w", method, err))
 	}
 	return err
 }
 
-// answer takes the one request of a call and sends the one answer.
+// answer receives the one request of a call and sends the one answer.
 func answer(in grpc.ServerStream, message []byte) error {
 	var request []byte
 	if err := in.RecvMsg(&request); err != nil {
@@ -152,7 +153,8 @@ func answer(in grpc.ServerStream, message []byte) error {
 	return in.SendMsg(&message)
 }
 
-// slice answers with the part of the schema that the run needs, or with all of it when that part is not there.
+// slice answers with the part of the schema that the operation needs, or with the whole schema when that part is
+// missing.
 func (p *proxy) slice(in grpc.ServerStream, method string, maps []protowire.Number) error {
 	whole, err := p.schemas.whole(in.Context(), p.conn, method)
 	if err != nil {
@@ -165,18 +167,19 @@ func (p *proxy) slice(in grpc.ServerStream, method string, maps []protowire.Numb
 	return answer(in, part)
 }
 
-// forward carries a call of any shape to the process and back.
+// forward forwards a call of any shape to the process, and the answers back.
 func (p *proxy) forward(in grpc.ServerStream, method string) error {
 	ctx, cancel := context.WithCancel(in.Context())
 	defer cancel()
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
 		ctx = metadata.NewOutgoingContext(ctx, md)
 	}
-	out, err := p.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method, grpc.ForceCodecV2(rawCodec{}))
+	streams := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	out, err := p.conn.NewStream(ctx, streams, method, grpc.ForceCodecV2(rawCodec{}))
 	if err != nil {
 		return err
 	}
-	// It ends with the stream, which is after this function.
+	// The goroutine ends with the stream, which is after this function.
 	p.work.Go(func() {
 		for {
 			var message []byte

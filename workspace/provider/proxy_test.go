@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// entry is a map's entry in a field of a message.
+// entry returns a map's entry in a field of a message.
 func entry(field protowire.Number, key, value string) []byte {
 	inner := protowire.AppendTag(nil, 1, protowire.BytesType)
 	inner = protowire.AppendString(inner, key)
@@ -32,10 +32,14 @@ func entry(field protowire.Number, key, value string) []byte {
 func TestCut(t *testing.T) {
 	other := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "provider")
 	number := protowire.AppendVarint(protowire.AppendTag(nil, 6, protowire.VarintType), 7)
-	whole := slices.Concat(other, entry(2, "azurerm_a", "A"), entry(2, "azurerm_b", "B"), number, entry(3, "azurerm_b", "data"), entry(7, "azurerm_a", "function"),
-		entry(8, "azurerm_c", "C"), entry(9, "azurerm_a", "list"), entry(11, "azurerm_d", "D"), entry(99, "azurerm_a", "later"))
+	function, later := entry(7, "azurerm_a", "function"), entry(99, "azurerm_a", "later")
+	resource, data := entry(2, "azurerm_b", "B"), entry(3, "azurerm_b", "data")
+	whole := slices.Concat(
+		other, entry(2, "azurerm_a", "A"), resource, number, data, function,
+		entry(8, "azurerm_c", "C"), entry(9, "azurerm_a", "list"), entry(11, "azurerm_d", "D"), later,
+	)
 	got, found, err := cut(whole, schemaMaps, []string{"azurerm_b", "azurerm_none"})
-	want := slices.Concat(other, entry(2, "azurerm_b", "B"), number, entry(3, "azurerm_b", "data"), entry(7, "azurerm_a", "function"), entry(99, "azurerm_a", "later"))
+	want := slices.Concat(other, resource, number, data, function, later)
 	if err != nil || !bytes.Equal(got, want) || len(found) != 1 || !found["azurerm_b"] {
 		t.Errorf("got %q, %v, %v\nwant %q", got, found, err, want)
 	}
@@ -46,7 +50,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// atBoundary tells whether n bytes of a message are whole fields.
+// atBoundary reports whether n bytes of a message are whole fields.
 func atBoundary(message []byte, n int) bool {
 	for at := 0; at <= n; {
 		if at == n {
@@ -58,7 +62,8 @@ func atBoundary(message []byte, n int) bool {
 	return false
 }
 
-// server is a provider's server that says what it hears: each message with its method, header and trailer, or an error.
+// server starts a provider's server that repeats what it receives: each message with its method, header and trailer, or
+// an error. It returns a client of the server.
 func server(t *testing.T) *grpc.ClientConn {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "plugin")
@@ -66,33 +71,37 @@ func server(t *testing.T) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.MaxRecvMsgSize(math.MaxInt32), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		method, _ := grpc.MethodFromServerStream(stream)
-		md, _ := metadata.FromIncomingContext(stream.Context())
-		if err := stream.SetHeader(metadata.Pairs("heard", strings.Join(md.Get("said"), ","))); err != nil {
-			return err
-		}
-		stream.SetTrailer(metadata.Pairs("ended", "yes"))
-		if method == methodSchema {
-			message := slices.Concat(entry(2, "azurerm_a", "A"), entry(2, "azurerm_b", "B"))
-			return stream.SendMsg(&message)
-		}
-		for {
-			var message []byte
-			if err := stream.RecvMsg(&message); errors.Is(err, io.EOF) {
-				return nil
-			} else if err != nil {
+	s := grpc.NewServer(
+		grpc.ForceServerCodecV2(rawCodec{}),
+		grpc.MaxRecvMsgSize(math.MaxInt32),
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			method, _ := grpc.MethodFromServerStream(stream)
+			md, _ := metadata.FromIncomingContext(stream.Context())
+			if err := stream.SetHeader(metadata.Pairs("received", strings.Join(md.Get("sent"), ","))); err != nil {
 				return err
 			}
-			if code, ok := map[string]codes.Code{"fail": codes.Internal, "unknown": codes.Unimplemented}[string(message)]; ok {
-				return status.Error(code, "as you wish")
+			stream.SetTrailer(metadata.Pairs("ended", "yes"))
+			if method == methodSchema {
+				message := slices.Concat(entry(2, "azurerm_a", "A"), entry(2, "azurerm_b", "B"))
+				return stream.SendMsg(&message)
 			}
-			message = append([]byte(method+" "), message...)
-			if err := stream.SendMsg(&message); err != nil {
-				return err
+			for {
+				var message []byte
+				if err := stream.RecvMsg(&message); errors.Is(err, io.EOF) {
+					return nil
+				} else if err != nil {
+					return err
+				}
+				if code, ok := map[string]codes.Code{"fail": codes.Internal, "unknown": codes.Unimplemented}[string(message)]; ok {
+					return status.Error(code, "as you wish")
+				}
+				message = append([]byte(method+" "), message...)
+				if err := stream.SendMsg(&message); err != nil {
+					return err
+				}
 			}
-		}
-	}))
+		}),
+	)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
@@ -106,7 +115,11 @@ func server(t *testing.T) *grpc.ClientConn {
 
 func dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	conn, err := grpc.NewClient(
+		"unix:"+socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(math.MaxInt32)),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +131,7 @@ func dial(t *testing.T, socket string) *grpc.ClientConn {
 	return conn
 }
 
-// proxied is a proxy before server, and a client of it.
+// proxied returns a proxy in front of server, and a client of the proxy.
 func proxied(t *testing.T, types ...string) (*proxy, *grpc.ClientConn) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "proxy")
@@ -140,12 +153,12 @@ func TestCallsAreForwardedByteForByte(t *testing.T) {
 	p, conn := proxied(t)
 	for _, message := range []string{"", "\x00\xff no protobuf", strings.Repeat("x", 5<<20)} {
 		var header, trailer metadata.MD
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "said", "this")
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "sent", "this")
 		got, err := call(ctx, conn, "/any.Service/Method", message, grpc.Header(&header), grpc.Trailer(&trailer))
 		if err != nil || got != "/any.Service/Method "+message {
 			t.Errorf("got %.50q, %v", got, err)
 		}
-		if !slices.Equal(header.Get("heard"), []string{"this"}) || !slices.Equal(trailer.Get("ended"), []string{"yes"}) {
+		if !slices.Equal(header.Get("received"), []string{"this"}) || !slices.Equal(trailer.Get("ended"), []string{"yes"}) {
 			t.Errorf("got header %v and trailer %v", header, trailer)
 		}
 	}
@@ -156,7 +169,11 @@ func TestCallsAreForwardedByteForByte(t *testing.T) {
 
 func TestStreamsAreForwarded(t *testing.T) {
 	_, conn := proxied(t)
-	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/any.Service/Stream")
+	stream, err := conn.NewStream(
+		t.Context(),
+		&grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
+		"/any.Service/Stream",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +216,11 @@ func TestErrorsOfCalls(t *testing.T) {
 func TestClientThatLeavesBreaksNothing(t *testing.T) {
 	p, conn := proxied(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/tfplugin5.Provider/Slow")
+	stream, err := conn.NewStream(
+		ctx,
+		&grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
+		"/tfplugin5.Provider/Slow",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +250,8 @@ func TestCallsThatTheProxyAnswers(t *testing.T) {
 		if err := stream.SendMsg(&message); err != nil {
 			t.Error(err)
 		}
-		if got, err := call(t.Context(), conn, "/any.Service/Method", "meanwhile"); err != nil || !strings.HasSuffix(got, "meanwhile") {
+		if got, err := call(t.Context(), conn, "/any.Service/Method", "meanwhile"); err != nil ||
+			!strings.HasSuffix(got, "meanwhile") {
 			t.Errorf("beside %s: got %q, %v", method, got, err)
 		}
 		cancel()
@@ -253,7 +275,10 @@ func TestSchemaIsSliced(t *testing.T) {
 	for _, row := range []struct {
 		types []string
 		want  string
-	}{{[]string{"azurerm_a"}, a}, {[]string{"azurerm_a", "azurerm_b"}, a + b}, {nil, ""}, {[]string{"azurerm_a", "azurerm_unknown"}, a + b}} {
+	}{
+		{[]string{"azurerm_a"}, a}, {[]string{"azurerm_a", "azurerm_b"}, a + b}, {nil, ""},
+		{[]string{"azurerm_a", "azurerm_unknown"}, a + b},
+	} {
 		_, conn := proxied(t, row.types...)
 		if got, err := call(t.Context(), conn, methodSchema, ""); err != nil || got != row.want {
 			t.Errorf("%v: got %q, %v; want %q", row.types, got, err, row.want)

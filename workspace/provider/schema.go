@@ -10,25 +10,27 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The two calls whose answers grow with the provider, and the fields of these answers that map type names to schemas (message
-// Response of GetProviderSchema and GetResourceIdentitySchemas in Terraform's tfplugin5.proto). All other fields stay as they are.
+// The two calls whose answers grow with the provider, and the fields of these answers that map type names to schemas
+// (message Response of GetProviderSchema and GetResourceIdentitySchemas in Terraform's tfplugin5.proto). All other
+// fields stay as they are.
 const (
 	methodSchema     = "/tfplugin5.Provider/GetSchema"
 	methodIdentities = "/tfplugin5.Provider/GetResourceIdentitySchemas"
 )
 
 var (
-	schemaMaps   = []protowire.Number{2, 3, 8, 9, 11} // resources, data sources, ephemeral resources, list resources, actions
+	// Resources, data sources, ephemeral resources, list resources, actions.
+	schemaMaps   = []protowire.Number{2, 3, 8, 9, 11}
 	identityMaps = []protowire.Number{1}
 )
 
-// schemas keeps the whole answers, which are the same from every process of a binary.
+// schemas keeps the whole answers. They are the same from every process of a binary.
 type schemas struct {
 	mu     sync.Mutex
 	answer map[string][]byte
 }
 
-// whole is the answer to a call, from conn when nobody has asked yet.
+// whole returns the whole answer to a call. It asks conn when no process has been asked yet.
 func (s *schemas) whole(ctx context.Context, conn *grpc.ClientConn, method string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +48,7 @@ func (s *schemas) whole(ctx context.Context, conn *grpc.ClientConn, method strin
 	return answer, nil
 }
 
-// cut leaves only the schemas of the given types in the maps of an answer. found are the types that it has left.
+// cut keeps only the schemas of the given types in the maps of an answer. found are the types that it has kept.
 func cut(answer []byte, maps []protowire.Number, types []string) (_ []byte, found map[string]bool, err error) {
 	kept, found := []byte{}, map[string]bool{}
 	for rest := answer; len(rest) > 0; {
@@ -76,7 +78,7 @@ func cut(answer []byte, maps []protowire.Number, types []string) (_ []byte, foun
 	return kept, found, nil
 }
 
-// key is the key of a map's entry: its field 1.
+// key returns the key of a map's entry: its field 1.
 func key(entry []byte) (string, error) {
 	for len(entry) > 0 {
 		number, kind, n := protowire.ConsumeTag(entry)
