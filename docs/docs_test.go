@@ -1,4 +1,5 @@
-// Package docs holds what users read. Its tests keep README and the pages here within their bounds, and check every link.
+// Package docs holds what users read. Its tests keep README and the pages here within their bounds, and check every
+// link.
 package docs
 
 import (

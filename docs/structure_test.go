@@ -17,15 +17,28 @@ const modulePath = "github.com/sockerless/backend-azf/"
 
 // owned has the module path behind each name that an entry of the list owns.
 var owned = map[string]string{
-	"azidentity": "github.com/Azure/azure-sdk-for-go/sdk/azidentity", "echo": "github.com/labstack/echo/", "moby": "github.com/moby/moby/",
-	"river": "github.com/riverqueue/river", "modernc": "modernc.org/sqlite", "pgx": "github.com/jackc/pgx/", "terraform-exec": "github.com/hashicorp/terraform-exec/",
-	"terraform-json": "github.com/hashicorp/terraform-json", "armappservice": "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
-	"azquery": "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery", "hc-install": "github.com/hashicorp/hc-install",
+	"azidentity":           "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+	"echo":                 "github.com/labstack/echo/",
+	"moby":                 "github.com/moby/moby/",
+	"river":                "github.com/riverqueue/river",
+	"modernc":              "modernc.org/sqlite",
+	"pgx":                  "github.com/jackc/pgx/",
+	"terraform-exec":       "github.com/hashicorp/terraform-exec/",
+	"terraform-json":       "github.com/hashicorp/terraform-json",
+	"armappservice":        "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
+	"azquery":              "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery",
+	"hc-install":           "github.com/hashicorp/hc-install",
 	"go-containerregistry": "github.com/google/go-containerregistry/",
 	"armresources":         "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources",
-	"go-yaml":              "github.com/goccy/go-yaml", "levenshtein": "github.com/agext/levenshtein", "go-systemd": "github.com/coreos/go-systemd/",
-	"grpc": "google.golang.org/grpc", "go-plugin": "github.com/hashicorp/go-plugin", "hcl": "github.com/hashicorp/hcl/",
-	"clockwork": "github.com/jonboulle/clockwork", "cobra": "github.com/spf13/cobra", "pflag": "github.com/spf13/pflag",
+	"go-yaml":              "github.com/goccy/go-yaml",
+	"levenshtein":          "github.com/agext/levenshtein",
+	"go-systemd":           "github.com/coreos/go-systemd/",
+	"grpc":                 "google.golang.org/grpc",
+	"go-plugin":            "github.com/hashicorp/go-plugin",
+	"hcl":                  "github.com/hashicorp/hcl/",
+	"clockwork":            "github.com/jonboulle/clockwork",
+	"cobra":                "github.com/spf13/cobra",
+	"pflag":                "github.com/spf13/pflag",
 }
 
 // entry is one package of the list.
@@ -60,8 +73,8 @@ func structure(t *testing.T) map[string]entry {
 		if owns := ownsForm.FindStringSubmatch(item); owns != nil {
 			e.owns = strings.Split(owns[1], ", ")
 		}
-		if imports, owns := strings.Contains(item, " Imports "), strings.Contains(item, " Owns "); imports != (e.imports != nil) ||
-			owns != (e.owns != nil) {
+		imports, owns := strings.Contains(item, " Imports "), strings.Contains(item, " Owns ")
+		if imports != (e.imports != nil) || owns != (e.owns != nil) {
 			t.Errorf("the last sentences of this entry are not of the form `Imports A, B. Owns C.`: %s", item)
 		}
 		if _, twice := entries[name[1]]; twice {
@@ -140,7 +153,8 @@ func TestImportsFollowTheList(t *testing.T) {
 func TestViolationsAreFound(t *testing.T) {
 	entries := map[string]entry{"a": {imports: []string{"b"}, owns: []string{"echo"}}, "b": {}, "all": {all: true}}
 	got := violations(entries, map[string][]string{
-		"a": {"fmt", modulePath + "b", "github.com/labstack/echo/v4"}, "b": {modulePath + "a", "modernc.org/sqlite"}, "c": nil, "all": {modulePath + "a"},
+		"a": {"fmt", modulePath + "b", "github.com/labstack/echo/v4"}, "b": {modulePath + "a", "modernc.org/sqlite"},
+		"c": nil, "all": {modulePath + "a"},
 	})
 	if want := []string{"b imports a", "b imports modernc.org/sqlite", "c is not in the list"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -1,5 +1,5 @@
-// Command hello is an example of a container's command: it greets, writes a line to stderr, and ends with the exit code of
-// its flag -exit.
+// Command hello is an example of a container's command: it greets, writes a line to stderr, and ends with the exit code
+// of its flag -exit.
 package main
 
 import (

@@ -32,8 +32,8 @@ type ownerUnknownError struct{ err error }
 func (e *ownerUnknownError) Error() string { return e.err.Error() }
 func (e *ownerUnknownError) Unwrap() error { return e.err }
 
-// snoozed returns the error that puts off a Terraform job because of err: a lock whose owner is unknown, or a database
-// that is down. It returns nil for any other error.
+// snoozed returns the error that puts off a Terraform job because of err: a lock whose owner is unknown, or a
+// database that is down. It returns nil for any other error.
 func snoozed(err error) error {
 	_, locked := errors.AsType[*ownerUnknownError](err)
 	// Among the callees of these jobs, only the store returns errors with a kind.
@@ -43,9 +43,9 @@ func snoozed(err error) error {
 	return nil
 }
 
-// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation: f gets
-// a function that reports whether the owner of a lock is dead, and the workspace then removes the lock. With a local
-// state the function is nil, because the kernel frees the lock of a dead process.
+// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation:
+// f gets a function that reports whether the owner of a lock is dead, and the workspace then removes the lock. With
+// a local state the function is nil, because the kernel frees the lock of a dead process.
 func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.DeadOwner) error) error {
 	if !e.cfg.RemoteState {
 		return f(nil)
@@ -90,8 +90,8 @@ func (a *atWork) list() []string {
 }
 
 // ownerIsDead reports whether a lock was left by a dead operation of a daemon. earlier are the recorded operations on
-// the workspace. An operation may own the lock when user, machine and time match. ownerIsDead returns, by the daemon of
-// that operation:
+// the workspace. An operation may own the lock when user, machine and time match. ownerIsDead returns, by the
+// daemon of that operation:
 //
 //	daemon                                           dead     err
 //	no operation matches: the lock is a person's     false    nil
