@@ -11,7 +11,7 @@ type Kind string
 // The kinds of an Error.
 const (
 	// KindNetwork: the app's host name could not be resolved, the host refused connections, or TLS failed. The run did
-	// not start, unless Message says otherwise.
+	// not start, unless Message states the opposite.
 	KindNetwork Kind = "network"
 	// KindUnauthorized: 401 from the app in spite of a host key that was just read, or 401 or 403 from Azure Resource
 	// Manager. The run did not start.

@@ -28,9 +28,7 @@ const (
 	// timeoutMargin is the time that a run may take beyond its time limit, for azf-handler to end the command with TERM,
 	// then KILL, and to answer.
 	timeoutMargin = 30 * time.Second
-	// exitTimeout is the exit code of a run that has reached its time limit.
-	exitTimeout = 124
-	maxExitCode = 255
+	maxExitCode   = 255
 	// maxLines bounds the part of a failure's body, in bytes, that becomes lines of output.
 	maxLines = 64 << 10
 )
@@ -381,7 +379,7 @@ func (r *run) late() bool { return !r.deadline.IsZero() && !r.now().Before(r.dea
 
 func (r *run) timedOut(ours bool) Result {
 	return Result{
-		ExitCode:  exitTimeout,
+		ExitCode:  protocol.ExitTimeout,
 		Error:     fmt.Sprintf("the run had not ended %s after its time limit of %s", timeoutMargin, r.q.Timeout),
 		StartedAt: r.started, FinishedAt: r.now(), Truncated: true, Protocol: ours,
 	}

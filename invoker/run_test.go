@@ -258,7 +258,7 @@ func TestRun(t *testing.T) {
 			if res.ExitCode != c.exit || res.Protocol != c.protocol {
 				t.Errorf("exit code %d, protocol %t, want %d, %t", res.ExitCode, res.Protocol, c.exit, c.protocol)
 			}
-			if unknown := err == nil && c.exit == exitTimeout && res.Lines == nil; res.Truncated != unknown {
+			if unknown := err == nil && c.exit == protocol.ExitTimeout && res.Lines == nil; res.Truncated != unknown {
 				t.Errorf("truncated %t with %d lines", res.Truncated, len(res.Lines))
 			}
 			got, want := []int{f.total("post"), f.total("poll"), f.total("keys")}, []int{c.posts, c.polls, c.keyReads}

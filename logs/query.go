@@ -21,7 +21,7 @@ type Query struct {
 	Runs []Run
 	// Stdout and Stderr select streams, at least one.
 	Stdout, Stderr bool
-	// Since and Until bound the times of the lines, both inclusive. A zero time is no bound.
+	// Since and Until bound the times of the lines, both inclusive. A zero time does not bound them.
 	Since, Until time.Time
 	// Tail limits the answer to the last lines among those that the other fields select; 0 means all.
 	Tail int

@@ -9,7 +9,7 @@
 // # Files
 //
 // Config.Dir holds foundation, containers/ID for each container and archive/ID for each removed one. A workspace keeps
-// the files of every operation: configuration, variables, plan, masked plan JSON, output and verdict. The names of the
+// the files of the last operation of each kind: configuration, variables, plan, masked plan JSON, output and verdict. The names of the
 // files of an operation begin with its kind: apply, import or destroy. Plans, variables and state hold secrets in plain
 // text: folders have mode 0700 and files 0600.
 //
@@ -22,8 +22,8 @@
 //	provider  the pool leases no process; the process or its      leave the pool: Terraform starts a provider of its own
 //	          connection broke; a part of the schema is missing
 //	init      Terraform's message asks for terraform init         run terraform init
-//	lock      a lock in a remote backend; DeadOwner reports that  remove the lock
-//	          its owner is dead
+//	lock      a lock in a remote backend; DeadHolder reports that  remove the lock
+//	          its holder is dead
 //	leftover  an apply failed; Azure holds a resource with our    plan the import of the resource
 //	          tags that the state does not know
 //

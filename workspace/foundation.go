@@ -24,7 +24,9 @@ func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundat
 
 // Foundation creates or updates the resources that all containers share. It blocks until Terraform is done. dead may be
 // nil.
-func (m *Manager) Foundation(ctx context.Context, f Foundation, dead DeadOwner) (outputs FoundationOutputs, err error) {
+func (m *Manager) Foundation(
+	ctx context.Context, f Foundation, dead DeadHolder,
+) (outputs FoundationOutputs, err error) {
 	dir := m.foundation()
 	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
 		return FoundationOutputs{}, err

@@ -23,7 +23,7 @@ type FunctionAppOutputs struct {
 // Terraform is done, and can be called again after any failure. When ctx ends, terraform is interrupted and given time
 // to write its state. A failed command is a *TerraformError. dead may be nil.
 func (m *Manager) Provision(
-	ctx context.Context, id string, app FunctionApp, dead DeadOwner,
+	ctx context.Context, id string, app FunctionApp, dead DeadHolder,
 ) (outputs FunctionAppOutputs, err error) {
 	if !idPattern.MatchString(id) {
 		return FunctionAppOutputs{}, fmt.Errorf("provision: %q is not a container id", id)
@@ -79,7 +79,7 @@ var ErrNoState = errors.New("terraform state is missing")
 // archive. An app that a killed or failed apply left behind without state is imported first, by an operation of its
 // own. Destroy works from the files in the workspace, not from today's module. A workspace in the archive is not an
 // error. A missing one is ErrNoWorkspace, and one whose state was lost is ErrNoState. dead may be nil.
-func (m *Manager) Destroy(ctx context.Context, id string, dead DeadOwner) (op Operation, err error) {
+func (m *Manager) Destroy(ctx context.Context, id string, dead DeadHolder) (op Operation, err error) {
 	dir := m.Path(id)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(m.ArchivePath(id)); err == nil {

@@ -20,9 +20,9 @@ type Lock struct {
 	Created time.Time
 }
 
-// DeadOwner reports whether the Terraform operation that took a lock is known to be dead. Its error, joined with
-// Terraform's, ends the operation that the lock is in the way of.
-type DeadOwner func(ctx context.Context, lock Lock) (bool, error)
+// DeadHolder reports whether the Terraform operation that took a lock is known to be dead. Its error, joined with
+// Terraform's, ends the blocked operation.
+type DeadHolder func(ctx context.Context, lock Lock) (bool, error)
 
 // Who returns the user and the machine of our Terraform operations, as locks name them.
 func Who() string {

@@ -58,7 +58,7 @@ func (m *Manager) Holds(ctx context.Context, id string) (bool, error) {
 // It imports the app into a new workspace, which Destroy then empties. Of app, only the name and the resource group of
 // the function app count; the rest must be valid and is never applied. DestroyOrphan can be called again after any
 // failure. The app of another container is ErrForeign. dead may be nil.
-func (m *Manager) DestroyOrphan(ctx context.Context, id string, app FunctionApp, dead DeadOwner) (Operation, error) {
+func (m *Manager) DestroyOrphan(ctx context.Context, id string, app FunctionApp, dead DeadHolder) (Operation, error) {
 	if !idPattern.MatchString(id) {
 		return Operation{}, fmt.Errorf("destroy orphan: %q is not a container id", id)
 	}

@@ -11,7 +11,7 @@ import (
 const redacted = "(sensitive value)"
 
 // redact masks every sensitive value in a plan, in place, and returns it. Plan JSON holds sensitive values in plain
-// text, with masks beside them. Only the configuration says which variables are sensitive. A resource that was imported
+// text, with masks beside them. Only the configuration marks variables as sensitive. A resource that was imported
 // has no mask of its own: a value that is sensitive after the change is therefore masked before it, too.
 func redact(plan *tfjson.Plan) *tfjson.Plan {
 	for name, v := range plan.Variables {

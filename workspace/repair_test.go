@@ -85,7 +85,7 @@ func TestStateThatCannotBeRepairedYet(t *testing.T) {
 			}
 			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
 			if err := m.repair(dir); err == nil {
-				t.Error("a backup that cannot be read is no error")
+				t.Error("a backup that cannot be read was accepted")
 			}
 			if err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte("{}"), 0o600), m.repair(dir)); err != nil {
 				t.Fatal(err)

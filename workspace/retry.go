@@ -15,8 +15,8 @@ type task struct {
 	dir string
 	// do must bear being repeated.
 	do func(ctx context.Context, s *session) error
-	// dead reports whether the owner of a lock is dead; nil: it is not known of any.
-	dead DeadOwner
+	// dead reports whether the holder of a lock is dead. When nil, no lock is removed.
+	dead DeadHolder
 	// applies are the resources that do creates, when it applies.
 	applies []importable
 }
@@ -119,7 +119,7 @@ func wantsInit(err error) bool {
 		"Backend initialization required", "Module not installed", "Missing required provider", "Initialization required")
 }
 
-// removeDeadLock removes the lock that is in the way, when its owner is dead.
+// removeDeadLock removes the lock that is in the way, when its holder is dead.
 func (m *Manager) removeDeadLock(ctx context.Context, t task, s *session, failure error) (bool, error) {
 	lock, ok := LockOf(failure)
 	if !ok || t.dead == nil {

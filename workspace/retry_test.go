@@ -37,7 +37,7 @@ type failing struct {
 	m        *Manager
 	err      error
 	failures int
-	dead     DeadOwner
+	dead     DeadHolder
 	applies  []importable
 
 	calls    int
@@ -210,7 +210,7 @@ func TestWhatIsNotRetried(t *testing.T) {
 	owner := errors.New("the owner is unknown")
 	for name, row := range map[string]struct {
 		err  error
-		dead DeadOwner
+		dead DeadHolder
 		want error
 	}{
 		"another error":                {failedWith("apply", "unexpected status 403"), nil, nil},
@@ -262,7 +262,7 @@ func TestWhatIsNotRetried(t *testing.T) {
 	})
 }
 
-func dead(is bool, err error) DeadOwner {
+func dead(is bool, err error) DeadHolder {
 	return func(context.Context, Lock) (bool, error) { return is, err }
 }
 

@@ -150,7 +150,7 @@ type AzureDetails struct {
 	TraceID string
 }
 
-// Capabilities tells a front end which features a backend has. Its JSON is flat.
+// Capabilities lists the features of a backend for a front end. Its JSON is flat.
 type Capabilities struct {
 	Backend           string `json:"backend"`
 	Version           string `json:"version"`
@@ -224,7 +224,7 @@ type ImagePruneReport struct {
 	SpaceReclaimed uint64
 }
 
-// EventsOptions selects events. A zero time is no bound. With Until the stream ends there; otherwise it goes on
+// EventsOptions selects events. A zero time does not bound them. With Until the stream ends there; otherwise it goes on
 // until it is closed.
 type EventsOptions struct {
 	Since, Until time.Time
@@ -244,7 +244,7 @@ type LogOptions struct {
 	Follow bool
 	// Tail limits the stream to the last lines among those that the other fields select; negative means all.
 	Tail int
-	// Since and Until bound the times of the lines, both inclusive. A zero time is no bound.
+	// Since and Until bound the times of the lines, both inclusive. A zero time does not bound them.
 	Since, Until time.Time
 }
 

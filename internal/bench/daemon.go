@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// mode says how a daemon gets its providers.
+// mode selects how a daemon gets its providers.
 type mode struct {
 	name  string
 	pool  string // on or off

@@ -70,7 +70,7 @@ func (c Config) RunsImages() bool {
 	return c.Azure.AppServicePlan != "" || sku != "" && sku != "Y1" && sku != "FC1"
 }
 
-// Providers says how Terraform runs get their azurerm processes.
+// Providers configures the azurerm processes of Terraform operations.
 type Providers struct {
 	// Pool is PoolOn or PoolOff.
 	Pool   string

@@ -21,6 +21,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/pgtest"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // Flags of the harness: make crash N=200 gives them.
@@ -311,7 +312,7 @@ func (h *harness) compareContainers(t *testing.T, f *figures, list []api.Summary
 		}
 		for id, code := range k.ends {
 			f.runs++
-			if code == exitNotInvoked {
+			if code == protocol.ExitUnknown {
 				f.unknownEnds++
 			} else if ran[id] == 0 {
 				t.Logf("run %s ended with %d and never ran", id, code)
@@ -338,6 +339,3 @@ func (h *harness) compareApps(t *testing.T, f *figures, list []api.Summary) {
 	}
 	f.orphans = len(sites)
 }
-
-// exitNotInvoked is the exit code of a run whose end is unknown.
-const exitNotInvoked = 125

@@ -133,7 +133,7 @@ func (d *demo) place() (socket string, err error) {
 
 // prepare finds the tools.
 func (d *demo) prepare(ctx context.Context) error {
-	// The tools' own line says more than that this step is under way.
+	// The toolchain prints progress of its own here.
 	return d.report.quietStep(ctx, "tools", func(s *Step) (err error) {
 		d.tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: d.Settings.Terraform, Progress: d.Err})
 		if err == nil {

@@ -72,7 +72,7 @@ func TestImageExecutesTheProgram(t *testing.T) {
 	}
 }
 
-// TestOptionsNameSettings: an option for a key that is no setting would have no effect.
+// TestOptionsNameSettings: an option for an unknown key would have no effect.
 func TestOptionsNameSettings(t *testing.T) {
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(set, config.Options{})

@@ -33,20 +33,20 @@ import (
 // Workspaces runs Terraform. *workspace.Manager is one.
 type Workspaces interface {
 	Foundation(
-		ctx context.Context, f workspace.Foundation, dead workspace.DeadOwner,
+		ctx context.Context, f workspace.Foundation, dead workspace.DeadHolder,
 	) (workspace.FoundationOutputs, error)
 	FoundationOutputs(ctx context.Context) (workspace.FoundationOutputs, error)
 	Provision(
-		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
+		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadHolder,
 	) (workspace.FunctionAppOutputs, error)
 	Restore(id string, provisioned bool, app func() (workspace.FunctionApp, error)) error
-	Destroy(ctx context.Context, id string, dead workspace.DeadOwner) (workspace.Operation, error)
+	Destroy(ctx context.Context, id string, dead workspace.DeadHolder) (workspace.Operation, error)
 	Path(id string) string
 	IDs() ([]string, error)
 	Holds(ctx context.Context, id string) (bool, error)
 	Archive(id string) error
 	DestroyOrphan(
-		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
+		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadHolder,
 	) (workspace.Operation, error)
 }
 

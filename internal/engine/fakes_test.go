@@ -42,7 +42,7 @@ type fakeWorkspaces struct {
 }
 
 func (f *fakeWorkspaces) Foundation(
-	context.Context, workspace.Foundation, workspace.DeadOwner,
+	context.Context, workspace.Foundation, workspace.DeadHolder,
 ) (workspace.FoundationOutputs, error) {
 	f.mu.Lock()
 	f.founding++
@@ -64,7 +64,7 @@ func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.Foundatio
 }
 
 func (f *fakeWorkspaces) Provision(
-	ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadOwner,
+	ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadHolder,
 ) (workspace.FunctionAppOutputs, error) {
 	f.mu.Lock()
 	provision := f.provision
@@ -92,7 +92,7 @@ func (f *fakeWorkspaces) Provision(
 	}, nil
 }
 
-func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string, _ workspace.DeadOwner) (workspace.Operation, error) {
+func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string, _ workspace.DeadHolder) (workspace.Operation, error) {
 	f.mu.Lock()
 	destroy := f.destroy
 	f.destroyed++
@@ -131,7 +131,7 @@ func (f *fakeWorkspaces) Archive(id string) error {
 }
 
 func (f *fakeWorkspaces) DestroyOrphan(
-	_ context.Context, _ string, app workspace.FunctionApp, _ workspace.DeadOwner,
+	_ context.Context, _ string, app workspace.FunctionApp, _ workspace.DeadHolder,
 ) (workspace.Operation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

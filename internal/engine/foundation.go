@@ -26,7 +26,7 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 	var outputs workspace.FoundationOutputs
 	// Daemons with the same owner share the foundation.
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
-		return e.operate(ctx, workspace.FoundationID, func(dead workspace.DeadOwner) error {
+		return e.operate(ctx, workspace.FoundationID, func(dead workspace.DeadHolder) error {
 			outputs, err = e.cfg.Workspaces.Foundation(ctx, spec, dead)
 			return err
 		})

@@ -153,7 +153,7 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 		return store.App{}, err
 	}
 	var outputs workspace.FunctionAppOutputs
-	err = e.operate(ctx, c.ID, func(dead workspace.DeadOwner) error {
+	err = e.operate(ctx, c.ID, func(dead workspace.DeadHolder) error {
 		outputs, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec, dead)
 		return err
 	})
@@ -206,7 +206,7 @@ func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) er
 			return err
 		}
 	}
-	return e.operate(ctx, c.ID, func(dead workspace.DeadOwner) error {
+	return e.operate(ctx, c.ID, func(dead workspace.DeadHolder) error {
 		operation, err := e.cfg.Workspaces.Destroy(ctx, c.ID, dead)
 		api.Correlated(ctx, operation.CorrelationID)
 		return err
@@ -255,10 +255,6 @@ type invokeWorker struct {
 	river.WorkerDefaults[invokeArgs]
 	engine *Engine
 }
-
-// exitNotInvoked is the exit code of a run that did not report one. It is Docker's code for a command that did not
-// start.
-const exitNotInvoked = 125
 
 // Work calls the function app and records the end of the run.
 func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) error {

@@ -26,16 +26,16 @@ const (
 	lockClockSkew = 5 * time.Second
 )
 
-// ownerUnknownError reports a lock whose owner is missing, but not for long enough to be known to be dead.
-type ownerUnknownError struct{ err error }
+// holderUnknownError reports a lock whose holder is missing, but not for long enough to be known to be dead.
+type holderUnknownError struct{ err error }
 
-func (e *ownerUnknownError) Error() string { return e.err.Error() }
-func (e *ownerUnknownError) Unwrap() error { return e.err }
+func (e *holderUnknownError) Error() string { return e.err.Error() }
+func (e *holderUnknownError) Unwrap() error { return e.err }
 
-// snoozed returns the error that puts off a Terraform job because of err: a lock whose owner is unknown, or a
-// database that is down. It returns nil for any other error.
+// snoozed returns the error that puts off a Terraform job because of err: a lock whose holder is unknown, or a database
+// that is down. It returns nil for any other error.
 func snoozed(err error) error {
-	_, locked := errors.AsType[*ownerUnknownError](err)
+	_, locked := errors.AsType[*holderUnknownError](err)
 	// Among the callees of these jobs, only the store returns errors with a kind.
 	if locked || api.KindOf(err) == api.Unavailable {
 		return river.JobSnooze(snoozeTime)
@@ -43,10 +43,10 @@ func snoozed(err error) error {
 	return nil
 }
 
-// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation:
-// f gets a function that reports whether the owner of a lock is dead, and the workspace then removes the lock. With
-// a local state the function is nil, because the kernel frees the lock of a dead process.
-func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.DeadOwner) error) error {
+// operate runs f, an operation on one workspace. In a remote backend the state's lock outlives a killed operation: f
+// gets a function that reports whether the holder of a lock is dead, and the workspace then removes the lock. With a
+// local state the function is nil, because the kernel frees the lock of a dead process.
+func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.DeadHolder) error) error {
 	if !e.cfg.RemoteState {
 		return f(nil)
 	}
@@ -58,7 +58,9 @@ func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.D
 		return err
 	}
 	defer e.atWork.begin(id)()
-	err = f(func(ctx context.Context, lock workspace.Lock) (bool, error) { return e.ownerIsDead(ctx, earlier, lock) })
+	err = f(func(ctx context.Context, lock workspace.Lock) (bool, error) {
+		return e.holderIsDead(ctx, earlier, lock)
+	})
 	if err != nil {
 		return err
 	}
@@ -89,9 +91,9 @@ func (a *atWork) list() []string {
 	return slices.Sorted(maps.Keys(a.ids))
 }
 
-// ownerIsDead reports whether a lock was left by a dead operation of a daemon. earlier are the recorded operations on
-// the workspace. An operation may own the lock when user, machine and time match. ownerIsDead returns, by the
-// daemon of that operation:
+// holderIsDead reports whether a lock was left by a dead operation of a daemon. earlier are the recorded operations on
+// the workspace. An operation may hold the lock when user, machine and time match. holderIsDead returns, by the daemon
+// of that operation:
 //
 //	daemon                                           dead     err
 //	no operation matches: the lock is a person's     false    nil
@@ -99,10 +101,10 @@ func (a *atWork) list() []string {
 //	this daemon, which has ended the operation       true     nil
 //	a missing daemon with this daemon's state folder true     nil
 //	a daemon missing for deadAfter                   true     nil
-//	a daemon missing for a shorter time              false    an ownerUnknownError
+//	a daemon missing for a shorter time              false    a holderUnknownError
 //
 // When several operations match, a live daemon goes first, then a daemon missing for a shorter time.
-func (e *Engine) ownerIsDead(
+func (e *Engine) holderIsDead(
 	ctx context.Context, earlier []store.Operation, lock workspace.Lock,
 ) (dead bool, err error) {
 	live, err := e.cfg.Store.LiveDaemons(ctx)
@@ -130,7 +132,7 @@ func (e *Engine) ownerIsDead(
 		}
 	}
 	if unknown {
-		return false, &ownerUnknownError{errors.New("the owner of the lock is missing, and not known to be dead yet")}
+		return false, &holderUnknownError{errors.New("the holder of the lock is missing, and not known to be dead yet")}
 	}
 	return dead, nil
 }

@@ -68,7 +68,7 @@ func TestOwnersOfLocks(t *testing.T) {
 		if !ok || lock.ID != "4b1d" || lock.Who != row.who || !lock.Created.Equal(row.created) {
 			t.Fatalf("%s: read %+v, %v", name, lock, ok)
 		}
-		dead, err := e.ownerIsDead(t.Context(), row.operations, lock)
+		dead, err := e.holderIsDead(t.Context(), row.operations, lock)
 		if dead != row.dead || (snoozed(err) != nil) != row.unknown || (err != nil && !row.unknown) {
 			t.Errorf("%s: got %v, %v; want %v, unknown %v", name, dead, err, row.dead, row.unknown)
 		}

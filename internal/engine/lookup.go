@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -13,7 +14,7 @@ import (
 // asks Application Insights once. For an image's own handler, the status of the call decides success. For
 // azf-handler, only its printed lines do.
 func (e *Engine) lookUp(ctx context.Context, c store.Container, run store.Run, cause error) store.Result {
-	unknown := store.Result{ExitCode: exitNotInvoked, Error: cause.Error()}
+	unknown := store.Result{ExitCode: protocol.ExitUnknown, Error: cause.Error()}
 	failed, ok := errors.AsType[*invoker.Error](cause)
 	if !ok || !failed.MayHaveRun() {
 		return unknown

@@ -254,7 +254,7 @@ func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err
 		return true, nil
 	}
 	var operation workspace.Operation
-	err = e.operate(ctx, id, func(dead workspace.DeadOwner) error {
+	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
 		operation, err = e.cfg.Workspaces.Destroy(ctx, id, dead)
 		return err
 	})
@@ -360,7 +360,7 @@ func (e *Engine) destroyOrphan(ctx context.Context, id string, app workspace.Fou
 		return workspace.Operation{}, err
 	}
 	var operation workspace.Operation
-	err = e.operate(ctx, id, func(dead workspace.DeadOwner) error {
+	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
 		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec, dead)
 		return err
 	})

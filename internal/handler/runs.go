@@ -24,14 +24,6 @@ const (
 	maxFinished = 100
 )
 
-// Exit codes of runs whose command has none. They follow the shell and timeout(1).
-const (
-	exitTimeout       = 124
-	exitCannotExecute = 126
-	exitNotFound      = 127
-	exitSignal        = 128
-)
-
 // runs holds the runs that this handler knows.
 type runs struct {
 	cfg  config
@@ -136,7 +128,7 @@ func (r *runs) stop() {
 // execute runs the command and waits for its end. message is empty for an ordinary exit.
 func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int, message string) {
 	if len(r.cfg.command) == 0 {
-		return exitNotFound, "no command: give the container one, or name the image's own in the arguments " +
+		return protocol.ExitNotFound, "no command: give the container one, or name the image's own in the arguments " +
 			"of customHandler.description in host.json"
 	}
 	if dir := r.cfg.workingDir; dir != "" {
@@ -189,18 +181,18 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	stderr.flush()
 	switch {
 	case timedOut:
-		return exitTimeout, fmt.Sprintf("the run was ended after its time limit of %s", timeout)
+		return protocol.ExitTimeout, fmt.Sprintf("the run was ended after its time limit of %s", timeout)
 	case stopped:
-		return exitSignal + int(syscall.SIGTERM), "the run was ended because its container was stopped"
+		return protocol.ExitSignal + int(syscall.SIGTERM), "the run was ended because the Functions host shut down"
 	case errors.Is(err, exec.ErrWaitDelay):
 		return cmd.ProcessState.ExitCode(), "" // only children of the command still held its output open
 	}
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		sig := status.Signal()
-		return exitSignal + int(sig), fmt.Sprintf("the command was ended by signal %d (%s)", int(sig), sig)
+		return protocol.ExitSignal + int(sig), fmt.Sprintf("the command was ended by signal %d (%s)", int(sig), sig)
 	}
 	if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
-		return exitCannotExecute, err.Error()
+		return protocol.ExitCannotExecute, err.Error()
 	}
 	return cmd.ProcessState.ExitCode(), ""
 }
@@ -220,7 +212,7 @@ func terminate(pid int, ended <-chan struct{}) {
 // exitCode returns the shell's exit code for a command that could not be started.
 func exitCode(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return exitNotFound
+		return protocol.ExitNotFound
 	}
-	return exitCannotExecute
+	return protocol.ExitCannotExecute
 }

@@ -96,6 +96,6 @@ func (p *progress) clear() {
 
 func (p *progress) write(s string) {
 	if p.out != nil {
-		_, _ = io.WriteString(p.out, s) // a failed write of progress is no reason to fail
+		_, _ = io.WriteString(p.out, s) // the build goes on without progress lines
 	}
 }
