@@ -99,7 +99,10 @@ func Push(ctx context.Context, ref string, img v1.Image, transport http.RoundTri
 	if err != nil {
 		return fmt.Errorf("push image: %w", err)
 	}
-	if err := remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(transport)); err != nil {
+	// One upload at a time: the registry takes blobs one after another, and a blob that waits for its turn can use up the
+	// HTTP/2 connection's flow control, so that the upload under way would never end.
+	err = remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(transport), remote.WithJobs(1))
+	if err != nil {
 		return fmt.Errorf("push image %s: %w", ref, err)
 	}
 	return nil
