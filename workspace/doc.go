@@ -9,9 +9,9 @@
 // # Files
 //
 // Config.Dir holds foundation, containers/ID for each container and archive/ID for each removed one. A workspace keeps
-// the files of the last operation of each kind: configuration, variables, plan, masked plan JSON, output and verdict. The names of the
-// files of an operation begin with its kind: apply, import or destroy. Plans, variables and state hold secrets in plain
-// text: folders have mode 0700 and files 0600.
+// configuration and variables, and of the last operation of each kind plan, masked plan JSON, output and verdict. The
+// names of an operation's files begin with its kind: apply, import or destroy. Plans, variables and state hold secrets
+// in plain text: folders have mode 0700 and files 0600.
 //
 // # Retries
 //
