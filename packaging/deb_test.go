@@ -106,7 +106,7 @@ func (r root) install(t *testing.T) {
 		handler:                                "-rwxr-xr-x 0 0",
 		service:                                "-rw-r--r-- 0 0",
 		socket:                                 "-rw-r--r-- 0 0",
-		config:                                 "-rw-r----- 0 " + group,
+		config:                                 "-rw------- " + user + " 0",
 		"etc/" + name:                          "drwxr-x--- 0 " + group,
 		state:                                  "drwx------ " + user + " " + group,
 		"usr/share/man/man8/" + name + ".8.gz": "-rw-r--r-- 0 0",
@@ -271,7 +271,7 @@ func (r root) demo(t *testing.T) {
 // upgrade installs the package over itself. The user's configuration stays, and the daemon that runs is not touched.
 func (r root) upgrade(t *testing.T) {
 	edited := []byte("# edited\n")
-	if err := os.WriteFile(r.path(config), edited, 0o640); err != nil {
+	if err := os.WriteFile(r.path(config), edited, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output, files := r.dpkg(t, "--install", r.deb)
@@ -282,7 +282,7 @@ func (r root) upgrade(t *testing.T) {
 	if content, err := os.ReadFile(r.path(config)); err != nil || string(content) != string(edited) {
 		t.Errorf("the configuration is now %q, %v", content, err)
 	}
-	if want := "-rw-r----- 0 " + r.id(t, "group"); files[config] != want {
+	if want := "-rw------- " + r.id(t, "passwd") + " 0"; files[config] != want {
 		t.Errorf("the configuration is %q, want %q", files[config], want)
 	}
 }

@@ -24,10 +24,10 @@ group=$(sed -n "s/^$name:[^:]*:\([0-9]*\):.*/\1/p" "$root/etc/group")
 mkdir -p "$root/var/lib/$name"
 chown "$user:$group" "$root/var/lib/$name"
 chmod 0700 "$root/var/lib/$name"
-# The daemon reads its configuration. Other users must not: it may hold passwords.
+# Only the daemon reads its configuration, which may hold passwords. Members of the group may use the socket, no more.
 chown "0:$group" "$root/etc/$name"
 if [ -e "$root/etc/$name/config.yaml" ]; then
-	chown "0:$group" "$root/etc/$name/config.yaml"
+	chown "$user:0" "$root/etc/$name/config.yaml"
 fi
 
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
