@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
-	"github.com/spf13/pflag"
 
 	"github.com/sockerless/backend-azf/internal/command"
 	"github.com/sockerless/backend-azf/internal/config"
@@ -43,7 +40,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		&cobra.Group{ID: about, Title: "About the program:"})
 	root.AddCommand(
 		serveCommand(environ), configCommand(environ), demoCommand(environ), toolsCommand(),
-		versionCommand(), completionCommand(), manCommand(), handlerCommand(environ))
+		versionCommand(), command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
 	err := command.Execute(ctx, root, args, stdout, stderr)
 	if _, ok := errors.AsType[config.Problems](err); ok {
 		return command.Mistake{Err: err}
@@ -171,53 +168,6 @@ func versionCommand() *cobra.Command {
 			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
 			return err
 		},
-	}
-}
-
-func completionCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "completion", GroupID: about,
-		Short: "Print a script that completes command lines in a shell",
-		Long:  "completion prints a script for a shell: source it, or put it into the shell's folder of completions.",
-	}
-	for name, write := range map[string]func(*cobra.Command, io.Writer) error{
-		"bash": func(c *cobra.Command, w io.Writer) error { return c.GenBashCompletionV2(w, true) },
-		"zsh":  func(c *cobra.Command, w io.Writer) error { return c.GenZshCompletion(w) },
-		"fish": func(c *cobra.Command, w io.Writer) error { return c.GenFishCompletion(w, true) },
-	} {
-		cmd.AddCommand(&cobra.Command{
-			Use: name, Short: "Print the script for " + name,
-			RunE: func(c *cobra.Command, _ []string) error { return write(c.Root(), c.OutOrStdout()) },
-		})
-	}
-	return cmd
-}
-
-// manCommand is for packages, so help does not list it.
-func manCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "man DIR", Hidden: true,
-		Short: "Write man pages into a folder",
-		Args:  command.ExactlyOne("a folder"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return err
-			}
-			cmd.Root().DisableAutoGenTag = true
-			escape(cmd.Root())
-			header := &doc.GenManHeader{Section: "8", Source: "sockerless-backend-azf", Manual: "System administration"}
-			return doc.GenManTree(cmd.Root(), header, args[0])
-		},
-	}
-}
-
-// escape keeps cobra/doc, which takes help for Markdown, from printing the names of settings in italics.
-func escape(cmd *cobra.Command) {
-	underscores := strings.NewReplacer("_", `\_`)
-	cmd.Long = underscores.Replace(cmd.Long)
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = underscores.Replace(f.Usage) })
-	for _, sub := range cmd.Commands() {
-		escape(sub)
 	}
 }
 
