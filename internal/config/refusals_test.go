@@ -236,8 +236,8 @@ func TestConfigRefusals(t *testing.T) {
 			want: "FILE:10: terraform_backend_config.client_secret: it cannot be set: the daemon's own credential is used, " +
 				"see credential; set use_azuread_auth to true"},
 		{name: "http without key", file: "terraform_backend: http\nterraform_backend_config: {address: https://h/s}\n",
-			want: "FILE:7: terraform_backend_config.address: it must hold {key}, which stands for the name of a state: else " +
-				"all containers would have the same"},
+			want: "FILE:7: terraform_backend_config.address: it must hold {key}, which stands for the name of a state: " +
+				"otherwise all containers would have the same"},
 		{name: "backend secret that all can read", file: "terraform_backend: pg\nterraform_backend_config:\n  conn_str: " +
 			"postgres://h/d\n", mode: 0o644,
 			want: "FILE:8: terraform_backend_config.conn_str: every user of the machine can read this secret: run chmod 0600 " +
