@@ -258,8 +258,7 @@ func TestMissingPlan(t *testing.T) {
 		!strings.Contains(got.message, "correct its name") {
 		t.Errorf("got %+v", got)
 	}
-	if err := p.Call(t.Context(), http.MethodGet, "/containers/web", nil, nil); err == nil ||
-		!strings.Contains(err.Error(), "404") {
+	if err := p.Call(t.Context(), http.MethodGet, "/containers/web", nil, nil); !answered(err, http.StatusNotFound) {
 		t.Errorf("got %v, want that nothing is left", err)
 	}
 	p.stop()

@@ -96,9 +96,11 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	troubled, calm := context.WithCancel(ctx)
 	trouble.Go(func() { h.trouble(troubled, rand.New(rand.NewPCG(h.seed, 100))) })
 	kills := 0
-	// On a slow machine, the first daemons may die before they have done anything.
+	// On a slow machine, the first daemons may die before they have done anything. So the harness gives those that
+	// follow more time, until a container has run.
 	for ; kills < *crashKills || !h.ran.Load(); kills++ {
-		pause(t.Context(), time.Duration(200+random.IntN(9000))*time.Millisecond)
+		patience := 1 + max(0, kills-*crashKills)
+		pause(t.Context(), time.Duration(patience*(200+random.IntN(9000)))*time.Millisecond)
 		victim := daemons[random.IntN(len(daemons))]
 		victim.kill()
 		victim.launch(t)
@@ -171,7 +173,7 @@ func (h *harness) client(ctx context.Context, random *rand.Rand) {
 		}
 		for random.IntN(4) > 0 && !k.removed && ctx.Err() == nil {
 			err := h.ask(random, http.MethodDelete, "/containers/"+name+"?force=1", nil, nil)
-			k.removed = err == nil || k.tried && strings.Contains(err.Error(), "404")
+			k.removed = err == nil || k.tried && answered(err, http.StatusNotFound)
 			k.tried = true
 		}
 	}
@@ -185,7 +187,7 @@ func (h *harness) appears(ctx context.Context, random *rand.Rand, name string) b
 		if err == nil && info.AZF.ResourceID != "" {
 			return true
 		}
-		if err == nil && info.State.Dead || err != nil && strings.Contains(err.Error(), "404") {
+		if err == nil && info.State.Dead || answered(err, http.StatusNotFound) {
 			return false
 		}
 		pause(ctx, 50*time.Millisecond)
@@ -262,7 +264,7 @@ func (h *harness) rest(t *testing.T) (list []api.Summary) {
 			}
 			// A daemon may have removed it first.
 			err := p.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil)
-			if err != nil && !strings.Contains(err.Error(), "404") {
+			if err != nil && !answered(err, http.StatusNotFound) {
 				t.Logf("remove %s: %v", c.Names[0], err)
 			}
 		}

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -157,4 +158,10 @@ func (p *playground) create(t *testing.T, name string, config api.Config) string
 	var created api.CreateResponse
 	p.must(t, http.MethodPost, "/containers?name="+name, api.CreateRequest{Config: &config}, &created)
 	return created.ID
+}
+
+// answered reports whether err is the daemon's answer with this status.
+func answered(err error, status int) bool {
+	failed, ok := errors.AsType[*demo.StatusError](err)
+	return ok && failed.Status == status
 }

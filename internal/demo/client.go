@@ -79,7 +79,18 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (c
 		if json.Unmarshal(content, &failure) != nil || failure.Message == "" {
 			failure.Message = string(content)
 		}
-		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, failure.Message)
+		return nil, &StatusError{Method: method, Path: path, Status: res.StatusCode, Message: failure.Message}
 	}
 	return content, nil
+}
+
+// StatusError is an answer of the daemon with a status of 400 or more.
+type StatusError struct {
+	Method, Path string
+	Status       int
+	Message      string
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s %s: %d %s: %s", e.Method, e.Path, e.Status, http.StatusText(e.Status), e.Message)
 }
