@@ -174,7 +174,7 @@ func testRPM(t *testing.T, path string) {
 		"/" + handler:                           "-rwxr-xr-x root root",
 		"/" + service:                           "-rw-r--r-- root root",
 		"/" + socket:                            "-rw-r--r-- root root",
-		"/" + config:                            "-rw-r----- root root",
+		"/" + config:                            "-rw------- root root",
 		"/etc/" + name:                          "drwxr-x--- root root",
 		"/usr/share/man/man8/" + name + ".8.gz": "-rw-r--r-- root root",
 		"/usr/share/bash-completion/completions/" + name:         "-rw-r--r-- root root",
