@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,25 +15,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestDocsShowTheRoutes compares the routes in docs/api.md with the routes of the internal API.
 func TestDocsShowTheRoutes(t *testing.T) {
-	content, err := os.ReadFile("../docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(content), "\n## Internal API\n")
-	if !ok {
-		t.Fatal("docs/api.md has no section Internal API")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	var shown []string
-	for _, row := range regexp.MustCompile("`([A-Z*]+ /[^`]*)`").FindAllStringSubmatch(section, -1) {
-		shown = append(shown, row[1])
-	}
+	shown := azuretest.DocumentedRoutes(t, "../docs/api.md")
 	var routes []string
 	for _, r := range (&Server{}).routes() {
 		if r.internal != none {

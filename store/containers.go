@@ -150,9 +150,6 @@ func hexPrefix(ref string) string {
 	return ref
 }
 
-// MatchesID reports whether ref is a container's id or a prefix of it.
-func MatchesID(id, ref string) bool { return hexPrefix(ref) != "" && strings.HasPrefix(id, ref) }
-
 // Containers lists the containers in the given states, or in all states when none is given, the newest first. limit 0
 // means no limit.
 func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list []Container, err error) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -45,25 +44,6 @@ func (p *playground) send(t *testing.T, method, path, body string) (int, http.He
 		t.Fatal(err)
 	}
 	return res.StatusCode, res.Header, content
-}
-
-// documentedRoutes returns the routes of docs/api.md.
-func documentedRoutes(t *testing.T) []string {
-	t.Helper()
-	content, err := os.ReadFile("../../docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(content), "\n## Internal API\n")
-	if !ok {
-		t.Fatal("docs/api.md has no section Internal API")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	var routes []string
-	for _, row := range regexp.MustCompile("`([A-Z*]+ /[^`]*)`").FindAllStringSubmatch(section, -1) {
-		routes = append(routes, row[1])
-	}
-	return routes
 }
 
 // decoded returns a check of one JSON value.

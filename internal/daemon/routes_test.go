@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/server"
 )
 
@@ -58,7 +59,7 @@ func TestEveryRoute(t *testing.T) {
 		seen[x.route] = true
 		r.exchange(t, x)
 	}
-	for _, route := range documentedRoutes(t) {
+	for _, route := range azuretest.DocumentedRoutes(t, "../../docs/api.md") {
 		if !seen[route] {
 			t.Errorf("no exchange for the route %s of docs/api.md", route)
 		}
