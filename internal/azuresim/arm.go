@@ -45,6 +45,7 @@ type armRequest struct {
 	id     string
 	body   map[string]any
 	query  func(string) string
+	seed   bool // of Sim.Seed, and not of a client
 }
 
 // resource is one Resource Manager resource. body is the answer to GET, without the parts that are derived then.
@@ -170,41 +171,51 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 	if write && f.BeforeWrite != nil {
 		f.BeforeWrite(r.Method, r.URL.Path)
 	}
-	status, body, err := s.run(route, request)
+	result, err := s.run(route, request)
 	if write && f.AfterWrite != nil {
-		f.AfterWrite(r.Method, r.URL.Path, status)
+		f.AfterWrite(r.Method, r.URL.Path, result.status)
 	}
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	if body == nil {
-		w.WriteHeader(status)
+	maps.Copy(w.Header(), result.header)
+	if result.body == nil {
+		w.WriteHeader(result.status)
 		return
 	}
-	writeJSON(w, status, body)
+	writeJSON(w, result.status, result.body)
+}
+
+// answer is the answer of a handler that does not always answer 200 with a document.
+type answer struct {
+	status int
+	header http.Header
+	body   any
 }
 
 // run handles the request and marshals the answer while the state is locked.
-func (s *Sim) run(route *route, request *armRequest) (status int, body any, failure *armError) {
+func (s *Sim) run(route *route, request *armRequest) (answer, *armError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	result, err := route.handle(s, request)
+	answered, ok := result.(answer)
+	if !ok {
+		answered = answer{status: http.StatusOK, body: result}
+	}
+	var data []byte
+	if err == nil && answered.body != nil {
+		data, err = json.Marshal(answered.body)
+		answered.body = json.RawMessage(data)
+	}
 	if err != nil {
-		if !errors.As(err, &failure) {
+		failure, ok := errors.AsType[*armError](err)
+		if !ok {
 			failure = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
 		}
-		return failure.status, nil, failure
+		return answer{status: failure.status}, failure
 	}
-	if result == nil {
-		return http.StatusOK, nil, nil
-	}
-	data, err := json.Marshal(result)
-	if err != nil {
-		failure = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
-		return failure.status, nil, failure
-	}
-	return http.StatusOK, json.RawMessage(data), nil
+	return answered, nil
 }
 
 func (s *Sim) findRoute(r *http.Request) (*route, map[string]string) {
@@ -212,7 +223,7 @@ func (s *Sim) findRoute(r *http.Request) (*route, map[string]string) {
 	for i := range s.routes {
 		route := &s.routes[i]
 		known := version == "" || slices.Contains(route.versions, version)
-		if route.method != r.Method || len(route.pattern) != len(path) || !known {
+		if route.method != r.Method || !known {
 			continue
 		}
 		if params, ok := matchPath(route.pattern, path); ok {
@@ -223,6 +234,9 @@ func (s *Sim) findRoute(r *http.Request) (*route, map[string]string) {
 }
 
 func matchPath(pattern, path []string) (map[string]string, bool) {
+	if len(pattern) != len(path) {
+		return nil, false
+	}
 	params := make(map[string]string)
 	for i, p := range pattern {
 		if strings.HasPrefix(p, "{") {
@@ -370,10 +384,13 @@ func (s *Sim) listResources(rq *armRequest) (any, error) {
 	return map[string]any{"value": list}, nil
 }
 
-// deleteResource answers 200 whether or not the resource existed. Azure answers 204 if it did not, which makes no
-// difference to clients.
+// deleteResource answers 200, or 204 if the resource did not exist.
 func (s *Sim) deleteResource(rq *armRequest) (any, error) {
-	delete(s.state.resources, strings.ToLower(rq.id))
+	id := strings.ToLower(rq.id)
+	if _, ok := s.state.resources[id]; !ok {
+		return answer{status: http.StatusNoContent}, nil
+	}
+	delete(s.state.resources, id)
 	return nil, nil
 }
 

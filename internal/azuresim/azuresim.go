@@ -163,7 +163,7 @@ func newSim(cfg Config, addr string) (*Sim, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.pulls = s.Transport()
 	s.routes = armRoutes()
-	s.state = s.newState()
+	s.seedState()
 	s.faults.set(cfg.Faults)
 	var handler http.Handler = s
 	if cfg.Wrap != nil {

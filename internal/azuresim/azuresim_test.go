@@ -111,7 +111,7 @@ func (a *azure) arm(method, path string, body any) answer {
 func (a *azure) must(method, path string, body any) map[string]any {
 	a.t.Helper()
 	result := a.arm(method, path, body)
-	if result.status != http.StatusOK {
+	if result.status != http.StatusOK && result.status != http.StatusNoContent {
 		a.t.Fatalf("%s %s: %d %s: %s", method, path, result.status, result.code, result.message)
 	}
 	return result.body

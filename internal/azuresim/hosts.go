@@ -116,7 +116,7 @@ func (s *Sim) syncHost(r *resource) {
 	r.site.host = funchost.Start(funchost.Config{
 		Name: r.name, Image: image, Settings: maps.Clone(r.site.settings), Keys: s.keysOf(r), Dir: r.site.hostDir,
 		Pull: s.pull, ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
-		Telemetry: s.sinkFor(r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]),
+		Telemetry: telemetry{s, r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]},
 		Log:       s.log.With().Str("app", r.name).Logger(),
 	})
 }
@@ -131,6 +131,8 @@ func (s *Sim) imageToRun(r *resource) (image, problem string) {
 		return "", "the site is disabled"
 	case !isImage:
 		return "", "the site has no image"
+	case servicePlan == nil:
+		return "", "the site has no service plan"
 	case !servicePlan.sku().images:
 		return "", "images do not run on service plans of tier " + servicePlan.sku().tier
 	case !s.storageUsable(r):
@@ -143,7 +145,12 @@ func (s *Sim) imageToRun(r *resource) (image, problem string) {
 // storageUsable reports whether the Functions host reaches AzureWebJobsStorage, without which it does not start.
 func (s *Sim) storageUsable(r *resource) bool {
 	if account, ok := r.site.settings["AzureWebJobsStorage__accountName"]; ok {
-		return account == s.cfg.StorageAccount && len(object(object(r.body["identity"])["userAssignedIdentities"])) > 0
+		for id := range object(object(r.body["identity"])["userAssignedIdentities"]) {
+			if _, exists := s.state.resources[strings.ToLower(id)]; exists {
+				return s.hasStorage(account)
+			}
+		}
+		return false
 	}
 	fields := make(map[string]string)
 	for field := range strings.SplitSeq(r.site.settings["AzureWebJobsStorage"], ";") {
@@ -151,7 +158,17 @@ func (s *Sim) storageUsable(r *resource) bool {
 		fields[key] = value
 	}
 	keys := storageKeys()
-	return fields["AccountName"] == s.cfg.StorageAccount && slices.Contains(keys[:], fields["AccountKey"])
+	return s.hasStorage(fields["AccountName"]) && slices.Contains(keys[:], fields["AccountKey"])
+}
+
+// hasStorage reports whether a storage account exists, in any resource group: names are global.
+func (s *Sim) hasStorage(account string) bool {
+	for _, r := range s.state.resources {
+		if r.kind == typeStorage && r.name == account {
+			return true
+		}
+	}
+	return false
 }
 
 // stopHost stops a site's host, if it has one, without waiting; Close waits. The caller holds Sim.mu.

@@ -131,7 +131,8 @@ func (s *Sim) putComponent(rq *armRequest) (any, error) {
 	}
 	sent := object(rq.body["properties"])
 	workspaceID := text(sent["WorkspaceResourceId"])
-	if w, ok := s.state.resources[strings.ToLower(workspaceID)]; !ok || w.kind != typeWorkspace {
+	classic := rq.seed && workspaceID == ""
+	if w, ok := s.state.resources[strings.ToLower(workspaceID)]; !classic && (!ok || w.kind != typeWorkspace) {
 		return nil, refusal(http.StatusBadRequest, "BadRequest",
 			"The workspace '%s' of the component was not found.", workspaceID)
 	}
@@ -140,9 +141,13 @@ func (s *Sim) putComponent(rq *armRequest) (any, error) {
 		old := object(s.state.resources[strings.ToLower(rq.id)].body["properties"])
 		key, appID = text(old["InstrumentationKey"]), text(old["AppId"])
 	}
+	ingestion := "LogAnalytics"
+	if classic {
+		ingestion = "ApplicationInsights"
+	}
 	r.body["kind"] = rq.body["kind"]
 	r.body["properties"] = merged(merged(map[string]any{
-		"RetentionInDays": 90, "CreationDate": s.timestamp(), "Flow_Type": "Bluefield", "IngestionMode": "LogAnalytics",
+		"RetentionInDays": 90, "CreationDate": s.timestamp(), "Flow_Type": "Bluefield", "IngestionMode": ingestion,
 	}, sent), map[string]any{
 		"ApplicationId": r.name, "Name": r.name, "AppId": appID, "TenantId": s.cfg.SubscriptionID,
 		"provisioningState":  "Succeeded",
@@ -212,44 +217,44 @@ func (s *Sim) putBilling(rq *armRequest) (any, error) {
 	return rq.body, nil
 }
 
-// sinkFor returns the destination of telemetry for an Application Insights connection string: the tables of the Log
-// Analytics workspace behind the component, or nowhere. The caller holds Sim.mu.
-func (s *Sim) sinkFor(connectionString string) monitor.Sink {
-	for part := range strings.SplitSeq(connectionString, ";") {
-		key, ok := strings.CutPrefix(part, "InstrumentationKey=")
-		if !ok {
-			continue
-		}
-		for _, r := range s.state.resources {
-			if r.kind != typeComponent || !strings.EqualFold(text(object(r.body["properties"])["InstrumentationKey"]), key) {
-				continue
-			}
-			if w, ok := s.state.resources[strings.ToLower(text(object(r.body["properties"])["WorkspaceResourceId"]))]; ok {
-				return componentSink{
-					component: strings.ToLower(r.id), key: key, subscription: s.cfg.SubscriptionID, workspace: w.workspace,
-				}
-			}
-		}
+// telemetry takes the rows of one function host, for the Log Analytics workspace behind the component that has the key
+// of a connection string. It adds the columns that Application Insights adds: in the App* tables the resource is the
+// component. Rows are lost while there is no such component or workspace.
+type telemetry struct {
+	sim              *Sim
+	connectionString string
+}
+
+func (t telemetry) Append(table string, row map[string]any) {
+	component, key, target := t.sim.telemetryTarget(t.connectionString)
+	if target == nil {
+		return
 	}
-	return noSink{}
-}
-
-// componentSink adds the columns that Application Insights adds: in the App* tables the resource is the component.
-type componentSink struct {
-	component, key, subscription string
-	workspace                    *workspace
-}
-
-func (c componentSink) Append(table string, row map[string]any) {
-	c.workspace.store.Append(table, merged(row, map[string]any{
-		"_ResourceId": c.component, "ResourceGUID": c.key, "_SubscriptionId": c.subscription,
-		"TenantId": c.workspace.customerID,
+	target.store.Append(table, merged(row, map[string]any{
+		"_ResourceId": component, "ResourceGUID": key, "_SubscriptionId": t.sim.cfg.SubscriptionID,
+		"TenantId": target.customerID,
 	}))
 }
 
-type noSink struct{}
-
-func (noSink) Append(string, map[string]any) {}
+// telemetryTarget returns the component of a connection string and its Log Analytics workspace, nil if there is none.
+func (s *Sim) telemetryTarget(connectionString string) (component, key string, target *workspace) {
+	for part := range strings.SplitSeq(connectionString, ";") {
+		if value, ok := strings.CutPrefix(part, "InstrumentationKey="); ok {
+			key = value
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.state.resources {
+		properties := object(r.body["properties"])
+		if r.kind == typeComponent && key != "" && strings.EqualFold(text(properties["InstrumentationKey"]), key) {
+			if w, ok := s.state.resources[strings.ToLower(text(properties["WorkspaceResourceId"]))]; ok {
+				return strings.ToLower(r.id), key, w.workspace
+			}
+		}
+	}
+	return "", "", nil
+}
 
 func (s *Sim) ingestionDelay() time.Duration { return s.faults.current().IngestionDelay }
 

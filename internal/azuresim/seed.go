@@ -3,6 +3,7 @@ package azuresim
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -19,9 +20,8 @@ const (
 	typeIdentity    = "Microsoft.ManagedIdentity/userAssignedIdentities"
 )
 
-// newState returns the resources that exist from the start: a resource group with a storage account and a managed
-// identity.
-func (s *Sim) newState() state {
+// seedState creates what exists from the start: a resource group with a storage account and a managed identity.
+func (s *Sim) seedState() {
 	st := state{
 		groups:    map[string]string{strings.ToLower(s.cfg.ResourceGroup): s.cfg.ResourceGroup},
 		resources: make(map[string]*resource),
@@ -29,33 +29,37 @@ func (s *Sim) newState() state {
 		busy:      make(map[string]bool),
 		keys:      make(map[string]siteKeys),
 	}
-	seed := func(kind, name string, body map[string]any) {
-		r := &resource{id: s.resourceID(kind, name), kind: kind, name: name, group: s.cfg.ResourceGroup, body: body}
-		body["id"], body["name"], body["type"], body["location"] = r.id, name, kind, s.cfg.Location
-		st.resources[strings.ToLower(r.id)] = r
+	s.state = st
+	s.seed(typeStorage, s.resourceID(typeStorage, s.cfg.StorageAccount), map[string]any{})
+	s.seed(typeIdentity, s.resourceID(typeIdentity, s.cfg.Identity), map[string]any{})
+}
+
+// seed keeps a storage account or a managed identity, with what Azure fills in below what body says. The caller holds
+// Sim.mu.
+func (s *Sim) seed(kind, id string, body map[string]any) {
+	path := segments(id)
+	r := &resource{id: id, kind: kind, name: path[7], group: path[3]}
+	properties := map[string]any{
+		"tenantId": s.cfg.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString(),
 	}
-	account := s.cfg.StorageAccount
-	endpoints := make(map[string]any)
-	for _, service := range []string{"blob", "dfs", "file", "queue", "table", "web"} {
-		endpoints[service] = fmt.Sprintf("https://%s.%s.core.windows.net/", account, service)
+	r.body = map[string]any{"location": s.cfg.Location}
+	if kind == typeStorage {
+		endpoints := make(map[string]any)
+		for _, service := range []string{"blob", "dfs", "file", "queue", "table", "web"} {
+			endpoints[service] = fmt.Sprintf("https://%s.%s.core.windows.net/", r.name, service)
+		}
+		r.body["kind"], r.body["tags"] = "StorageV2", map[string]any{}
+		r.body["sku"] = map[string]any{"name": "Standard_LRS", "tier": "Standard"}
+		properties = map[string]any{
+			"provisioningState": "Succeeded", "accessTier": "Hot", "allowBlobPublicAccess": false,
+			"allowSharedKeyAccess": true, "minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true,
+			"primaryLocation": s.cfg.Location, "statusOfPrimary": "available", "primaryEndpoints": endpoints,
+		}
 	}
-	seed(typeStorage, account, map[string]any{
-		"kind": "StorageV2",
-		"sku":  map[string]any{"name": "Standard_LRS", "tier": "Standard"},
-		"tags": map[string]any{},
-		"properties": map[string]any{
-			"provisioningState": "Succeeded", "accessTier": "Hot", "allowBlobPublicAccess": false, "allowSharedKeyAccess": true,
-			"minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true, "primaryLocation": s.cfg.Location,
-			"statusOfPrimary":  "available",
-			"primaryEndpoints": endpoints,
-		},
-	})
-	seed(typeIdentity, s.cfg.Identity, map[string]any{
-		"properties": map[string]any{
-			"tenantId": s.cfg.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString(),
-		},
-	})
-	return st
+	maps.Copy(r.body, body)
+	r.body["id"], r.body["name"], r.body["type"] = r.id, r.name, kind
+	r.body["properties"] = merged(properties, object(body["properties"]))
+	s.keep(r)
 }
 
 func (s *Sim) resourceID(kind, name string) string {

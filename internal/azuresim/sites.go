@@ -161,13 +161,9 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 func (s *Sim) siteProperties(r, servicePlan *resource, properties map[string]any) map[string]any {
 	host := strings.ToLower(r.name) + appDomain
 	addresses := "203.0.113.1,203.0.113.2" // documentation addresses (RFC 5737): nothing is there
-	running := "Running"
-	if !truth(properties["enabled"]) {
-		running = "Stopped"
-	}
 	delete(properties, "siteConfig")
 	return merged(properties, map[string]any{
-		"name": r.name, "state": running, "usageState": "Normal", "availabilityState": "Normal", "resourceGroup": r.group,
+		"name": r.name, "state": runningState(properties), "usageState": "Normal", "availabilityState": "Normal", "resourceGroup": r.group,
 		"serverFarmId": servicePlan.id, "reserved": object(servicePlan.body["properties"])["reserved"],
 		"sku":             servicePlan.sku().tier,
 		"defaultHostName": host, "hostNames": []string{host},
@@ -176,6 +172,13 @@ func (s *Sim) siteProperties(r, servicePlan *resource, properties map[string]any
 		"possibleOutboundIpAddresses": addresses + ",203.0.113.3",
 		"customDomainVerificationId":  strings.Repeat("5C1E", 16), "lastModifiedTimeUtc": s.timestamp(),
 	})
+}
+
+func runningState(properties map[string]any) string {
+	if truth(properties["enabled"]) {
+		return "Running"
+	}
+	return "Stopped"
 }
 
 // siteBody returns the site as GET answers it, with the part of its configuration that App Service shows there.
@@ -193,7 +196,7 @@ func siteBody(r *resource) map[string]any {
 }
 
 // configure checks a sent siteConfig and puts it on top of the current one. App settings that are sent replace all
-// current ones.
+// current ones. servicePlan is nil if it is gone.
 func (a *site) configure(servicePlan *resource, sent map[string]any) error {
 	config, settings := merged(a.config, sent), a.settings
 	if list, ok := sent["appSettings"].([]any); ok {
@@ -206,12 +209,12 @@ func (a *site) configure(servicePlan *resource, sent map[string]any) error {
 
 	if fx := text(config["linuxFxVersion"]); fx != "" {
 		image, isImage := strings.CutPrefix(fx, "DOCKER|")
-		linux := truth(object(servicePlan.body["properties"])["reserved"])
+		linux := servicePlan == nil || truth(object(servicePlan.body["properties"])["reserved"])
 		if _, err := name.ParseReference(image); !isImage || err != nil || !linux {
 			return refusal(http.StatusBadRequest, "BadRequest", "The parameter LinuxFxVersion has an invalid value.")
 		}
 	}
-	if truth(config["alwaysOn"]) && !servicePlan.sku().alwaysOn {
+	if truth(config["alwaysOn"]) && servicePlan != nil && !servicePlan.sku().alwaysOn {
 		return refusal(http.StatusConflict, "Conflict",
 			"There was a conflict. AlwaysOn cannot be set for this site as the plan does not allow it.")
 	}
@@ -229,11 +232,9 @@ func (s *Sim) getSite(rq *armRequest) (any, error) {
 
 // deleteSite answers when the site is gone: there is nothing to poll. The keys stay behind in the storage account.
 func (s *Sim) deleteSite(rq *armRequest) (any, error) {
-	r, err := s.findSite(rq)
-	if err != nil {
-		return nil, err
+	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil {
+		s.stopHost(r.site)
 	}
-	s.stopHost(r.site)
 	return s.deleteResource(rq)
 }
 
