@@ -66,6 +66,7 @@ type state struct {
 	deleted   map[string]*resource // lower-case id -> soft-deleted Log Analytics workspaces
 	busy      map[string]bool      // lower-case ids of service plans on which a site is being written
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
+	denied    []*regexp.Regexp     // of actions
 }
 
 // armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key
@@ -150,7 +151,7 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 		writeError(w, err)
 		return
 	}
-	request, err := s.newARMRequest(r, params)
+	request, err := s.newARMRequest(r, route, params)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -251,13 +252,16 @@ func matchPath(pattern, path []string) (map[string]string, bool) {
 func segments(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
 
 // newARMRequest does the checks that Resource Manager does before a resource provider gets the request.
-func (s *Sim) newARMRequest(r *http.Request, params map[string]string) (*armRequest, *armError) {
+func (s *Sim) newARMRequest(r *http.Request, route *route, params map[string]string) (*armRequest, *armError) {
 	if r.URL.Query().Get("api-version") == "" {
 		return nil, refusal(http.StatusBadRequest, "MissingApiVersionParameter",
 			"The api-version query parameter (?api-version=) is required for all requests.")
 	}
 	if sub := params["subscription"]; !strings.EqualFold(sub, s.cfg.SubscriptionID) {
 		return nil, refusal(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", sub)
+	}
+	if err := s.authorize(route, segments(r.URL.Path)); err != nil {
+		return nil, err
 	}
 	request := &armRequest{params: params, query: r.URL.Query().Get}
 	if group, ok := params["group"]; ok {
