@@ -67,6 +67,8 @@ type state struct {
 	busy      map[string]bool      // lower-case ids of service plans on which a site is being written
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 	denied    []*regexp.Regexp     // of actions
+
+	operations map[string]*operation // by id
 }
 
 // armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key
@@ -96,6 +98,8 @@ func armRoutes() []route {
 
 	add(web, "GET", app, (*Sim).getSite)
 	add(web, "PUT", app, (*Sim).putSite)
+	add(web, "GET", app+"/operationresults/{operation}", (*Sim).getOperationResult)
+	add(web, "GET", sub+"/providers/Microsoft.Web/locations/{location}/operations/{operation}", (*Sim).getOperation)
 	add(web, "DELETE", app, (*Sim).deleteSite)
 	add(web, "POST", app+"/host/default/listkeys", (*Sim).listHostKeys)
 	add(web, "GET", app+"/config/web", (*Sim).getSiteConfig)
@@ -318,8 +322,12 @@ func (s *Sim) find(rq *armRequest) (*resource, error) {
 	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
 		return r, nil
 	}
-	p := segments(rq.id)
-	return nil, refusal(http.StatusNotFound, "ResourceNotFound",
+	return nil, notFound(rq.id)
+}
+
+func notFound(id string) *armError {
+	p := segments(id)
+	return refusal(http.StatusNotFound, "ResourceNotFound",
 		"The Resource '%s/%s/%s' under resource group '%s' was not found.", p[5], p[6], p[7], p[3])
 }
 
@@ -374,7 +382,7 @@ func (s *Sim) listResources(rq *armRequest) (any, error) {
 	list := []any{}
 	for _, id := range slices.Sorted(maps.Keys(s.state.resources)) {
 		r := s.state.resources[id]
-		if !strings.EqualFold(r.kind, m[1]) || !strings.EqualFold(r.group, rq.params["group"]) {
+		if !strings.EqualFold(r.kind, m[1]) || !strings.EqualFold(r.group, rq.params["group"]) || r.site.hidden(false) {
 			continue
 		}
 		shown := map[string]any{}

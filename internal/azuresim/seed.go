@@ -28,6 +28,8 @@ func (s *Sim) seedState() {
 		deleted:   make(map[string]*resource),
 		busy:      make(map[string]bool),
 		keys:      make(map[string]siteKeys),
+
+		operations: make(map[string]*operation),
 	}
 	s.state = st
 	s.seed(typeStorage, s.resourceID(typeStorage, s.cfg.StorageAccount), map[string]any{})

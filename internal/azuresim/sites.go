@@ -20,6 +20,7 @@ type site struct {
 	config        map[string]any    // config/web, without app settings
 	policies      map[string]bool   // whether basic authentication is allowed for ftp and scm
 	password      string            // for publishing
+	operation     *operation        // the last write that was accepted and not done at once; nil if there was none
 
 	host    *funchost.Host // nil: nothing runs
 	hostDir string
@@ -90,13 +91,14 @@ func (s *Sim) hasSite(app string) bool {
 // findSite is find for a path below a site.
 func (s *Sim) findSite(rq *armRequest) (*resource, error) {
 	r, err := s.find(rq)
-	if err == nil && r.site == nil {
-		return nil, refusal(http.StatusNotFound, "ResourceNotFound", "The Resource '%s' is not a site.", rq.id)
+	if err == nil && (r.site == nil || r.site.hidden(false)) {
+		return nil, notFound(rq.id)
 	}
 	return r, err
 }
 
-// putSite answers 200 with the complete site at once, as App Service does, whether or not the image will ever run.
+// putSite answers 200 with the complete site at once, as App Service does, whether or not the image will ever run. With
+// Faults.AsyncSites it answers 202.
 func (s *Sim) putSite(rq *armRequest) (any, error) {
 	r, existed, err := s.upsert(rq, typeSite)
 	if err != nil {
@@ -154,6 +156,10 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 	r.body["properties"] = s.siteProperties(r, servicePlan, properties)
 	s.keep(r)
 	s.syncHost(r)
+	if async := s.faults.current().AsyncSites; async != nil && !rq.seed {
+		return s.accept(rq, r, existed, *async), nil
+	}
+	r.site.operation = nil
 	return siteBody(r), nil
 }
 
@@ -192,6 +198,9 @@ func siteBody(r *resource) map[string]any {
 		shown[key] = r.site.config[key]
 	}
 	properties := merged(object(r.body["properties"]), map[string]any{"siteConfig": shown})
+	if o := r.site.operation; o.underWay(false) {
+		properties["inProgressOperationId"] = o.id
+	}
 	return merged(r.body, map[string]any{"properties": properties})
 }
 
@@ -223,6 +232,9 @@ func (a *site) configure(servicePlan *resource, sent map[string]any) error {
 }
 
 func (s *Sim) getSite(rq *armRequest) (any, error) {
+	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil && r.site != nil {
+		defer r.site.operation.underWay(true) // which counts the read
+	}
 	r, err := s.findSite(rq)
 	if err != nil {
 		return nil, err
@@ -230,9 +242,13 @@ func (s *Sim) getSite(rq *armRequest) (any, error) {
 	return siteBody(r), nil
 }
 
-// deleteSite answers when the site is gone: there is nothing to poll. The keys stay behind in the storage account.
+// deleteSite answers when the site is gone: there is nothing to poll. The keys stay behind in the storage account. A
+// site that Resource Manager does not show yet is not deleted.
 func (s *Sim) deleteSite(rq *armRequest) (any, error) {
 	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil {
+		if r.site.hidden(false) {
+			return answer{status: http.StatusNoContent}, nil
+		}
 		s.stopHost(r.site)
 	}
 	return s.deleteResource(rq)
