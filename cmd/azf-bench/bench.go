@@ -205,7 +205,7 @@ func sdkCommand(stdout io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		options := azcore.ClientOptions{Cloud: cfg.Cloud, Transport: cfg.Transport}
+		options := azcore.ClientOptions{Cloud: cfg.Cloud.Configuration, Transport: cfg.Transport}
 		return bench.SDK(ctx, task, cfg.Credential.Token, options, stdout)
 	}
 	return cmd

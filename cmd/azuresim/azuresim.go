@@ -24,6 +24,12 @@ runs its image as processes on this machine, without isolation: use images that 
 It runs until INT or TERM, and forgets everything then. Before that it prints what a client must know, one name=value
 a line, or one JSON object with --json. A request that it does not know is answered 501 and logged, never guessed.
 
+The daemon, in its environment:
+  SSL_CERT_FILE   ca_file
+  HTTPS_PROXY     proxy, which leads the host names of function apps here, and no other host name anywhere
+  AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET   tenant_id, client_id, client_secret
+  and serve --cloud url, with --subscription-id, --resource-group, --location and --storage-account as printed
+
 Terraform with azurerm, in its environment:
   ARM_METADATA_HOSTNAME   the registry value, which is host and port of the url
   SSL_CERT_FILE           ca_file
@@ -33,11 +39,11 @@ Terraform with azurerm, in its environment:
 
 The Azure SDK for Go:
   cloud.Configuration{ActiveDirectoryAuthorityHost: url, Services: ...}, where Resource Manager has the endpoint and
-  the audience url, and azquery the endpoint url + "/v1" and the audience ` + azuresim.LogsAudience + `
+  the audience url, and azquery the endpoint url + "/loganalytics/v1" and the audience url + "/loganalytics"
   DisableInstanceDiscovery: true in the options of the credential
-  a transport that trusts ca_file, and dials host and port of the url whatever the host name is
+  SSL_CERT_FILE and HTTPS_PROXY as for the daemon
 
-The daemon: sockerless-backend-azf demo --serve starts a daemon and a simulator of its own, with all settings of serve.
+sockerless-backend-azf demo --serve starts a daemon and a simulator of its own, with all settings of serve.
 
 GET /azuresim/resources and /azuresim/calls, without a token, show what there is and what was asked.`
 
@@ -45,6 +51,7 @@ GET /azuresim/resources and /azuresim/calls, without a token, show what there is
 type facts struct {
 	URL            string `json:"url"`
 	CAFile         string `json:"ca_file"`
+	Proxy          string `json:"proxy"`
 	Registry       string `json:"registry"`
 	SubscriptionID string `json:"subscription_id"`
 	ResourceGroup  string `json:"resource_group"`
@@ -102,7 +109,7 @@ func serve(ctx context.Context, cfg azuresim.Config, asJSON bool, stdout io.Writ
 	}
 	defer func() { err = errors.Join(err, sim.Close()) }()
 	err = show(stdout, asJSON, facts{
-		URL: sim.URL(), CAFile: sim.CAFile(), Registry: sim.Registry(), SubscriptionID: cfg.SubscriptionID,
+		URL: sim.URL(), CAFile: sim.CAFile(), Proxy: sim.ProxyURL(), Registry: sim.Registry(), SubscriptionID: cfg.SubscriptionID,
 		ResourceGroup: cfg.ResourceGroup, Location: cfg.Location, StorageAccount: cfg.StorageAccount,
 		TenantID: cfg.TenantID, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret,
 	})
@@ -142,7 +149,7 @@ func show(w io.Writer, asJSON bool, f facts) error {
 		return err
 	}
 	for _, line := range []struct{ name, value string }{
-		{"url", f.URL}, {"ca_file", f.CAFile}, {"registry", f.Registry}, {"subscription_id", f.SubscriptionID},
+		{"url", f.URL}, {"ca_file", f.CAFile}, {"proxy", f.Proxy}, {"registry", f.Registry}, {"subscription_id", f.SubscriptionID},
 		{"resource_group", f.ResourceGroup}, {"location", f.Location}, {"storage_account", f.StorageAccount},
 		{"tenant_id", f.TenantID}, {"client_id", f.ClientID}, {"client_secret", f.ClientSecret},
 	} {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/spf13/cobra"
 
+	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/command"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
@@ -69,14 +69,21 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 	}
 	settings := loaded.Config()
 	cfg := daemon.Config{
-		Config: settings, Version: programVersion(), Cloud: cloud.AzurePublic, Environ: environ, Log: settings.Logger(stderr),
+		Config: settings, Version: programVersion(), Environ: environ, Log: settings.Logger(stderr),
 	}
 	for _, warning := range loaded.Warnings() {
 		cfg.Log.Warn().Msg(warning)
 	}
 	var err error
-	chain := daemon.NewCredentialChain(azcore.ClientOptions{Cloud: cfg.Cloud})
-	if cfg.Credential, err = chain.Choose(ctx, settings.CredentialMethod); err != nil {
+	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, filepath.Join(settings.StateDir, "cloud.json"), nil)
+	if err != nil {
+		return err
+	}
+	if cfg.Cloud.Stale != nil {
+		cfg.Log.Warn().Err(cfg.Cloud.Stale).Msg("the daemon starts with the endpoints that it read before")
+	}
+	cfg.Credential, err = daemon.NewCredentialChain(cfg).Choose(ctx, settings.CredentialMethod)
+	if err != nil {
 		return err
 	}
 	cfg.Tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: settings.Terraform, Progress: stderr})

@@ -9,12 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 )
-
-// logsServiceName is azquery.ServiceNameLogs, the SDK's key of Log Analytics in a cloud configuration.
-const logsServiceName cloud.ServiceName = "azqueryLogs"
 
 // Access holds what a client needs to use a simulator, in the same process or another one. It can be sent as JSON.
 type Access struct {
@@ -29,18 +24,6 @@ func (s *Sim) Access() Access {
 	return Access{
 		URL: s.url, CAFile: s.tls.caFile, SubscriptionID: s.cfg.SubscriptionID,
 		TenantID: s.cfg.TenantID, ClientID: s.cfg.ClientID, ClientSecret: s.cfg.ClientSecret,
-	}
-}
-
-// Cloud returns the cloud configuration for clients of Azure's SDK. They need a transport that trusts the simulator's
-// CA, and credentials of azidentity need DisableInstanceDiscovery.
-func (a Access) Cloud() cloud.Configuration {
-	return cloud.Configuration{
-		ActiveDirectoryAuthorityHost: a.URL,
-		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-			cloud.ResourceManager: {Endpoint: a.URL, Audience: a.URL},
-			logsServiceName:       {Endpoint: a.URL + "/v1", Audience: LogsAudience},
-		},
 	}
 }
 

@@ -4,7 +4,8 @@
 //   - the part of Azure Resource Manager that the Terraform modules in tfmodules use through azurerm 5.2,
 //   - the function apps created that way, on their own host names, by running their images (subpackage funchost),
 //   - the Log Analytics query API over what those apps logged (subpackage monitor),
-//   - an OCI registry that the images are pushed to and pulled from.
+//   - an OCI registry that the images are pushed to and pulled from, and the same images on NAME.azurecr.io, which wants
+//     a token.
 //
 // It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. Faults
 // switches failures on. The package must not know who uses it: it imports nothing of the product, and the product knows
@@ -15,7 +16,7 @@
 //	defer sim.Close()
 //	access := sim.Access() // what clients need, in this process or another one
 //	// azurerm:     environment access.TerraformEnv()
-//	// Azure's SDK: cloud.Configuration access.Cloud(), HTTP transport sim.Transport()
+//	// Azure's SDK: endpoints as in access.URL + "/metadata/endpoints", HTTP transport sim.Transport()
 package azuresim
 
 import (
@@ -85,6 +86,8 @@ type Sim struct {
 	tls      tlsFiles
 	routes   []route
 	server   *http.Server
+	proxy    *http.Server
+	proxyURL string
 	pulls    *http.Transport // of function hosts that pull from the registry
 
 	ctx    context.Context // ends at Close; of work that no request waits for
@@ -139,12 +142,24 @@ func Start(cfg Config) (*Sim, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	s.work.Go(func() {
-		if err := s.server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error().Err(err).Msg("azuresim stopped serving")
-		}
-	})
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for azuresim's proxy: %w", err), listener.Close())
+	}
+	s.proxyURL = "http://" + proxy.Addr().String()
+	s.proxy = &http.Server{
+		Handler: http.HandlerFunc(s.serveProxy), ReadHeaderTimeout: s.server.ReadHeaderTimeout, ErrorLog: s.server.ErrorLog,
+	}
+	s.work.Go(func() { s.ended(s.server.ServeTLS(listener, "", "")) })
+	s.work.Go(func() { s.ended(s.proxy.Serve(proxy)) })
 	return s, nil
+}
+
+// ended logs why a server ended, unless Close ended it.
+func (s *Sim) ended(err error) {
+	if !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error().Err(err).Msg("azuresim stopped serving")
+	}
 }
 
 func newSim(cfg Config, addr string) (*Sim, error) {
@@ -197,7 +212,7 @@ func (s *Sim) Close() error {
 	s.mu.Unlock()
 
 	s.cancel()
-	err := s.server.Close()
+	err := errors.Join(s.server.Close(), s.proxy.Close())
 	s.work.Wait()
 	s.pulls.CloseIdleConnections()
 	if err != nil {
@@ -206,8 +221,8 @@ func (s *Sim) Close() error {
 	return nil
 }
 
-// URL is the endpoint of Resource Manager (audience: itself), Entra, and, followed by /v1, Log Analytics (audience:
-// LogsAudience): https://127.0.0.1:PORT.
+// URL is the endpoint of Resource Manager (audience: itself) and Entra: https://127.0.0.1:PORT. Its metadata names the
+// others.
 func (s *Sim) URL() string { return s.url }
 
 // CAFile is a PEM file with the one certificate to trust.
@@ -242,14 +257,9 @@ func (s *Sim) Transport() *http.Transport {
 
 // ServeHTTP answers any request as the server does: by host name for function apps, otherwise by path.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		http.Error(w, "azuresim is closed", http.StatusServiceUnavailable)
+	if !s.begin(w) {
 		return
 	}
-	s.work.Add(1)
-	s.mu.Unlock()
 	defer s.work.Done()
 
 	service := serviceOf(r)
@@ -258,13 +268,25 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if service == imageRegistry {
-		s.registry.ServeHTTP(w, r)
+		s.serveRegistry(w, r)
 		return
 	}
 	recorder := &statusRecorder{ResponseWriter: w}
 	started := s.cfg.Now()
 	defer func() { s.calls.add(newCall(service, r, recorder, started, s.cfg.Now())) }()
 	s.serveWithFaults(recorder, r, service)
+}
+
+// begin counts a request as work in progress, which the caller ends by work.Done. After Close it refuses the request.
+func (s *Sim) begin(w http.ResponseWriter) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		http.Error(w, "azuresim is closed", http.StatusServiceUnavailable)
+		return false
+	}
+	s.work.Add(1)
+	return true
 }
 
 // A service is the part of Azure that a call is addressed to.
@@ -284,6 +306,9 @@ func serviceOf(r *http.Request) service {
 	if _, ok := appOfHost(hostOnly(r.Host)); ok {
 		return functionHost
 	}
+	if isPrivateRegistry(hostOnly(r.Host)) {
+		return imageRegistry
+	}
 	path := strings.ToLower(r.URL.Path)
 	for _, p := range []struct {
 		prefix  string
@@ -292,7 +317,7 @@ func serviceOf(r *http.Request) service {
 		{"/v2/", imageRegistry},
 		{"/azuresim/", inspection},
 		{"/metadata/", metadata},
-		{"/v1/workspaces/", logAnalytics},
+		{logsPath + "/", logAnalytics},
 		{"/subscriptions/", resourceManager},
 		{"/providers/", resourceManager},
 	} {

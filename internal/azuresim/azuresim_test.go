@@ -200,7 +200,7 @@ func TestUnknownRoutes(t *testing.T) {
 		{"GET", "/nothing?api-version=1"},
 		{"GET", "/metadata/endpoints?api-version=2015-01-01"},
 		{"GET", "/" + azuresim.DefaultTenantID + "/discovery/v2.0/keys"},
-		{"POST", "/v1/workspaces/x/search"},
+		{"POST", "/loganalytics/v1/workspaces/x/search"},
 		{"POST", "/azuresim/calls"},
 	} {
 		result := a.arm(row.method, row.path, m{})

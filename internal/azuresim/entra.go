@@ -16,8 +16,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// LogsAudience is the audience of tokens for Log Analytics queries, as in the public cloud.
-const LogsAudience = "https://api.loganalytics.io"
+// logsPath is below the simulator's URL. Both together are the endpoint of Log Analytics and the audience of its
+// tokens, which are not for Resource Manager.
+const logsPath = "/loganalytics"
 
 const (
 	tokenLifetime = time.Hour
@@ -43,7 +44,7 @@ func (s *Sim) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		"microsoftGraphResourceId":              s.url + "/graph",
 		"graph":                                 s.url + "/graph",
 		"graphAudience":                         s.url + "/graph",
-		"logAnalyticsResourceId":                LogsAudience,
+		"logAnalyticsResourceId":                s.url + logsPath,
 		"appInsightsResourceId":                 "https://api.applicationinsights.io",
 		"appInsightsTelemetryChannelResourceId": "https://dc.applicationinsights.azure.com/v2/track",
 		"attestationResourceId":                 "https://attest.azure.net",
@@ -55,7 +56,7 @@ func (s *Sim) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		"sqlManagement":                         s.url,
 		"gallery":                               s.url,
 		"suffixes": map[string]string{
-			"acrLoginServer":                      "azurecr.io",
+			"acrLoginServer":                      registrySuffix,
 			"attestationEndpoint":                 "attest.azure.net",
 			"azureDataLakeAnalyticsCatalogAndJob": "azuredatalakeanalytics.net",
 			"azureDataLakeStoreFileSystem":        "azuredatalakestore.net",

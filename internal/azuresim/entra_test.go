@@ -111,8 +111,8 @@ func TestTokenIsChecked(t *testing.T) {
 	t.Parallel()
 	var clock azuretest.ShiftedClock
 	a := start(t, azuresim.Config{Now: clock.Now})
-	const logs = azuresim.LogsAudience
-	query := "/v1/workspaces/" + azuresim.DefaultTenantID + "/query"
+	logs := a.URL() + "/loganalytics"
+	query := "/loganalytics/v1/workspaces/" + azuresim.DefaultTenantID + "/query"
 	check := func(name, path, token string, status int, code string) {
 		t.Helper()
 		result, err := a.do("GET", path, token, nil)

@@ -90,7 +90,10 @@ func (s *Sim) keysOf(r *resource) siteKeys {
 // holds Sim.mu.
 func (s *Sim) syncHost(r *resource) {
 	image, problem := s.imageToRun(r)
-	wanted, err := json.Marshal([]any{image, problem, r.site.settings, r.body["identity"]})
+	wanted, err := json.Marshal([]any{
+		image, problem, r.site.settings, r.body["identity"], r.site.config["acrUseManagedIdentityCreds"],
+		r.site.config["acrUserManagedIdentityID"],
+	})
 	if err != nil {
 		panic(err) // strings always marshal
 	}
@@ -115,7 +118,7 @@ func (s *Sim) syncHost(r *resource) {
 	faults := s.faults.current()
 	r.site.host = funchost.Start(funchost.Config{
 		Name: r.name, Image: image, Settings: maps.Clone(r.site.settings), Keys: s.keysOf(r), Dir: r.site.hostDir,
-		Pull: s.pull, ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
+		Pull: s.puller(r, image), ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
 		Telemetry: telemetry{s, r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]},
 		Log:       s.log.With().Str("app", r.name).Logger(),
 	})
@@ -188,19 +191,27 @@ func (s *Sim) stopHost(a *site) {
 	})
 }
 
-// pull fetches an image for a host. Only the simulator's own registry exists; any other is unreachable.
-func (s *Sim) pull(ctx context.Context, ref string) (v1.Image, error) {
+// puller returns how a host fetches its image. Only the simulator's own registries exist; any other is unreachable. The
+// caller holds Sim.mu.
+func (s *Sim) puller(r *resource, ref string) func(context.Context, string) (v1.Image, error) {
+	fail := func(err error) func(context.Context, string) (v1.Image, error) {
+		return func(context.Context, string) (v1.Image, error) { return nil, fmt.Errorf("pull image %s: %w", ref, err) }
+	}
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
-		return nil, fmt.Errorf("parse image reference: %w", err)
+		return fail(err)
 	}
-	if registry := parsed.Context().RegistryStr(); registry != s.Registry() {
+	registry := parsed.Context().RegistryStr()
+	if registry != s.Registry() && !isPrivateRegistry(registry) {
 		refused := fmt.Errorf("%s: %w", registry, syscall.ECONNREFUSED)
-		return nil, fmt.Errorf("pull image %s: %w", ref, &net.OpError{Op: "dial", Net: "tcp", Err: refused})
+		return fail(&net.OpError{Op: "dial", Net: "tcp", Err: refused})
 	}
-	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithTransport(s.pulls))
-	if err != nil {
-		return nil, fmt.Errorf("pull image %s: %w", ref, err)
+	auth := s.pullCredential(r, registry)
+	return func(ctx context.Context, _ string) (v1.Image, error) {
+		image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithTransport(s.pulls), remote.WithAuth(auth))
+		if err != nil {
+			return nil, fmt.Errorf("pull image %s: %w", ref, err)
+		}
+		return image, nil
 	}
-	return image, nil
 }

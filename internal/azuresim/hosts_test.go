@@ -207,10 +207,10 @@ func TestTelemetryReachesWorkspace(t *testing.T) {
 	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", image, customHandler(settings)))
 	a.invoke("app", a.keyWhenUp("app"))
 
-	token := a.tokenFor(azuresim.LogsAudience)
+	token := a.tokenFor(a.URL() + "/loganalytics")
 	query := m{"query": "AppRequests | project _ResourceId, AppRoleName"}
 	for { // the host logs a request after it is answered
-		result, err := a.do("POST", "/v1/workspaces/"+customer+"/query", token, query)
+		result, err := a.do("POST", "/loganalytics/v1/workspaces/"+customer+"/query", token, query)
 		switch {
 		case err != nil || result.status != http.StatusOK && result.status != http.StatusNoContent:
 			t.Fatalf("query: %d %s %v", result.status, result.message, err)

@@ -89,14 +89,14 @@ func (s *Sim) listSharedKeys(rq *armRequest) (any, error) {
 	return map[string]any{"primarySharedKey": key(1), "secondarySharedKey": key(2)}, nil
 }
 
-// serveLogAnalytics answers /v1/workspaces/CUSTOMER-ID/query.
+// serveLogAnalytics answers logsPath and /v1/workspaces/CUSTOMER-ID/query.
 func (s *Sim) serveLogAnalytics(w http.ResponseWriter, r *http.Request) {
 	path := segments(r.URL.Path)
-	if len(path) != 4 || path[3] != "query" {
+	if len(path) != 5 || path[1] != "v1" || path[2] != "workspaces" || path[4] != "query" {
 		s.unknownRoute(w, r)
 		return
 	}
-	if err := s.checkToken(r, LogsAudience, "https://api.loganalytics.azure.com"); err != nil {
+	if err := s.checkToken(r, s.url+logsPath); err != nil {
 		if err.code == "InvalidAuthenticationTokenAudience" { // Log Analytics answers this one 403
 			err = refusal(http.StatusForbidden, "InsufficientAccessError",
 				"The provided credentials have insufficient access to perform the requested operation")
@@ -104,12 +104,12 @@ func (s *Sim) serveLogAnalytics(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	store := s.workspaceStore(path[2])
+	store := s.workspaceStore(path[3])
 	if store == nil {
 		writeError(w, refusal(http.StatusNotFound, "PathNotFoundError", "The requested path does not exist"))
 		return
 	}
-	store.ServeHTTP(w, r)
+	http.StripPrefix(logsPath, store).ServeHTTP(w, r)
 }
 
 func (s *Sim) workspaceStore(customerID string) *monitor.Store {

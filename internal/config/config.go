@@ -48,6 +48,8 @@ type Config struct {
 	Limits         engine.Limits
 	SubscriptionID string
 	Azure          engine.Settings
+	// CloudName is the name of a cloud in package azurecloud, or the URL of its Resource Manager.
+	CloudName string
 	// CredentialMethod is one of the Method constants.
 	CredentialMethod string
 	// Database is the URL of a PostgreSQL database; empty means SQLite in StateDir.
@@ -267,6 +269,11 @@ func (l *Loaded) Warnings() (list []string) {
 	if !l.Config().RunsImages() && !l.values["service_plan_sku"].bad && !l.values["app_service_plan"].bad {
 		list = append(list, "no container can run: Azure runs no custom images on the Consumption plans Y1 and FC1; "+
 			"set service_plan_sku to B1 or EP1, or set app_service_plan")
+	}
+	c := l.given
+	if c.Azure.Registry != "" && c.Azure.RegistryUsername == "" && c.identity.ID == "" && !l.values["registry"].bad {
+		list = append(list, "Azure pulls from registry anonymously: set identity_id to an identity with the role AcrPull, "+
+			"or registry_username and registry_password")
 	}
 	return list
 }

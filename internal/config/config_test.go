@@ -106,6 +106,7 @@ var samples = map[string][3]string{
 	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
 	"registry_username":       {"file", "environment", "flag"},
 	"registry_password":       {"file", "environment", ""},
+	"cloud":                   {"usgovernment", "china", "https://management.example.com"},
 	"credential":              {"azure-cli", "environment", "managed-identity"},
 	"owner":                   {"file", "environment", "flag"},
 }
@@ -281,7 +282,7 @@ azf:
 	want := Config{
 		Listen:   server.ListenConfig{Address: "/run/azf.sock", SocketMode: 0o600, SocketOwner: "root", SocketGroup: "0"},
 		StateDir: "/srv/azf", SubscriptionID: subscription, ShutdownTimeout: 90 * time.Second,
-		Terraform: "/opt/tofu", CredentialMethod: "azure-cli", LogLevel: "warn",
+		Terraform: "/opt/tofu", CloudName: "public", CredentialMethod: "azure-cli", LogLevel: "warn",
 		Database: "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full&pool_max_conns=7",
 		Backend: workspace.Backend{Type: "pg", Owner: "team-a", Settings: map[string]any{
 			"schema_name": "states", "skip_schema_creation": true,

@@ -34,8 +34,8 @@ func TestConfigRefusals(t *testing.T) {
 		// The file as such.
 		{name: "unknown key, close", file: "  resource_grup: rg\n",
 			want: `FILE:6: there is no setting "resource_grup" here: did you mean resource_group?`},
-		{name: "unknown key, not close", file: "colour: blue\n",
-			want: `FILE:6: there is no setting "colour" here: remove it`},
+		{name: "unknown key, not close", file: "pigment: blue\n",
+			want: `FILE:6: there is no setting "pigment" here: remove it`},
 		{name: "key of the section at the top", file: "timeout: 60\n",
 			want: `FILE:6: timeout belongs below azf: indent it there`},
 		{name: "key of the top in the section", file: "  state_dir: /srv\n",
@@ -102,8 +102,8 @@ func TestConfigRefusals(t *testing.T) {
 		// Variables.
 		{name: "unknown variable, close", env: "SOCKERLESS_AZF_TIMEOUTS=1",
 			want: "SOCKERLESS_AZF_TIMEOUTS: no setting has this environment variable: did you mean SOCKERLESS_AZF_TIMEOUT?"},
-		{name: "unknown variable, not close", env: "SOCKERLESS_AZF_COLOUR=blue",
-			want: "SOCKERLESS_AZF_COLOUR: no setting has this environment variable: remove it"},
+		{name: "unknown variable, not close", env: "SOCKERLESS_AZF_PIGMENT=blue",
+			want: "SOCKERLESS_AZF_PIGMENT: no setting has this environment variable: remove it"},
 
 		// Azure.
 		{name: "required", raw: strings.Replace(baseConfig, "  resource_group: rg\n", "", 1),
@@ -204,6 +204,15 @@ func TestConfigRefusals(t *testing.T) {
 				"give it as SOCKERLESS_AZF_REGISTRY_PASSWORD"},
 		{name: "owner", args: []string{"--owner", "Team A"},
 			want: `--owner: "Team A": use 1 to 24 lower-case letters, digits and hyphens, with a letter or digit at both ends`},
+		{name: "cloud", file: "  cloud: germany\n",
+			want: `FILE:6: azf.cloud: "germany": use public, usgovernment or china, or the https URL of the cloud's ` +
+				`Resource Manager, such as https://management.example.com`},
+		{name: "cloud without TLS", args: []string{"--cloud=http://management.example.com"},
+			want: `--cloud: "http://management.example.com": use public, usgovernment or china, or the https URL of the ` +
+				`cloud's Resource Manager, such as https://management.example.com`},
+		{name: "cloud with a path", args: []string{"--cloud=https://management.example.com/metadata"},
+			want: `--cloud: "https://management.example.com/metadata": use public, usgovernment or china, or the https URL ` +
+				`of the cloud's Resource Manager, such as https://management.example.com`},
 		{name: "credential", file: "  credential: password\n",
 			want: `FILE:6: azf.credential: "password" is none of auto, environment, workload-identity, managed-identity, ` +
 				`azure-cli`},
@@ -338,11 +347,11 @@ func TestConfigRefusals(t *testing.T) {
 }
 
 func TestAllProblemsAreReportedAtOnce(t *testing.T) {
-	path := writeConfig(t, "listen: nowhere\nazf:\n  subscription_id: "+subscription+"\n  timeout: 9999\n  colour: blue\n")
+	path := writeConfig(t, "listen: nowhere\nazf:\n  subscription_id: "+subscription+"\n  timeout: 9999\n  pigment: blue\n")
 	environ := []string{"SOCKERLESS_AZF_CONFIG=" + path, "SOCKERLESS_AZF_OWNER=A", "SOCKERLESS_AZF_OWNR=a"}
 	args := []string{"--location=West Europe"}
 	want := `the configuration has 8 problems:
-  FILE:5: there is no setting "colour" here: remove it
+  FILE:5: there is no setting "pigment" here: remove it
   SOCKERLESS_AZF_OWNR: no setting has this environment variable: did you mean SOCKERLESS_AZF_OWNER?
   azf.resource_group: it is required: set it in the file, as SOCKERLESS_AZF_RESOURCE_GROUP or as --resource-group
   --location: "West Europe": use the short name of a region, such as westeurope

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -146,6 +147,9 @@ func settings() []setting {
 		{section: azureSection, key: "registry_password", secret: true,
 			field: func(g *given) any { return &g.Azure.RegistryPassword },
 			help:  "password for that registry"},
+		{section: azureSection, key: "cloud", fallback: azurecloud.Public, check: azurecloud.Check,
+			field: func(g *given) any { return &g.CloudName },
+			help:  "public, usgovernment, china, or the https `URL` of another cloud's Resource Manager"},
 		{section: azureSection, key: "credential", fallback: MethodAuto, check: oneOf(Methods()...),
 			field: func(g *given) any { return &g.CredentialMethod },
 			help:  "auto, environment, workload-identity, managed-identity or azure-cli"},

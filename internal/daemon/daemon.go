@@ -1,7 +1,7 @@
 // Package daemon wires the parts of the program, starts and stops them in order, and finds the credential of both
 // sides. It must not do the work of its parts.
 //
-//	d, err := daemon.New(ctx, daemon.Config{Config: settings, Credential: credential, Cloud: cloud.AzurePublic, ...})
+//	d, err := daemon.New(ctx, daemon.Config{Config: settings, Credential: credential, Cloud: cloud, ...})
 //	err = d.Run(ctx) // until ctx ends
 package daemon
 
@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/gofrs/flock"
 	"github.com/google/uuid"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/inventory"
@@ -38,14 +38,14 @@ import (
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
-// Config configures New. Which cloud the daemon works in comes with it: Credential, Cloud, the transports,
-// TerraformEnv.
+// Config configures New.
 type Config struct {
 	config.Config
 	// Version is the version of the program.
 	Version    string
 	Credential Credential
-	Cloud      cloud.Configuration
+	// Cloud is the one that CloudName names.
+	Cloud azurecloud.Cloud
 	// Transport carries calls to Azure, AppTransport calls to function apps and registries; nil means the default.
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
@@ -75,6 +75,7 @@ const answerTimeout = 5 * time.Second
 
 // New wires the parts, takes the state folder for itself and listens. The caller calls Run, or Close.
 func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
+	cfg.Azure.RegistrySuffix = cfg.Cloud.RegistrySuffix
 	d = &Daemon{cfg: cfg}
 	defer func() {
 		if err != nil {
@@ -134,13 +135,15 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 	if err := workspaces.EndLeftoverProcesses(); err != nil {
 		return d, err
 	}
-	reader, err := logs.New(logs.Config{Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport})
+	reader, err := logs.New(logs.Config{
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud.Configuration, Transport: cfg.Transport,
+	})
 	if err != nil {
 		return d, err
 	}
 	images := registry.New(registry.Config{
 		Host: cfg.Azure.Registry, Username: cfg.Azure.RegistryUsername, Password: cfg.Azure.RegistryPassword,
-		Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
+		AzureSuffix: cfg.Cloud.RegistrySuffix, Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
 	})
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure,
@@ -182,6 +185,7 @@ func homeID(stateDir string) (string, error) {
 // FullTerraformEnv returns what terraform gets beside the allow list of the daemon's environment.
 func (cfg Config) FullTerraformEnv() map[string]string {
 	env := map[string]string{"ARM_SUBSCRIPTION_ID": cfg.SubscriptionID}
+	maps.Copy(env, cfg.Cloud.Terraform)
 	maps.Copy(env, cfg.Credential.Terraform)
 	maps.Copy(env, cfg.TerraformEnv)
 	return env
@@ -209,7 +213,7 @@ func (cfg Config) newPool(env map[string]string) (*provider.Pool, error) {
 
 func (cfg Config) newInvoker() (*invoker.Invoker, error) {
 	return invoker.New(invoker.Config{
-		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport,
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud.Configuration, Transport: cfg.Transport,
 		HTTP: &http.Client{Transport: cfg.AppTransport}, SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
 	})
 }
@@ -219,7 +223,8 @@ type azureView struct{ inventory *inventory.Inventory }
 
 func (cfg Config) newAzureView() (azureView, error) {
 	inv, err := inventory.New(inventory.Config{
-		Credential: cfg.Credential.Token, Cloud: cfg.Cloud, Transport: cfg.Transport, SubscriptionID: cfg.SubscriptionID,
+		Credential: cfg.Credential.Token, Cloud: cfg.Cloud.Configuration, Transport: cfg.Transport,
+		SubscriptionID: cfg.SubscriptionID,
 	})
 	return azureView{inv}, err
 }

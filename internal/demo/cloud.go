@@ -4,28 +4,28 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/spf13/pflag"
 
+	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
-// Connect sets everything in cfg that makes a simulator the daemon's cloud: endpoints, credential, transports and the
-// environment of Terraform. To the daemon it is a cloud like any other. The caller keeps the simulator running, and
-// closes idle connections of transport, which must reach the simulator under every host name.
+// Connect makes a simulator the daemon's cloud, as serve does with the setting cloud and a service principal in its
+// environment. What is left to do here is trust in the simulator's certificate, and its host names. The caller keeps the
+// simulator running, and closes idle connections of transport, which must reach the simulator under every host name.
 func Connect(ctx context.Context, cfg *daemon.Config, sim azuresim.Access, transport http.RoundTripper) error {
-	cfg.Cloud = sim.Cloud()
+	cfg.CloudName, cfg.SubscriptionID = sim.URL, sim.SubscriptionID
 	cfg.Transport, cfg.AppTransport = transporter{transport}, transport
-	cfg.TerraformEnv = sim.TerraformEnv()
-	env := sim.CredentialEnv()
-	chain := daemon.CredentialChain{
-		Getenv:                   func(name string) string { return env[name] },
-		Options:                  azcore.ClientOptions{Cloud: cfg.Cloud, Transport: cfg.Transport},
-		DisableInstanceDiscovery: true,
-	}
+	cfg.TerraformEnv = map[string]string{"SSL_CERT_FILE": sim.CAFile}
 	var err error
+	if cfg.Cloud, err = azurecloud.Read(ctx, cfg.CloudName, "", transport); err != nil {
+		return err
+	}
+	env := sim.CredentialEnv()
+	chain := daemon.NewCredentialChain(*cfg)
+	chain.Getenv = func(name string) string { return env[name] }
 	cfg.Credential, err = chain.Choose(ctx, config.MethodEnvironment)
 	return err
 }
@@ -54,9 +54,11 @@ func Options() config.Options {
 			"resource_group":  "resource group of the simulated Azure",
 			"location":        "region of the simulated Azure",
 			"storage_account": "storage account of the simulated Azure",
+			"cloud":           "has no effect: the simulator is the cloud",
 			"credential":      "has no effect: the daemon uses the simulator's own credential",
 		},
 		Refused: map[string]string{
+			"cloud":            "it cannot be used here: the simulator is the cloud; remove it",
 			"credential":       "it cannot be used here: the simulator knows no credential but its own; remove it",
 			"app_service_plan": own, "log_analytics_workspace": own, "application_insights": own,
 			"identity_id": own, "identity_client_id": own,

@@ -29,6 +29,8 @@ type Settings struct {
 	Registry         string
 	RegistryUsername string
 	RegistryPassword string
+	// RegistrySuffix is the domain below which the cloud's container registries are, from which Identity pulls.
+	RegistrySuffix string
 	// Owner distinguishes daemons that share a resource group. It is in the names and tags of what they create.
 	Owner string
 	// Timeout is the longest run, in whole seconds.

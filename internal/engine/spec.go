@@ -2,12 +2,14 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"path"
 	"strings"
 
 	"github.com/distribution/reference"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -63,6 +65,12 @@ func (s Settings) functionAppSpec(
 	}
 	var warnings []string
 	spec.Tags, warnings = tags(c.Config.Labels)
+	host := strings.TrimPrefix(spec.RegistryURL, "https://")
+	if s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
+		warnings = append(warnings, fmt.Sprintf("Azure pulls from %s anonymously, and the container does not start if the "+
+			"registry refuses that: set identity_id to an identity with the role AcrPull, or registry, registry_username "+
+			"and registry_password", host))
+	}
 	spec.Tags[idTag], spec.Tags[nameTag], spec.Tags[ownerTag] = c.ID, c.Name, s.Owner
 	return spec, warnings, nil
 }
@@ -91,12 +99,16 @@ func (s Settings) image(spec *workspace.FunctionApp, image string) error {
 	case reference.Tagged:
 		spec.ImageTag = r.Tag()
 	}
-	if s.Registry != "" && strings.EqualFold(host, s.Registry) {
-		if s.RegistryUsername == "" && s.RegistryPassword == "" {
-			spec.RegistryUsesIdentity = s.Identity != nil
-		} else {
-			spec.RegistryUsername, spec.RegistryPassword = &s.RegistryUsername, &s.RegistryPassword
-		}
+	if s.RegistryUsername != "" && strings.EqualFold(host, s.Registry) {
+		spec.RegistryUsername, spec.RegistryPassword = &s.RegistryUsername, &s.RegistryPassword
+		return nil
 	}
+	spec.RegistryUsesIdentity = s.Identity != nil && s.needsAccess(host)
 	return nil
+}
+
+// needsAccess reports whether the registry on a host is private as far as is known: the configured one is, and so are
+// those of the cloud, as long as nobody has allowed anonymous pulls.
+func (s Settings) needsAccess(host string) bool {
+	return s.Registry != "" && strings.EqualFold(host, s.Registry) || registry.IsBelow(host, s.RegistrySuffix)
 }

@@ -52,10 +52,62 @@ func TestRegistryAccess(t *testing.T) {
 	if err := s.image(&spec, "other.io/app"); err != nil || spec.RegistryUsesIdentity {
 		t.Errorf("got %+v, %v; want another registry to get nothing", spec, err)
 	}
+	for suffix, uses := range map[string]bool{"azurecr.io": true, "azurecr.us": false, "": false} {
+		spec, s.RegistrySuffix = workspace.FunctionApp{}, suffix
+		if err := s.image(&spec, "Team.azurecr.io/app"); err != nil || spec.RegistryUsesIdentity != uses {
+			t.Errorf("registries below %q: got %+v, %v", suffix, spec, err)
+		}
+	}
+	s.RegistrySuffix = "azurecr.io"
+	for image, uses := range map[string]bool{
+		"team.azurecr.io.evil.example/app": false, "azurecr.io/app": false, "eviazurecr.io/app": false,
+		"team.azurecr.io:443/app": true, "team.azurecr.io/app@sha256:" + strings.Repeat("a", 64): true,
+	} {
+		spec = workspace.FunctionApp{}
+		if err := s.image(&spec, image); err != nil || spec.RegistryUsesIdentity != uses {
+			t.Errorf("%s: got %+v, %v", image, spec, err)
+		}
+	}
 	s.RegistryUsername, s.RegistryPassword = "u", "p"
+	spec = workspace.FunctionApp{}
 	if err := s.image(&spec, "MYACR.azurecr.io/app"); err != nil || spec.RegistryUsesIdentity ||
 		*spec.RegistryUsername != "u" || *spec.RegistryPassword != "p" {
 		t.Errorf("got %+v, %v; want the password", spec, err)
+	}
+	spec = workspace.FunctionApp{}
+	err := s.image(&spec, "team.azurecr.io/app")
+	if err != nil || !spec.RegistryUsesIdentity || spec.RegistryUsername != nil {
+		t.Errorf("got %+v, %v; want the identity beside another registry's password", spec, err)
+	}
+}
+
+func TestAnonymousPullIsWarnedOf(t *testing.T) {
+	s := testSettings()
+	s.RegistrySuffix, s.Registry = "azurecr.io", "private.example.com"
+	warned := func(image string) bool {
+		t.Helper()
+		c := store.Container{ID: strings.Repeat("a", 64), Name: "web", FunctionApp: "skls-" + strings.Repeat("a", 20)}
+		c.Config.Image = image
+		_, warnings, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, "anonymously") })
+	}
+	for image, want := range map[string]bool{
+		"team.azurecr.io/app": true, "private.example.com/app": true, "alpine": false, "mcr.microsoft.com/app": false,
+	} {
+		if warned(image) != want {
+			t.Errorf("%s: warned is %t", image, !want)
+		}
+	}
+	s.RegistryUsername, s.RegistryPassword = "u", "p"
+	if warned("private.example.com/app") || !warned("team.azurecr.io/app") {
+		t.Error("a password is for its registry alone")
+	}
+	s.Identity = &workspace.Identity{ID: "id", ClientID: "client"}
+	if warned("team.azurecr.io/app") {
+		t.Error("warned although the identity pulls")
 	}
 }
 

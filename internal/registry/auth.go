@@ -52,7 +52,7 @@ func (c *Client) open(host string, registry name.Registry, auth api.AuthConfig) 
 		s.useConfig(config)
 	case ours && c.cfg.Username != "":
 		s.useConfig(authn.AuthConfig{Username: c.cfg.Username, Password: c.cfg.Password})
-	case c.cfg.Credential != nil && (ours || isAzure(host)):
+	case c.cfg.Credential != nil && (ours || IsBelow(host, c.cfg.AzureSuffix)):
 		s.identity = &identity{credential: c.cfg.Credential, host: registry.RegistryStr(), guard: s.guard}
 		s.auth = s.identity
 	}
@@ -78,11 +78,10 @@ func decodeAuth(text string) (user, password string, ok bool) {
 	return strings.Cut(string(content), ":")
 }
 
-// isAzure reports whether a host is an Azure Container Registry, in any of Azure's clouds.
-func isAzure(host string) bool {
-	host = strings.ToLower(host)
-	return strings.HasSuffix(host, ".azurecr.io") || strings.HasSuffix(host, ".azurecr.cn") ||
-		strings.HasSuffix(host, ".azurecr.us")
+// IsBelow reports whether a host, with or without a port, is below a domain. No host is below the empty domain.
+func IsBelow(host, domain string) bool {
+	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	return domain != "" && strings.HasSuffix(host, "."+domain)
 }
 
 // guard carries the requests of one session. It refuses plain HTTP to other machines and collects the secrets that it

@@ -32,6 +32,8 @@ import (
 type Config struct {
 	// Host is the registry that accepts Username and Password, or Credential when Username is empty.
 	Host, Username, Password string
+	// AzureSuffix is the domain below which the Azure Container Registries are; empty means that there are none.
+	AzureSuffix string
 	// Credential authenticates at Azure Container Registries. When it is nil or refused, the client asks anonymously.
 	Credential azcore.TokenCredential
 	// Transport carries all calls; nil means go-containerregistry's default.

@@ -185,7 +185,12 @@ func TestCredentials(t *testing.T) {
 			cfg: Config{Transport: azure(200, false), Credential: credential(nil)}, host: "acme.azurecr.io",
 		},
 		"azure, China": {
-			cfg: Config{Transport: azure(200, false), Credential: credential(nil)}, host: "acme.azurecr.cn",
+			cfg:  Config{Transport: azure(200, false), Credential: credential(nil), AzureSuffix: "azurecr.cn"},
+			host: "acme.azurecr.cn",
+		},
+		"azure, another cloud": {
+			cfg:  Config{Transport: azure(200, false), Credential: credential(nil), AzureSuffix: "azurecr.us"},
+			host: "acme.azurecr.io", kind: api.NotFound, text: denied + "unauthorized: authentication required",
 		},
 		"azure, configured host": {
 			cfg: Config{Transport: azure(200, false), Credential: credential(nil), Host: "registry.example.com"},
@@ -227,6 +232,9 @@ func TestCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if row.host == "" {
 				row.host = "registry.example.com"
+			}
+			if row.cfg.AzureSuffix == "" {
+				row.cfg.AzureSuffix = "azurecr.io"
 			}
 			_, err := resolve(t, row.cfg, row.host+"/team/app:1", row.auth, "")
 			check(t, err, row.kind, row.text)

@@ -23,6 +23,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
+	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -52,7 +53,7 @@ func Start(t testing.TB, cfg azuresim.Config) *Cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cloud{Sim: sim, Access: sim.Access(), Configuration: sim.Access().Cloud(), Transport: sim.Transport()}
+	c := &Cloud{Sim: sim, Access: sim.Access(), Transport: sim.Transport()}
 	c.Client = &http.Client{Transport: c.Transport}
 	t.Cleanup(func() {
 		c.Transport.CloseIdleConnections()
@@ -60,6 +61,11 @@ func Start(t testing.TB, cfg azuresim.Config) *Cloud {
 			t.Error(err)
 		}
 	})
+	read, err := azurecloud.Read(t.Context(), sim.URL(), "", c.Transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Configuration = read.Configuration
 	return c
 }
 

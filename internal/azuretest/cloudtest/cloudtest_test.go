@@ -31,8 +31,8 @@ func TestCloudServesTheSDK(t *testing.T) {
 	if refusal, ok := errors.AsType[*azcore.ResponseError](err); !ok || refusal.StatusCode != http.StatusNotFound {
 		t.Errorf("got %v, want 404", err)
 	}
-	// The key that azuresim gives Log Analytics is the SDK's.
-	if logs := c.Configuration.Services[azquery.ServiceNameLogs]; logs.Endpoint != c.Sim.URL()+"/v1" {
+	logs := c.Configuration.Services[azquery.ServiceNameLogs]
+	if logs.Endpoint != c.Sim.URL()+"/loganalytics/v1" {
 		t.Errorf("Log Analytics is at %q", logs.Endpoint)
 	}
 }
