@@ -98,10 +98,16 @@ func TestSpecsAreTheModulesVariables(t *testing.T) {
 func TestEnvironmentIsAnAllowList(t *testing.T) {
 	environ := []string{
 		"PATH=/bin", "SECRET=s", "AWS_SECRET_ACCESS_KEY=s", "TF_CLI_ARGS=-bogus", "TF_VAR_name=evil",
-		"ARM_CLIENT_SECRET=of another", "broken",
+		"ARM_CLIENT_SECRET=of another", "broken", "AZURE_CLIENT_SECRET=s", "AZURE_STORAGE_KEY=s", "IDENTITY_HEADER=s",
+		"SOCKERLESS_AZF_REGISTRY_PASSWORD=s", "LD_PRELOAD=/evil.so",
+		"REQUESTS_CA_BUNDLE=/ca.pem", "AZURE_CONFIG_DIR=/az", "AZURE_CORE_ENCRYPT_TOKEN_CACHE=true", "ALL_PROXY=socks5://p",
 	}
 	got := Environment(environ, map[string]string{"ARM_CLIENT_SECRET": "ours"})
-	want := map[string]string{"PATH": "/bin", "ARM_CLIENT_SECRET": "ours", "CHECKPOINT_DISABLE": "1"}
+	want := map[string]string{
+		"PATH": "/bin", "ARM_CLIENT_SECRET": "ours", "CHECKPOINT_DISABLE": "1",
+		"REQUESTS_CA_BUNDLE": "/ca.pem", "AZURE_CONFIG_DIR": "/az", "AZURE_CORE_ENCRYPT_TOKEN_CACHE": "true",
+		"ALL_PROXY": "socks5://p",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

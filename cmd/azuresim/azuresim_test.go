@@ -138,7 +138,7 @@ func TestLinesAndFolder(t *testing.T) {
 	folder := filepath.Join(azuretest.ShortDir(t), "new")
 	cmd, stdout := start(t, build(t), os.TempDir(), "--dir", folder)
 	got := map[string]string{}
-	for range 10 {
+	for range 11 {
 		line, err := stdout.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)

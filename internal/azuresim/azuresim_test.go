@@ -269,8 +269,8 @@ func TestCallsAndResources(t *testing.T) {
 		found.CorrelationID != "correlation-of-the-test" || found.Time.IsZero() {
 		t.Errorf("call of the PUT: %+v", found)
 	}
-	if calls := a.Calls(); calls[0].Service != "entra" {
-		t.Errorf("first call: %+v, want the token's", calls[0])
+	if calls := a.Calls(); calls[0].Service != "metadata" || calls[1].Service != "entra" {
+		t.Errorf("first calls: %+v, want those for the endpoints and the token", calls[:2])
 	}
 
 	for path, want := range map[string]string{

@@ -36,20 +36,24 @@ type CredentialChain struct {
 	SubscriptionID string
 	// Transport carries the calls of the login; nil means the SDK's own.
 	Transport policy.Transporter
-	Log       zerolog.Logger
+	// Timeout is the time that a link has to give a token.
+	Timeout time.Duration
+	Log     zerolog.Logger
 }
 
 // NewCredentialChain returns the chain that a daemon with the configuration uses on this machine.
 func NewCredentialChain(cfg Config) CredentialChain {
 	return CredentialChain{
-		Getenv: os.Getenv, Cloud: cfg.Cloud, SubscriptionID: cfg.SubscriptionID, Transport: cfg.Transport, Log: cfg.Log,
+		Getenv: os.Getenv, Cloud: cfg.Cloud, SubscriptionID: cfg.SubscriptionID, Transport: cfg.Transport,
+		Timeout: askTimeout, Log: cfg.Log,
 	}
 }
 
-// Times that a link of the chain has to give a token. The Azure CLI starts an interpreter for it.
+// askTimeout is the time that a link of the chain has to give a token. The Azure CLI has cliFactor times as much, as it
+// starts an interpreter twice.
 const (
-	askTimeout    = 5 * time.Second
-	askCLITimeout = 15 * time.Second
+	askTimeout = 5 * time.Second
+	cliFactor  = 3
 )
 
 // advice is what to do about a link that gives no token.
@@ -86,10 +90,10 @@ func (c CredentialChain) Choose(ctx context.Context, method string) (Credential,
 		if unreachable && (link == method || link != config.MethodManagedIdentity) {
 			c.Log.Warn().Str("credential", link).Err(err).
 				Msg("the login could not be reached; the daemon starts with this credential all the same")
-			return credential, nil
+			err = nil
 		}
 		if err == nil {
-			return credential, nil
+			return credential, c.hand(credential)
 		}
 		reasons = append(reasons, fmt.Sprintf("%s: %v: %s", link, err, advice[link]))
 	}
@@ -103,9 +107,9 @@ func (c CredentialChain) Choose(ctx context.Context, method string) (Credential,
 // ask returns the credential of a link that gives a token for Resource Manager. With an unreachableError it returns the
 // credential too.
 func (c CredentialChain) ask(ctx context.Context, method string) (Credential, error) {
-	timeout := askTimeout
+	timeout := c.Timeout
 	if method == config.MethodAzureCLI {
-		timeout = askCLITimeout
+		timeout *= cliFactor
 	}
 	// One try: the SDK asks the service of managed identities for a minute and a half.
 	ctx, cancel := context.WithTimeout(policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1}), timeout)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -105,6 +106,11 @@ func (c CredentialChain) managedIdentity(options azcore.ClientOptions) (Credenti
 	return Credential{Token: token, Terraform: terraform}, err
 }
 
+// identityVariables lead to the service of managed identities where it is not that of virtual machines.
+var identityVariables = []string{
+	"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+}
+
 // azureCLI returns the account of the Azure CLI that is logged in to the subscription's tenant, which is not always the
 // tenant of the CLI's default account.
 func (c CredentialChain) azureCLI(ctx context.Context) (Credential, error) {
@@ -112,20 +118,27 @@ func (c CredentialChain) azureCLI(ctx context.Context) (Credential, error) {
 	// It reads what az login wrote, and needs no network.
 	cmd := exec.CommandContext(ctx, "az", "account", "show", "--subscription", c.SubscriptionID,
 		"--query", "tenantId", "--output", "tsv")
-	cmd.Stderr, cmd.WaitDelay = &stderr, askTimeout
+	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
 	out, err := cmd.Output()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return Credential{}, errors.New("az is not on PATH")
 	case ctx.Err() != nil:
-		return Credential{}, fmt.Errorf("az account show did not end within %s", askCLITimeout)
+		return Credential{}, errors.New("az account show took too long")
 	case err != nil:
 		return Credential{}, fmt.Errorf("az account show: %w: %s", err, said(stderr.String()))
 	}
 	tenant := strings.TrimSpace(string(out))
 	token, err := azidentity.NewAzureCLICredential(
 		&azidentity.AzureCLICredentialOptions{Subscription: c.SubscriptionID})
-	return Credential{Token: token, Terraform: map[string]string{"ARM_USE_CLI": "true", "ARM_TENANT_ID": tenant}}, err
+	terraform := map[string]string{"ARM_USE_CLI": "true", "ARM_TENANT_ID": tenant}
+	// After az login --identity, the CLI asks the service of managed identities again.
+	for _, name := range identityVariables {
+		if value := c.Getenv(name); value != "" {
+			terraform[name] = value
+		}
+	}
+	return Credential{Token: token, Terraform: terraform}, err
 }
 
 // offline matches what az prints when it cannot reach the login.
