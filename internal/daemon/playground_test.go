@@ -56,6 +56,13 @@ func newPlayground(t *testing.T) *playground {
 func newPlaygroundWith(t *testing.T, change func(*daemon.Config)) *playground {
 	t.Helper()
 	p := newAzure(t)
+	p.run(t, change)
+	return p
+}
+
+// run starts a daemon that ends with the test. change adapts its configuration at each start.
+func (p *playground) run(t *testing.T, change func(*daemon.Config)) {
+	t.Helper()
 	p.start = func() {
 		t.Helper()
 		cfg, err := simulated(t.Context(), p.sim.Access(), p.sim.Transport(), p.dir, p.socket)
@@ -69,7 +76,6 @@ func newPlaygroundWith(t *testing.T, change func(*daemon.Config)) *playground {
 	}
 	p.start()
 	t.Cleanup(func() { p.stop() })
-	return p
 }
 
 // simulated returns the configuration of a daemon on a simulator, without tools and log.
