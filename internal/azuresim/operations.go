@@ -116,7 +116,7 @@ func (s *Sim) getOperationResult(rq *armRequest) (any, error) {
 	case o.underWay(true):
 		return answer{status: http.StatusAccepted, header: o.header()}, nil
 	case o.Failure != "":
-		return nil, refusal(http.StatusInternalServerError, "InternalServerError", "%s", o.Failure)
+		return nil, refusal(http.StatusConflict, "Conflict", "%s", o.Failure) // clients would repeat a 500
 	}
 	r, err := s.find(rq)
 	if err != nil {

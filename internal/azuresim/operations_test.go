@@ -113,7 +113,7 @@ func TestAsyncSiteFails(t *testing.T) {
 	}
 	a.must("GET", sitePath("app")+webAPI, nil) // it stays
 	poll = a.accepted("app", azuresim.Async{Failure: "No space.", Location: true})
-	if result := a.arm("GET", poll, nil); result.status != http.StatusInternalServerError || result.message != "No space." {
+	if result := a.arm("GET", poll, nil); result.status != http.StatusConflict || result.message != "No space." {
 		t.Errorf("poll by Location: %d %s", result.status, result.message)
 	}
 	poll = a.accepted("app", azuresim.Async{})
