@@ -78,6 +78,21 @@ func TestNoImageCanRun(t *testing.T) {
 	}
 }
 
+func TestAnonymousPullIsWarnedOf(t *testing.T) {
+	const id = "11111111-2222-3333-4444-555555555555"
+	const user, identity = "--registry-username=u", "--identity-client-id=" + id + " --identity-id=/subscriptions/" + id +
+		"/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ci"
+	for more, warned := range map[string]bool{"": true, user: false, identity: false} {
+		args := append([]string{"config", "print", "--registry=r.io"}, required...)
+		var stdout bytes.Buffer
+		err := run(t.Context(), append(args, strings.Fields(more)...),
+			[]string{"SOCKERLESS_AZF_REGISTRY_PASSWORD=p"}[:strings.Count(more, user)], &stdout, io.Discard)
+		if got := strings.Contains(stdout.String(), "pulls from registry anonymously"); err != nil || got != warned {
+			t.Errorf("%q: %v\n%s", more, err, &stdout)
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}} {
 		var stdout bytes.Buffer

@@ -214,6 +214,7 @@ func parse(name string, document []byte) (Cloud, error) {
 			return fail("has %q as %s, which is not a valid https URL", field.value, field.name)
 		}
 	}
+	host := strings.TrimPrefix(strings.TrimRight(name, "/"), "https://")
 	bare := func(text string) string { return strings.TrimRight(text, "/") }
 	logAnalytics := bare(d.LogAnalyticsResourceID)
 	return Cloud{
@@ -226,6 +227,7 @@ func parse(name string, document []byte) (Cloud, error) {
 		},
 		Unlisted:       true,
 		RegistrySuffix: strings.ToLower(strings.TrimPrefix(d.Suffixes.ACRLoginServer, ".")),
-		Terraform:      map[string]string{"ARM_METADATA_HOSTNAME": strings.TrimPrefix(bare(name), "https://")},
+		// azurerm and Terraform's backend read the first one, OpenTofu's backend the second one.
+		Terraform: map[string]string{"ARM_METADATA_HOSTNAME": host, "ARM_METADATA_HOST": host},
 	}, nil
 }

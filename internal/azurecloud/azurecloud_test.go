@@ -91,6 +91,7 @@ func TestCloudOfAURL(t *testing.T) {
 			panic(err)
 		}
 	})
+	host := strings.TrimPrefix(srv.URL, "https://")
 	want := Cloud{
 		Configuration: cloud.Configuration{
 			ActiveDirectoryAuthorityHost: "https://login.example.com",
@@ -102,7 +103,7 @@ func TestCloudOfAURL(t *testing.T) {
 			},
 		},
 		Unlisted: true, RegistrySuffix: "azurecr.example.com",
-		Terraform: map[string]string{"ARM_METADATA_HOSTNAME": strings.TrimPrefix(srv.URL, "https://")},
+		Terraform: map[string]string{"ARM_METADATA_HOSTNAME": host, "ARM_METADATA_HOST": host},
 	}
 	got, err := Read(t.Context(), srv.URL+"/", kept, srv.Client().Transport)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -106,9 +107,18 @@ func (c CredentialChain) managedIdentity(options azcore.ClientOptions) (Credenti
 	return Credential{Token: token, Terraform: terraform}, err
 }
 
-// identityVariables lead to the service of managed identities where it is not that of virtual machines.
-var identityVariables = []string{
-	"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+// identityVariables returns the variables that lead to the service of managed identities where it is not that of
+// virtual machines.
+func (c CredentialChain) identityVariables() map[string]string {
+	found := map[string]string{}
+	for _, name := range []string{
+		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+	} {
+		if value := c.Getenv(name); value != "" {
+			found[name] = value
+		}
+	}
+	return found
 }
 
 // azureCLI returns the account of the Azure CLI that is logged in to the subscription's tenant, which is not always the
@@ -132,12 +142,7 @@ func (c CredentialChain) azureCLI(ctx context.Context) (Credential, error) {
 	token, err := azidentity.NewAzureCLICredential(
 		&azidentity.AzureCLICredentialOptions{Subscription: c.SubscriptionID})
 	terraform := map[string]string{"ARM_USE_CLI": "true", "ARM_TENANT_ID": tenant}
-	// After az login --identity, the CLI asks the service of managed identities again.
-	for _, name := range identityVariables {
-		if value := c.Getenv(name); value != "" {
-			terraform[name] = value
-		}
-	}
+	maps.Copy(terraform, c.identityVariables()) // which az needs again after az login --identity
 	return Credential{Token: token, Terraform: terraform}, err
 }
 

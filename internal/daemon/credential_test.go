@@ -348,7 +348,7 @@ func TestManagedIdentityOfAnotherService(t *testing.T) {
 	defer service.Close()
 	t.Setenv("IDENTITY_ENDPOINT", service.URL)
 	t.Setenv("IDENTITY_HEADER", "header")
-	m.env["AZURE_CLIENT_ID"] = "of an app"
+	m.env["AZURE_CLIENT_ID"], m.env["IDENTITY_HEADER"] = "of an app", "header"
 	m.chain.Transport = nil
 	credential, err := m.chain.Choose(t.Context(), config.MethodAuto)
 	if err != nil || credential.Method != config.MethodManagedIdentity {
@@ -356,6 +356,9 @@ func TestManagedIdentityOfAnotherService(t *testing.T) {
 	}
 	if _, err := credential.Token.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"x/.default"}}); err != nil {
 		t.Error(err)
+	}
+	if credential.Terraform["IDENTITY_HEADER"] != "header" {
+		t.Error("the backend of OpenTofu does not reach the service")
 	}
 	// What azurerm does.
 	ask := func(query, metadata string) (int, map[string]string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -28,6 +29,7 @@ func (c CredentialChain) hand(credential Credential) error {
 	if err != nil || source == managedidentity.DefaultToIMDS {
 		return err
 	}
+	maps.Copy(credential.Terraform, c.identityVariables()) // which OpenTofu's backend knows
 	credential.Terraform["ARM_MSI_ENDPOINT"], err = relay(credential.Token, c.Log)
 	return err
 }

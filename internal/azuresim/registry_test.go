@@ -1,0 +1,104 @@
+package azuresim_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+)
+
+func TestPrivateRegistry(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	img, err := random.Image(10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := appimage.Push(t.Context(), a.Registry()+"/team/app:1", img, a.cloud.Transport); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference("team.azurecr.io/team/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(auth authn.Authenticator) error {
+		_, err := remote.Get(ref,
+			remote.WithAuth(auth), remote.WithTransport(a.cloud.Transport), remote.WithContext(t.Context()))
+		return err
+	}
+	exchange := func(audience string) (status int, token string) {
+		t.Helper()
+		resp, err := a.client.PostForm("https://team.azurecr.io/oauth2/exchange", url.Values{
+			"grant_type": {"access_token"}, "service": {"team.azurecr.io"}, "access_token": {a.tokenFor(audience)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct {
+			Token string `json:"refresh_token"`
+		}
+		if err := errors.Join(json.NewDecoder(resp.Body).Decode(&body), resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, body.Token
+	}
+	status, token := exchange("https://containerregistry.azure.net")
+	if err := get(authn.FromConfig(authn.AuthConfig{IdentityToken: token})); status != http.StatusOK || err != nil {
+		t.Errorf("with an identity: %d, %v", status, err)
+	}
+	if status, _ := exchange(a.URL()); status != http.StatusUnauthorized {
+		t.Errorf("a token for Resource Manager is exchanged: %d", status)
+	}
+	for who, auth := range map[string]authn.Authenticator{
+		"anonymous": authn.Anonymous, "a password": &authn.Basic{Username: "u", Password: "p"},
+		"another registry's token": authn.FromConfig(authn.AuthConfig{IdentityToken: "x" + token}),
+	} {
+		refused, ok := errors.AsType[*transport.Error](get(auth))
+		if !ok || refused.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: got %v", who, refused)
+		}
+	}
+}
+
+func TestProxyLeadsToTheSimulatorOnly(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	proxy, err := url.Parse(a.ProxyURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := a.cloud.Transport.Clone()
+	t.Cleanup(through.CloseIdleConnections)
+	through.Proxy, through.DialContext = http.ProxyURL(proxy), nil
+	get := func(address string) (int, error) {
+		resp, err := (&http.Client{Transport: through}).Get(address)
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
+	}
+	if status, err := get("https://team.azurecr.io/v2/"); err != nil || status != http.StatusUnauthorized {
+		t.Errorf("a registry: %d, %v", status, err)
+	}
+	for address, want := range map[string]string{
+		"https://none.azurewebsites.net/": "Bad Gateway", "https://example.com/": "Forbidden",
+	} {
+		if _, err := get(address); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+	if status, err := get("http://example.com/"); err != nil || status != http.StatusForbidden {
+		t.Errorf("without TLS: %d, %v", status, err)
+	}
+}
