@@ -109,7 +109,8 @@ func serve(ctx context.Context, cfg azuresim.Config, asJSON bool, stdout io.Writ
 	}
 	defer func() { err = errors.Join(err, sim.Close()) }()
 	err = show(stdout, asJSON, facts{
-		URL: sim.URL(), CAFile: sim.CAFile(), Proxy: sim.ProxyURL(), Registry: sim.Registry(), SubscriptionID: cfg.SubscriptionID,
+		URL: sim.URL(), CAFile: sim.CAFile(), Proxy: sim.ProxyURL(), Registry: sim.Registry(),
+		SubscriptionID: cfg.SubscriptionID,
 		ResourceGroup: cfg.ResourceGroup, Location: cfg.Location, StorageAccount: cfg.StorageAccount,
 		TenantID: cfg.TenantID, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret,
 	})
@@ -149,7 +150,8 @@ func show(w io.Writer, asJSON bool, f facts) error {
 		return err
 	}
 	for _, line := range []struct{ name, value string }{
-		{"url", f.URL}, {"ca_file", f.CAFile}, {"proxy", f.Proxy}, {"registry", f.Registry}, {"subscription_id", f.SubscriptionID},
+		{"url", f.URL}, {"ca_file", f.CAFile}, {"proxy", f.Proxy}, {"registry", f.Registry},
+		{"subscription_id", f.SubscriptionID},
 		{"resource_group", f.ResourceGroup}, {"location", f.Location}, {"storage_account", f.StorageAccount},
 		{"tenant_id", f.TenantID}, {"client_id", f.ClientID}, {"client_secret", f.ClientSecret},
 	} {

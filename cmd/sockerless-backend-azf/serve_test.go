@@ -37,7 +37,8 @@ func TestServeOnASimulator(t *testing.T) {
 	}
 	state := filepath.Join(dir, "state")
 	serve := func() *exec.Cmd {
-		cmd := installed(t, dir, "serve", "--config=", "--cloud", sim.URL(), "--subscription-id", azuresim.DefaultSubscriptionID,
+		cmd := installed(t, dir, "serve", "--config=", "--cloud", sim.URL(),
+			"--subscription-id", azuresim.DefaultSubscriptionID,
 			"--resource-group", azuresim.DefaultResourceGroup, "--location", azuresim.DefaultLocation,
 			"--storage-account", azuresim.DefaultStorageAccount, "--service-plan-sku", "B1", "--log-level", "warn",
 			"--state-dir", state, "--listen", "unix://"+socket)

@@ -4,8 +4,8 @@
 //   - the part of Azure Resource Manager that the Terraform modules in tfmodules use through azurerm 5.2,
 //   - the function apps created that way, on their own host names, by running their images (subpackage funchost),
 //   - the Log Analytics query API over what those apps logged (subpackage monitor),
-//   - an OCI registry that the images are pushed to and pulled from, and the same images on NAME.azurecr.io, which wants
-//     a token.
+//   - an OCI registry that the images are pushed to and pulled from, and the same images on NAME.azurecr.io, which
+//     wants a token.
 //
 // It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. Faults
 // switches failures on. The package must not know who uses it: it imports nothing of the product, and the product knows

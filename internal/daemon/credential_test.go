@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -302,9 +303,9 @@ func TestNamedCredential(t *testing.T) {
 	}
 	close(hangs)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	stopped := fmt.Errorf("stopped")
+	stopped := errors.New("stopped")
 	cancel(stopped)
-	if _, err := m.chain.Choose(ctx, config.MethodAuto); err != stopped {
+	if _, err := m.chain.Choose(ctx, config.MethodAuto); !errors.Is(err, stopped) {
 		t.Errorf("after a stop: got %v", err)
 	}
 }
@@ -354,7 +355,8 @@ func TestManagedIdentityOfAnotherService(t *testing.T) {
 	if err != nil || credential.Method != config.MethodManagedIdentity {
 		t.Fatalf("got %q, %v", credential.Method, err)
 	}
-	if _, err := credential.Token.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"x/.default"}}); err != nil {
+	options := policy.TokenRequestOptions{Scopes: []string{"x/.default"}}
+	if _, err := credential.Token.GetToken(t.Context(), options); err != nil {
 		t.Error(err)
 	}
 	if credential.Terraform["IDENTITY_HEADER"] != "header" {

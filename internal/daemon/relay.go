@@ -19,8 +19,9 @@ import (
 	"github.com/sockerless/backend-azf/internal/config"
 )
 
-// hand completes the Terraform settings of a credential that is taken. azurerm knows no service of managed identities but that of virtual
-// machines; any other, such as that of App Service, Container Apps or Azure Arc, reaches it through a relay.
+// hand completes the Terraform settings of a credential that is taken. azurerm knows no service of managed identities
+// but that of virtual machines; any other, such as that of App Service, Container Apps or Azure Arc, reaches it through
+// a relay.
 func (c CredentialChain) hand(credential Credential) error {
 	if credential.Method != config.MethodManagedIdentity {
 		return nil
