@@ -38,6 +38,8 @@ func (s *Server) routes() []route {
 		{get, "/events", same, s.events},
 		{get, "/system/df", same, s.systemDf},
 		{post, "/auth", same, s.authLogin},
+		{get, "/gc", none, s.orphans},
+		{post, "/gc/confirm", none, s.orphansConfirm},
 
 		{post, "/containers", none, s.containerCreate},
 		{post, none, "/containers/create", s.dockerCreate},

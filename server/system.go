@@ -61,3 +61,17 @@ func (s *Server) authLogin(c echo.Context) error {
 	res, err := s.cfg.Backend.AuthLogin(c.Request().Context(), auth)
 	return answer(c, res, err)
 }
+
+func (s *Server) orphans(c echo.Context) error {
+	list, err := s.cfg.Backend.Orphans(c.Request().Context())
+	return answer(c, list, err)
+}
+
+func (s *Server) orphansConfirm(c echo.Context) error {
+	var req api.ConfirmRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	list, err := s.cfg.Backend.OrphansConfirm(c.Request().Context(), req.IDs)
+	return answer(c, list, err)
+}

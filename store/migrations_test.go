@@ -34,8 +34,8 @@ func load(t *testing.T, cfg store.Config, name string) {
 	succeed(t, err, db.Close())
 }
 
-// TestMigration opens databases of older versions. The dumps contain a running, an exited and a dead container, an
-// image, and the operations of a daemon that is missing since one of them.
+// TestMigration opens databases of older versions. The dumps contain a running, an exited, a dead and a removed container,
+// an image, and the operations of a daemon that is missing since one of them.
 func TestMigration(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		cfg := in.fresh(t)
@@ -78,6 +78,8 @@ func TestMigration(t *testing.T) {
 		succeed(t, db.Remove(t.Context(), id("d"), false, nothing), db.Delete(t.Context(), id("d"), nothing))
 		succeed(t, db.BeginOperation(t.Context(), "foundation", "home", "root@ci"))
 		succeed(t, db.EndOperation(t.Context(), "foundation"))
+		// It knows which containers were removed before and since.
+		same(t, apps(db, azuretest.NewClock()).see(t, 0, id("a"), id("d"), id("e")), "a 1 0s unknown, d 1 0s, e 1 0s")
 	})
 }
 
@@ -122,6 +124,10 @@ func TestChecks(t *testing.T) {
 		db, _ := in.open(t)
 		at(t, db, id("a"), store.Creating)
 		at(t, db, id("b"), store.Running)
+		orphanRow := "('" + id("o") + "', 'workspace', 'home', '', '/path', 1, 1, 0, "
+		orphan := "INSERT INTO orphans (container_id, kind, home, name, place, first_seen, last_seen, waited, " +
+			"sightings, held, confirmed_at) VALUES " + orphanRow
+		exec(t, db, strings.ReplaceAll(orphan+"1, '', NULL)", id("o"), id("p")))
 		const insertRun = "INSERT INTO runs (id, container_id, trace_id, span_id, started_at) VALUES "
 		for name, statement := range map[string]string{
 			"created without app":      "UPDATE containers SET state = 'created' WHERE id = '" + id("a") + "'",
@@ -137,6 +143,11 @@ func TestChecks(t *testing.T) {
 			"output is not JSON":       "UPDATE runs SET output = 'x'",
 			"event of an unknown type": "UPDATE events SET type = 'plugin'",
 			"attributes are not JSON":  "UPDATE events SET attributes = '{'",
+			"two views of an orphan":   orphan + "1, '', NULL), " + orphanRow + "1, '', NULL)",
+			"orphan seen by nobody":    orphan + "0, '', NULL)",
+			"orphan held for nothing":  orphan + "1, 'x', NULL)",
+			"orphan of unknown kind":   strings.Replace(orphan, "workspace", "plan", 1) + "1, '', NULL)",
+			"app in a state folder":    strings.Replace(orphan, "workspace", "function app", 1) + "1, '', NULL)",
 			"truncated is not boolean": "UPDATE runs SET truncated = 2",
 		} {
 			if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/command"
 	"github.com/sockerless/backend-azf/internal/demo"
 )
@@ -148,7 +149,7 @@ func settingsCount(t *testing.T, socket, subscription, shown string) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket: %v, %v", info, err)
 	}
-	c := demo.NewClient(socket)
+	c := client.New("unix", socket)
 	defer c.Close()
 	var caps api.Capabilities
 	err = c.Call(t.Context(), http.MethodGet, "/capabilities", nil, &caps)

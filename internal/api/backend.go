@@ -35,6 +35,11 @@ type Backend interface {
 	// SystemEvents streams Events as JSON lines. The past events that opts selects come first.
 	SystemEvents(ctx context.Context, opts EventsOptions) (io.ReadCloser, error)
 	SystemDf(ctx context.Context) (DiskUsage, error)
+	// Orphans lists what is in Azure without a container. OrphansConfirm has some of it destroyed, each given by the id
+	// of its container, a prefix of it, or the name of its function app, and returns it before it is gone. The
+	// specification has neither.
+	Orphans(ctx context.Context) ([]Orphan, error)
+	OrphansConfirm(ctx context.Context, refs []string) ([]Orphan, error)
 	// AuthLogin checks credentials against their registry. It stores nothing.
 	AuthLogin(ctx context.Context, auth AuthConfig) (AuthResponse, error)
 

@@ -99,6 +99,13 @@ func checkMaxAge(text string) error {
 	return nil
 }
 
+func checkGrace(text string) error {
+	if d, err := time.ParseDuration(text); err == nil && d < time.Minute {
+		return fmt.Errorf("%s is out of range: use 1m or more", text)
+	}
+	return nil
+}
+
 func checkInterval(text string) error {
 	if d, err := time.ParseDuration(text); err == nil && d < time.Second {
 		return fmt.Errorf("%s is out of range: use 1s or more", text)

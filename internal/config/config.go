@@ -40,6 +40,7 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// GC is GCReport or GCDelete.
 	GC                string
+	GCGrace           time.Duration
 	ReconcileInterval time.Duration
 	// Terraform is the path of a binary; empty finds or installs one.
 	Terraform      string

@@ -66,6 +66,8 @@ func settings() []setting {
 				"the file, below " + backendSection},
 		{key: "gc", fallback: GCReport, check: oneOf(GCReport, GCDelete), field: func(g *given) any { return &g.GC },
 			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
+		{key: "gc_grace", fallback: "1h", check: checkGrace, field: func(g *given) any { return &g.GCGrace },
+			help: "how long such an app or workspace must have been seen before gc deletes it, as a `duration`"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
 			field: func(g *given) any { return &g.ReconcileInterval },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +

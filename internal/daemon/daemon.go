@@ -149,7 +149,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure,
 		Settings: cfg.Azure, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
-		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete, Log: cfg.Log,
+		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,
+		OrphanGrace: cfg.GCGrace, Log: cfg.Log,
 		Components: []api.ComponentVersion{
 			{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion},
 		},

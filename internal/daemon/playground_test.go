@@ -18,6 +18,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/demo"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -28,7 +29,7 @@ var sitePath = regexp.MustCompile(`/sites/[^/]+$`)
 
 // playground is a simulator with the example image and a running daemon.
 type playground struct {
-	*demo.Client
+	*client.Client
 	sim    *azuresim.Sim
 	tools  toolchain.Tools
 	image  string
@@ -140,7 +141,7 @@ func newAzure(t *testing.T) *playground {
 		t.Fatal(err)
 	}
 	p.socket = filepath.Join(p.dir, "s")
-	p.Client = demo.NewClient(p.socket)
+	p.Client = client.New("unix", p.socket)
 	return p
 }
 
@@ -168,6 +169,6 @@ func (p *playground) create(t *testing.T, name string, config api.Config) string
 
 // answered reports whether err is the daemon's answer with this status.
 func answered(err error, status int) bool {
-	failed, ok := errors.AsType[*demo.StatusError](err)
+	failed, ok := errors.AsType[*client.StatusError](err)
 	return ok && failed.Status == status
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
-	"github.com/sockerless/backend-azf/internal/demo"
 	"github.com/sockerless/backend-azf/internal/pgtest"
 )
 
@@ -47,7 +47,7 @@ func daemons(t *testing.T, azure *playground, database string, n int) []*playgro
 			t.Fatal(err)
 		}
 		p.socket = filepath.Join(p.dir, "s")
-		p.Client = demo.NewClient(p.socket)
+		p.Client = client.New("unix", p.socket)
 		t.Cleanup(p.Close)
 		list[i] = p
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -92,7 +93,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		err = errors.Join(err, <-stopped)
 	}()
 	if !d.Serve {
-		return Journey(ctx, d.report, NewClient(socket), d.image, d.sim.Sites)
+		return Journey(ctx, d.report, client.New("unix", socket), d.image, d.sim.Sites)
 	}
 	if err := d.report.serving(address, socket, d.image); err != nil {
 		return err

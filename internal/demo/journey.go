@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/client"
 )
 
 // Journey takes a container through its whole life, over the daemon's socket, as any client would. It reports each
 // step, and fails when sites, the function apps in Azure, are not empty in the end.
-func Journey(ctx context.Context, report *Report, c *Client, image string, sites func() []string) (err error) {
+func Journey(ctx context.Context, report *Report, c *client.Client, image string, sites func() []string) (err error) {
 	const name = "hello"
 	defer c.Close()
 	err = report.step(ctx, "create", func(s *Step) error {

@@ -94,8 +94,10 @@ type Config struct {
 	// ReconcileInterval is the time between two comparisons of rows, jobs, workspaces and Azure; 0 means 5 minutes. With a
 	// negative one, Start compares rows and jobs, and nothing is compared after that.
 	ReconcileInterval time.Duration
-	// DeleteOrphans makes the engine destroy what carries its tags and has no container. Otherwise it only reports it.
+	// DeleteOrphans makes the engine destroy what carries its tags and has no container, if the database knows that the
+	// container was removed, and OrphanGrace after it was first seen; 0 means an hour. Otherwise it only reports it.
 	DeleteOrphans bool
+	OrphanGrace   time.Duration
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
@@ -130,8 +132,7 @@ type Engine struct {
 
 	logAnalyticsID atomic.Pointer[string] // nil while it is unknown
 
-	// The last comparison of workspaces, and the last one of Azure, found these.
-	orphanWorkspaces, orphanApps atomic.Pointer[[]string]
+	compareNow chan struct{} // asks for a comparison
 }
 
 var _ api.Backend = (*Engine)(nil)
@@ -151,6 +152,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.ReconcileInterval == 0 {
 		cfg.ReconcileInterval = defaultReconcileInterval
 	}
+	if cfg.OrphanGrace == 0 {
+		cfg.OrphanGrace = defaultOrphanGrace
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = clockwork.NewRealClock()
 	}
@@ -163,6 +167,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		interrupted:   make(chan struct{}),
 		endBackground: func() {},
 		foundationMu:  make(chan struct{}, 1),
+		compareNow:    make(chan struct{}, 1),
 	}
 	e.jobs.cancels, e.atWork.ids = map[int64]context.CancelCauseFunc{}, map[string]bool{}
 	e.foundationMu <- struct{}{}

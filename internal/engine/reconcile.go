@@ -5,15 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
@@ -52,7 +47,7 @@ var unfinished = []rivertype.JobState{
 	rivertype.JobStateScheduled,
 }
 
-// reconcileRegularly compares at once and then at each interval, until ctx ends.
+// reconcileRegularly compares at once, then at each interval and when somebody asks, until ctx ends.
 func (e *Engine) reconcileRegularly(ctx context.Context) {
 	ticker := e.cfg.Clock.NewTicker(e.cfg.ReconcileInterval)
 	defer ticker.Stop()
@@ -63,6 +58,7 @@ func (e *Engine) reconcileRegularly(ctx context.Context) {
 		}
 		select {
 		case <-ticker.Chan():
+		case <-e.compareNow:
 		case <-ctx.Done():
 			return
 		}
@@ -209,63 +205,6 @@ func (e *Engine) retryRemovals(ctx context.Context) error {
 	return nil
 }
 
-// tidyWorkspaces handles the workspaces on this daemon's disk whose containers are gone. It archives a workspace that
-// holds no resources. It reports one that holds resources or, with DeleteOrphans, destroys them.
-func (e *Engine) tidyWorkspaces(ctx context.Context) error {
-	ids, err := e.cfg.Workspaces.IDs()
-	if err != nil {
-		return err
-	}
-	var failed []error
-	var found []string
-	for _, id := range ids {
-		orphan, err := e.tidyWorkspace(ctx, id)
-		if orphan {
-			found = append(found, "workspace "+e.cfg.Workspaces.Path(id))
-		}
-		failed = append(failed, err)
-	}
-	e.orphanWorkspaces.Store(&found)
-	return errors.Join(failed...)
-}
-
-// tidyWorkspace is the part of tidyWorkspaces for one workspace. orphan reports whether the workspace has no container
-// and still holds resources.
-func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err error) {
-	if gone, err := e.gone(ctx, id); err != nil || !gone {
-		return false, err
-	}
-	log := e.cfg.Log.With().Str("container_id", id).Str("workspace", e.cfg.Workspaces.Path(id)).Logger()
-	holds, err := e.cfg.Workspaces.Holds(ctx, id)
-	switch {
-	case errors.Is(err, workspace.ErrLocked):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read the workspace of %s: %w", id, err)
-	case !holds:
-		level := zerolog.WarnLevel
-		if e.cfg.RemoteState {
-			level = zerolog.InfoLevel // usually another daemon has removed the container
-		}
-		log.WithLevel(level).Msg("a workspace without a container goes to the archive")
-		return false, e.cfg.Workspaces.Archive(id)
-	case !e.cfg.DeleteOrphans:
-		log.Warn().Msg("a workspace without a container holds resources: gc delete would destroy them")
-		return true, nil
-	}
-	var operation workspace.Operation
-	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
-		operation, err = e.cfg.Workspaces.Destroy(ctx, id, dead)
-		return err
-	})
-	if err != nil {
-		return true, fmt.Errorf("destroy the workspace of %s: %w", id, err)
-	}
-	log.Warn().Str("correlation_id", operation.CorrelationID).
-		Msg("destroyed the resources of a workspace without a container")
-	return false, nil
-}
-
 // gone reports whether there is no container with this id.
 func (e *Engine) gone(ctx context.Context, id string) (bool, error) {
 	_, err := e.cfg.Store.Container(ctx, id)
@@ -291,93 +230,4 @@ func (w *reconcileWorker) Work(ctx context.Context, _ *river.Job[reconcileArgs])
 			Msg("comparing Azure with the containers failed in part")
 	}
 	return nil
-}
-
-var containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-// compareAzure reports the function apps that have this daemon's tags and no container. With DeleteOrphans it removes
-// them.
-func (e *Engine) compareAzure(ctx context.Context) error {
-	apps, err := e.cfg.Azure.FunctionApps(ctx, e.cfg.Settings.ResourceGroup)
-	if err != nil {
-		return err
-	}
-	onDisk, err := e.cfg.Workspaces.IDs()
-	if err != nil {
-		return err
-	}
-	var failed []error
-	var found []string
-	for _, app := range apps {
-		id := app.Tags[idTag]
-		ours := app.Tags[ownerTag] == e.cfg.Settings.Owner && containerID.MatchString(id) && path.Base(app.ID) == appName(id)
-		if !ours || slices.Contains(onDisk, id) { // tidyWorkspaces handles the apps that have a workspace here
-			continue
-		}
-		orphan, err := e.compareApp(ctx, id, app)
-		if orphan {
-			found = append(found, "function app "+path.Base(app.ID))
-		}
-		failed = append(failed, err)
-	}
-	e.orphanApps.Store(&found)
-	return errors.Join(failed...)
-}
-
-// compareApp is the part of compareAzure for one function app of this daemon. orphan reports whether the app has no
-// container and is still there.
-func (e *Engine) compareApp(ctx context.Context, id string, app workspace.Found) (orphan bool, err error) {
-	// The row is read after the list, so that an app created or removed in between is not an orphan.
-	if gone, err := e.gone(ctx, id); err != nil || !gone {
-		return false, err
-	}
-	if _, there, err := e.cfg.Azure.Find(ctx, app.ID); err != nil || !there {
-		return false, err
-	}
-	log := e.cfg.Log.With().Str("function_app", path.Base(app.ID)).Str("container_id", id).Logger()
-	if !e.cfg.DeleteOrphans {
-		log.Warn().Msg("a function app of this daemon has no container: gc delete would remove it")
-		return true, nil
-	}
-	operation, err := e.destroyOrphan(ctx, id, app)
-	if err != nil {
-		return true, fmt.Errorf("remove function app %s: %w", path.Base(app.ID), err)
-	}
-	log.Warn().Str("correlation_id", operation.CorrelationID).Msg("removed a function app that had no container")
-	return false, nil
-}
-
-// destroyOrphan lets Terraform destroy a function app of which only the tags are known.
-func (e *Engine) destroyOrphan(ctx context.Context, id string, app workspace.Found) (workspace.Operation, error) {
-	c := store.Container{ID: id, Name: app.Tags[nameTag], FunctionApp: path.Base(app.ID)}
-	// azurerm requires these values, and a destroy does not use them.
-	c.Config.Image = "registry.invalid/unknown:latest"
-	shared := workspace.FoundationOutputs{
-		ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown",
-	}
-	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
-	if err != nil {
-		return workspace.Operation{}, err
-	}
-	var operation workspace.Operation
-	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
-		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, id, spec, dead)
-		return err
-	})
-	return operation, err
-}
-
-// orphans returns a warning of the orphans that the last comparisons found.
-func (e *Engine) orphans() []string {
-	var found []string
-	for _, list := range []*[]string{e.orphanWorkspaces.Load(), e.orphanApps.Load()} {
-		if list != nil {
-			found = append(found, *list...)
-		}
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("WARNING: %d orphans in Azure belong to this daemon and to no container: %s. "+
-		"They cost money. Set gc to delete to have them destroyed", len(found), strings.Join(found, ", "))}
 }

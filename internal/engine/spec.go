@@ -14,8 +14,11 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
+// appPrefix begins the names of function apps.
+const appPrefix = "skls-"
+
 // appName returns the name of a container's function app. The Functions host looks at 32 characters of it at most.
-func appName(id string) string { return "skls-" + id[:20] }
+func appName(id string) string { return appPrefix + id[:20] }
 
 // validate checks a container as far as that is possible without Azure. It returns warnings for the client.
 func (e *Engine) validate(c store.Container) ([]string, error) {

@@ -79,7 +79,11 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	if sku := s.sku(); s.AppServicePlan == "" && !runsImages(sku) {
 		info.Warnings = append(info.Warnings, "WARNING: "+noImagesWarning(sku))
 	}
-	info.Warnings = append(info.Warnings, e.orphans()...)
+	orphans, err := e.orphanWarnings(ctx)
+	if err != nil {
+		return api.Info{}, err
+	}
+	info.Warnings = append(info.Warnings, orphans...)
 	counts, err := e.cfg.Store.CountContainers(ctx)
 	if err != nil {
 		return api.Info{}, err

@@ -49,6 +49,7 @@ CREATE TABLE events (
     actor_id   TEXT NOT NULL,
     attributes TEXT NOT NULL CHECK (json_valid(attributes))
 ) STRICT;
+INSERT INTO events VALUES(0,1795435200000000000,'container','destroy','eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee','{"image":"alpine","name":"neeee"}');
 INSERT INTO events VALUES(1,1795435200000000000,'image','pull','alpine:latest','{"name":"alpine:latest"}');
 INSERT INTO events VALUES(2,1795435200000000000,'container','create','cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc','{"image":"alpine","name":"nc"}');
 INSERT INTO events VALUES(3,1795435200000000000,'container','start','cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc','{"image":"alpine","name":"nc"}');

@@ -1,4 +1,9 @@
-package demo
+// Package client calls the internal API of a daemon on this machine. It must not know what is behind a route.
+//
+//	c := client.New(server.NetworkUnix, "/var/run/sockerless-backend.sock")
+//	defer c.Close()
+//	err := c.Call(ctx, http.MethodGet, "/info", nil, &info)
+package client
 
 import (
 	"bytes"
@@ -14,15 +19,15 @@ import (
 	"github.com/sockerless/backend-azf/server"
 )
 
-// Client calls the internal API of a daemon on a unix socket.
+// Client calls the internal API of one daemon, without TLS. It is safe for concurrent use.
 type Client struct{ HTTP *http.Client }
 
-// NewClient returns a client of the daemon on socket, which is a path. The caller closes it.
-func NewClient(socket string) *Client {
+// New returns a client of the daemon that listens on an address of a network, as for net.Dial. The caller closes it.
+func New(network, address string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
+			return d.DialContext(ctx, network, address)
 		},
 	}}}
 }
