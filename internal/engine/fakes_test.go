@@ -36,9 +36,10 @@ type fakeWorkspaces struct {
 	app        workspace.FunctionApp
 	// onDisk has the ids of workspaces, and whether each holds resources. archived and orphans record what happened to
 	// workspaces and to orphan apps.
-	onDisk   map[string]bool
-	archived []string
-	orphans  []workspace.FunctionApp
+	onDisk    map[string]bool
+	archived  []string
+	orphans   []workspace.FunctionApp
+	orphanErr error
 }
 
 func (f *fakeWorkspaces) Foundation(
@@ -136,7 +137,7 @@ func (f *fakeWorkspaces) DestroyOrphan(
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.orphans = append(f.orphans, app)
-	return workspace.Operation{}, nil
+	return workspace.Operation{}, f.orphanErr
 }
 
 func (f *fakeWorkspaces) set(change func()) {
@@ -197,9 +198,10 @@ func (f *fakeLogs) Lines(ctx context.Context, q logs.Query) ([]logs.Line, error)
 
 // fakeAzure lists apps that are gone too, as Azure's list does for some minutes.
 type fakeAzure struct {
-	apps []workspace.Found
-	gone map[string]bool
-	err  error
+	apps     []workspace.Found
+	unlisted []workspace.Found // which are there, although the list lacks them
+	gone     map[string]bool
+	err      error
 }
 
 func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, error) {
@@ -207,7 +209,13 @@ func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, er
 }
 
 func (f *fakeAzure) Find(_ context.Context, id string) (workspace.Found, bool, error) {
-	return workspace.Found{ID: id}, !f.gone[id], f.err
+	app := workspace.Found{ID: id}
+	for _, known := range slices.Concat(f.apps, f.unlisted) {
+		if known.ID == id {
+			app = known
+		}
+	}
+	return app, !f.gone[id], f.err
 }
 
 // fakeRegistry answers every question alike.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/store"
-	"github.com/sockerless/backend-azf/workspace"
 )
 
 func hexID(c string) string { return strings.Repeat(c, 64) }
@@ -36,16 +34,6 @@ func (f *fixture) loseJobs(t *testing.T) {
 	if err != nil || len(left.Jobs) > 0 {
 		t.Fatalf("%d jobs are left, %v", len(left.Jobs), err)
 	}
-}
-
-// restart starts the next engine. It deletes orphans, or reports them.
-func (f *fixture) restart(t *testing.T, orphans bool) {
-	t.Helper()
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	f.orphans = orphans
-	f.start(t)
 }
 
 // until blocks until a container is in a state. "" means that it is gone.
@@ -252,67 +240,5 @@ func TestRetryAfter(t *testing.T) {
 		if got := time.Until(jobRetries{}.NextRetry(job)); got > want || got < want-time.Second {
 			t.Errorf("after %d errors: got %s, want %s", errs, got, want)
 		}
-	}
-}
-
-func TestWorkspacesWithoutContainers(t *testing.T) {
-	f := setup(t)
-	kept := f.create(t, "web")
-	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{kept: true, hexID("a"): false, hexID("b"): true} })
-	if err := f.reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(f.workspaces.archived, []string{hexID("a")}) || f.workspaces.destroyed != 0 {
-		t.Errorf("archived %v and destroyed %d", f.workspaces.archived, f.workspaces.destroyed)
-	}
-	info, err := f.Info(t.Context())
-	if err != nil || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "workspace /workspaces/"+hexID("b")) ||
-		!strings.Contains(info.Warnings[0], "gc") {
-		t.Errorf("got %q, %v", info.Warnings, err)
-	}
-	f.restart(t, true)
-	if err := f.reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if info, err = f.Info(t.Context()); err != nil || len(info.Warnings) != 0 || f.workspaces.destroyed != 1 {
-		t.Errorf("got %q, %v, destroyed %d", info.Warnings, err, f.workspaces.destroyed)
-	}
-}
-
-func TestAppsWithoutContainers(t *testing.T) {
-	f := setup(t)
-	kept := f.create(t, "web")
-	app := func(id, owner string) workspace.Found {
-		return workspace.Found{ID: "/sites/" + appName(id), Tags: map[string]string{idTag: id, ownerTag: owner, nameTag: "n"}}
-	}
-	orphan, gone := app(hexID("a"), "test"), app(hexID("b"), "test")
-	renamed, tagless := app(hexID("c"), "test"), app(hexID("d"), "test")
-	renamed.ID, tagless.Tags = "/sites/of-a-user", nil
-	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{hexID("e"): true} })
-	f.azure.apps = []workspace.Found{
-		app(kept, "test"), orphan, gone, app(hexID("f"), "another"), app(hexID("e"), "test"), renamed, tagless,
-	}
-	f.azure.gone = map[string]bool{gone.ID: true}
-	if err := f.compareAzure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	info, err := f.Info(t.Context())
-	warned := slices.ContainsFunc(info.Warnings, func(w string) bool {
-		return strings.Contains(w, "function app "+appName(hexID("a"))+". ")
-	})
-	if err != nil || !warned || len(f.workspaces.orphans) != 0 {
-		t.Errorf("got %q, %v, destroyed orphans %v", info.Warnings, err, f.workspaces.orphans)
-	}
-	f.restart(t, true)
-	if err := f.compareAzure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if len(f.workspaces.orphans) != 1 || f.workspaces.orphans[0].Name != appName(hexID("a")) ||
-		f.workspaces.orphans[0].Tags[nameTag] != "n" {
-		t.Errorf("destroyed orphans %+v", f.workspaces.orphans)
-	}
-	f.azure.err = errors.New("forbidden")
-	if err := f.compareAzure(t.Context()); err == nil {
-		t.Error("a failed list is taken for none")
 	}
 }
