@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/client"
@@ -28,7 +27,10 @@ func gcCommand(environ []string) *cobra.Command {
 			"The daemon's address comes from --listen, SOCKERLESS_AZF_LISTEN or the configuration file.",
 	}
 	var daemon daemonAddress
-	daemon.addFlags(cmd.PersistentFlags())
+	cmd.PersistentFlags().StringVar(&daemon.config, "config", "",
+		"configuration `file` of the daemon (default "+config.DefaultFile+" if it exists)")
+	cmd.PersistentFlags().StringVar(&daemon.listen, "listen", "",
+		"`address` of the daemon: unix:///path or tcp://host:port (default its setting listen)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var list []api.Orphan
 		if err := daemon.call(cmd.Context(), environ, http.MethodGet, "/gc", nil, &list); err != nil {
@@ -97,29 +99,15 @@ func printOrphans(w io.Writer, list []api.Orphan) error {
 	return table.Flush()
 }
 
-// daemonAddress is where the running daemon answers, as its own settings say.
+// daemonAddress is where the running daemon answers: as a flag says, or its own settings.
 type daemonAddress struct{ config, listen string }
-
-func (a *daemonAddress) addFlags(set *pflag.FlagSet) {
-	set.StringVar(&a.config, "config", "",
-		"configuration `file` of the daemon (default "+config.DefaultFile+" if it exists)")
-	set.StringVar(&a.listen, "listen", "", "`address` of the daemon: unix:///path or tcp://host:port")
-}
 
 // call sends a request to the daemon.
 func (a *daemonAddress) call(ctx context.Context, environ []string, method, route string, in, out any) error {
-	given := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	flags := config.AddFlags(given, config.Options{File: config.DefaultFile})
-	for name, value := range map[string]string{"config": a.config, "listen": a.listen} {
-		if value == "" {
-			continue
-		}
-		if err := given.Set(name, value); err != nil {
-			return err
-		}
+	listen, err := config.Listening(a.config, a.listen, environ)
+	if err != nil {
+		return command.Mistake{Err: err}
 	}
-	// Problems of other settings are not those of this command.
-	listen := flags.Load(environ).Config().Listen
 	if listen.TLSCert != "" && a.listen == "" {
 		return fmt.Errorf("the daemon answers on %s over TLS, which this command does not speak: send %s %s%s there, "+
 			"with the certificate of a client", listen.Address, method, server.Prefix, route)

@@ -254,6 +254,24 @@ func (f *Flags) Load(environ []string) *Loaded {
 	return l
 }
 
+// Listening returns where a daemon answers that was started with a configuration file and a value of --listen, each ""
+// if it is not given, and environ. Other settings may have problems. It returns an error when the file that may name
+// the address cannot be read.
+func Listening(file, listen string, environ []string) (server.ListenConfig, error) {
+	f := AddFlags(pflag.NewFlagSet("", pflag.ContinueOnError), Options{File: DefaultFile})
+	if file != "" {
+		environ = append(slices.Clone(environ), environmentPrefix+"CONFIG="+file)
+	}
+	if listen != "" {
+		f.given["listen"] = value{text: listen, origin: origin{fromFlag, "--listen"}}
+	}
+	l := f.Load(environ)
+	if l.unread && l.values["listen"].origin.kind == fromDefault {
+		return server.ListenConfig{}, fmt.Errorf("%s: give the address as --listen", l.problems[0])
+	}
+	return l.Config().Listen, nil
+}
+
 // Config returns the configuration. It is complete only when Err returns nil.
 func (l *Loaded) Config() Config { return l.given.complete() }
 

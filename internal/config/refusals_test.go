@@ -268,6 +268,7 @@ func TestConfigRefusals(t *testing.T) {
 		{name: "negative stop timeout", file: "shutdown_timeout: -1s\n",
 			want: "FILE:6: shutdown_timeout: -1s is negative: use 0s or more"},
 		{name: "gc", args: []string{"--gc", "on"}, want: `--gc: "on" is none of report, delete`},
+		{name: "no grace", file: "gc_grace: 59s\n", want: "FILE:6: gc_grace: 59s is out of range: use 1m or more"},
 		{name: "reconcile too often", file: "reconcile_interval: 100ms\n",
 			want: "FILE:6: reconcile_interval: 100ms is out of range: use 1s or more"},
 		{name: "no runs", args: []string{"--max-terraform-runs=0"},
