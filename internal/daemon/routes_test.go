@@ -149,6 +149,9 @@ func (r *routes) basics() []exchange {
 				t.Errorf("got %+v", v)
 			}
 		})},
+		{route: "GET /gc", status: 200, want: "[]"},
+		{route: "POST /gc/confirm", body: `{"IDs":["ab"]}`, status: 404,
+			want: `No such orphan: "ab": it is gone, or no comparison has seen it`},
 		{route: "POST /auth", body: `{"username":"u","password":"p","serveraddress":"` + r.sim.Registry() + `"}`,
 			status: 200, want: `"Status":"Login Succeeded"`},
 	}
