@@ -14,6 +14,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
@@ -56,7 +57,7 @@ func TestServeOnASimulator(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }() // fails when it has ended
-	c := demo.NewClient(socket)
+	c := client.New("unix", socket)
 	defer c.Close()
 	azuretest.Eventually(t, "the daemon answers", func() bool {
 		return c.Call(t.Context(), http.MethodGet, "/capabilities", nil, nil) == nil
