@@ -34,8 +34,8 @@ func load(t *testing.T, cfg store.Config, name string) {
 	succeed(t, err, db.Close())
 }
 
-// TestMigration opens databases of older versions. The dumps contain a running, an exited, a dead and a removed container,
-// an image, and the operations of a daemon that is missing since one of them.
+// TestMigration opens databases of older versions. The dumps contain a running, an exited, a dead and a removed
+// container, an image, and the operations of a daemon that is missing since one of them.
 func TestMigration(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		cfg := in.fresh(t)

@@ -66,11 +66,12 @@ type Comparison struct {
 	MaxStep time.Duration
 }
 
-const orphanColumns = `container_id, kind, home, name, place, first_seen, last_seen, sightings, waited, held, confirmed_at`
+const orphanColumns = `container_id, kind, home, name, place, first_seen, last_seen, sightings, waited, held,
+	confirmed_at`
 
 // Compared records a comparison, and returns what it saw. What the comparison did not see is forgotten, if it was
-// complete. An orphan is held, until it is confirmed, when this database remembers no removal of its container, and when
-// the comparison saw several orphans and they are more than half of what is there.
+// complete. An orphan is held, until it is confirmed, when this database remembers no removal of its container, and
+// when the comparison saw several orphans and they are more than half of what is there.
 func (db *DB) Compared(ctx context.Context, c Comparison) (seen []Orphan, err error) {
 	return seen, db.tx(ctx, func(tx *txn) error {
 		known, err := orphans(ctx, tx)

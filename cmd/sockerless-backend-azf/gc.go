@@ -22,8 +22,8 @@ func gcCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "gc", GroupID: running,
 		Short: "List what is in Azure without a container, and confirm its removal",
-		Long: "gc asks the running daemon for its orphans: function apps with the daemon's tags and workspaces, which have\n" +
-			"no container. It prints since when the daemon has seen each of them, and why it stays.\n" +
+		Long: "gc asks the running daemon for its orphans: function apps with the daemon's tags and workspaces, which\n" +
+			"have no container. It prints since when the daemon has seen each of them, and why it stays.\n" +
 			"The daemon's address comes from --listen, SOCKERLESS_AZF_LISTEN or the configuration file.",
 	}
 	var daemon daemonAddress
@@ -41,9 +41,9 @@ func gcCommand(environ []string) *cobra.Command {
 	confirm := &cobra.Command{
 		Use:   "confirm [ID...]",
 		Short: "Have orphans destroyed",
-		Long: "gc confirm has the orphans destroyed that the arguments name, by the id of the container, the beginning of the\n" +
-			"id, or the name of the function app. The daemon begins at once, whatever its setting gc is, and remembers the\n" +
-			"confirmation until they are gone. Orphans that it finds later need another confirmation.",
+		Long: "gc confirm has the orphans destroyed that the arguments name, by the id of the container, the beginning of\n" +
+			"the id, or the name of the function app. The daemon begins at once, whatever its setting gc is, and remembers\n" +
+			"the confirmation until they are gone. Orphans that it finds later need another confirmation.",
 		Args: cobra.ArbitraryArgs,
 	}
 	all := confirm.Flags().Bool("all", false, "have all orphans destroyed that the daemon has found so far")

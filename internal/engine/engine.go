@@ -83,7 +83,7 @@ type Config struct {
 	// ShutdownTimeout is the time that Close leaves Terraform runs to finish before it interrupts them; 0 interrupts them
 	// at once.
 	ShutdownTimeout time.Duration
-	// RemoteState means that Terraform's states are in a remote backend. Home then names the daemon's state folder, which
+	// RemoteState means that Terraform's states are in a remote backend. Home names the daemon's state folder, which
 	// one daemon uses at a time.
 	RemoteState bool
 	Home        string

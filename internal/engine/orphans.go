@@ -126,8 +126,8 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 	return errors.Join(append(failed, e.settle(ctx, c, e.destroyApp))...)
 }
 
-// containerOf returns the id of the container to which a function app's tags belong. ours reports whether the app is one
-// of this daemon's.
+// containerOf returns the id of the container to which a function app's tags belong. ours reports whether the app is
+// one of this daemon's.
 func (e *Engine) containerOf(app workspace.Found) (id string, ours bool) {
 	id = app.Tags[idTag]
 	ours = app.Tags[ownerTag] == e.cfg.Settings.Owner && containerID.MatchString(id) && path.Base(app.ID) == appName(id)

@@ -124,8 +124,8 @@ func TestAppsWithoutContainers(t *testing.T) {
 	f.restart(t, true)
 	f.clock.Advance(10 * time.Minute)
 	f.compare(t, 1)
-	if got := f.destroyed(); !slices.Equal(got, []string{appName(orphan)}) || f.workspaces.orphans[0].Tags[nameTag] != "n" ||
-		len(f.fates(t)) > 0 {
+	if got := f.destroyed(); !slices.Equal(got, []string{appName(orphan)}) ||
+		f.workspaces.orphans[0].Tags[nameTag] != "n" || len(f.fates(t)) > 0 {
 		t.Errorf("destroyed %v, left %v", got, f.fates(t))
 	}
 	f.azure.err = errors.New("forbidden")
@@ -212,16 +212,18 @@ func TestConfirmNothing(t *testing.T) {
 
 func TestFate(t *testing.T) {
 	e := &Engine{cfg: Config{OrphanGrace: time.Hour, DeleteOrphans: true}}
+	const long = 2 * time.Hour
+	now := time.Now()
 	for name, row := range map[string]struct {
 		store.Orphan
 		want api.OrphanState
 	}{
-		"seen once":                  {store.Orphan{Sightings: 1, Waited: 2 * time.Hour}, api.OrphanWaiting},
+		"seen once":                  {store.Orphan{Sightings: 1, Waited: long}, api.OrphanWaiting},
 		"not long":                   {store.Orphan{Sightings: 9, Waited: 59 * time.Minute}, api.OrphanWaiting},
 		"long":                       {store.Orphan{Sightings: 2, Waited: time.Hour}, api.OrphanDue},
-		"unknown":                    {store.Orphan{Sightings: 9, Waited: 2 * time.Hour, Held: store.HeldUnknown}, api.OrphanHeld},
-		"confirmed at first sight":   {store.Orphan{Sightings: 1, Held: store.HeldUnknown, Confirmed: time.Now()}, api.OrphanDue},
-		"confirmed after a held one": {store.Orphan{Sightings: 2, Held: store.HeldMost, Confirmed: time.Now()}, api.OrphanDue},
+		"unknown":                    {store.Orphan{Sightings: 9, Waited: long, Held: store.HeldUnknown}, api.OrphanHeld},
+		"confirmed at first sight":   {store.Orphan{Sightings: 1, Held: store.HeldUnknown, Confirmed: now}, api.OrphanDue},
+		"confirmed after a held one": {store.Orphan{Sightings: 2, Held: store.HeldMost, Confirmed: now}, api.OrphanDue},
 	} {
 		if got, reason := e.fate(row.Orphan); got != row.want || reason == "" {
 			t.Errorf("%s: got %s: %s, want %s", name, got, reason, row.want)
