@@ -1,6 +1,7 @@
-// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one for each container, and
-// foundation, which all containers of a daemon share. They are root modules: a workspace copies the files as they are
-// and adds only terraform.tfvars.json. The package must not know who fills in the variables.
+// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one for each container, removal,
+// which deletes what functionapp has created, and foundation, which all containers of a daemon share. They are root
+// modules: a workspace copies the files as they are, and adds the values of the variables, the provider's exact version
+// and the backend. The package must not know who fills in the variables.
 //
 //	files := tfmodules.FunctionApp() // main.tf, variables.tf, outputs.tf
 //
@@ -13,7 +14,7 @@ import (
 	"io/fs"
 )
 
-//go:embed functionapp/*.tf foundation/*.tf
+//go:embed functionapp/*.tf removal/*.tf foundation/*.tf
 var modules embed.FS
 
 // Resource is a managed resource of a module whose id in Azure follows from the module's variables, so that recovery
@@ -32,7 +33,10 @@ type Resource struct {
 // FunctionApp returns the files of the module of one container.
 func FunctionApp() fs.FS { return sub("functionapp") }
 
-// FunctionAppResources returns every managed resource of the module functionapp.
+// Removal returns the files of the module that deletes the resources of the module functionapp.
+func Removal() fs.FS { return sub("removal") }
+
+// FunctionAppResources returns every managed resource of the modules functionapp and removal.
 func FunctionAppResources() []Resource {
 	return []Resource{{Address: "azurerm_linux_function_app.this", Type: "Microsoft.Web/sites"}}
 }

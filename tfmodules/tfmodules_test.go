@@ -20,6 +20,7 @@ func TestResourcesAreThoseOfTheModules(t *testing.T) {
 		listed []Resource
 	}{
 		"functionapp": {FunctionApp(), FunctionAppResources()},
+		"removal":     {Removal(), FunctionAppResources()},
 		"foundation":  {Foundation(), FoundationResources()},
 	} {
 		t.Run(name, func(t *testing.T) {

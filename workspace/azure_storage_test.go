@@ -73,9 +73,6 @@ func TestStatesInAzureStorage(t *testing.T) {
 	if diff := cmp.Diff(want, storage.blobs(t)); diff != "" {
 		t.Error(diff)
 	}
-	if err := other.Restore(testID, true, func() (FunctionApp, error) { return spec, nil }); err != nil {
-		t.Fatal(err)
-	}
 	if op := wantDestroyed(t, other, sim); op.Plan != (Changes{Destroy: 1}) {
 		t.Errorf("got %+v", op)
 	}

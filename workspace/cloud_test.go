@@ -79,7 +79,8 @@ func cloudWith(t *testing.T, change func(*Config, *provider.Config)) (*Manager, 
 		Dir: t.TempDir(), Terraform: tools.Terraform, CLIConfig: tools.CLIConfig(), InitKey: tools.ProviderSHA256,
 		EagerOperations: 4,
 		Package: Package{
-			Dir: filepath.Dir(tools.ProviderPath), Path: tools.PackagePath(), LockFile: tools.LockFile(),
+			Dir: filepath.Dir(tools.ProviderPath), Path: tools.PackagePath(), Version: tools.ProviderVersion,
+			LockFile: tools.LockFile(),
 		},
 		// Either would break every operation if it arrived.
 		Environ:        append(os.Environ(), "TF_CLI_ARGS=-bogus", "ARM_CLIENT_CERTIFICATE_PATH=/nowhere"),
@@ -173,6 +174,11 @@ func named(f Foundation) Foundation {
 	return f
 }
 
+// containerOf returns what Destroy must know of a container. The creation of its app may have begun.
+func containerOf(id string) Container {
+	return Container{ID: id, FunctionApp: "skls-" + id[:20], ResourceGroup: azuresim.DefaultResourceGroup, Begun: true}
+}
+
 // another returns the id and the spec of a second container.
 func another(spec FunctionApp) (string, FunctionApp) {
 	id := strings.Repeat("fedcba9876543210", 4)
@@ -193,7 +199,7 @@ func provision(t *testing.T, m *Manager, spec FunctionApp) FunctionAppOutputs {
 // wantDestroyed destroys the test's container and checks that no app is left in Azure.
 func wantDestroyed(t *testing.T, m *Manager, sim *azuresim.Sim) Operation {
 	t.Helper()
-	op, err := m.Destroy(t.Context(), testID, nil)
+	op, err := m.Destroy(t.Context(), containerOf(testID), nil)
 	if err != nil || len(sim.Sites()) != 0 {
 		t.Errorf("destroy: got %v with %v left", err, sim.Sites())
 	}

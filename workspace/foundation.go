@@ -31,12 +31,12 @@ func (m *Manager) Foundation(
 	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
 		return FoundationOutputs{}, err
 	}
-	if err := m.repair(dir); err != nil {
+	if err := m.repair(dir, ""); err != nil {
 		return FoundationOutputs{}, err
 	}
 	resources := m.ofFoundation(f)
 	err = m.retry(ctx, task{dir: dir, dead: dead, applies: resources, do: func(ctx context.Context, s *session) error {
-		op, err := m.apply(ctx, s, resources)
+		op, err := m.apply(ctx, s, "", resources)
 		if err != nil {
 			return err
 		}
@@ -46,18 +46,24 @@ func (m *Manager) Foundation(
 	return outputs, err
 }
 
-// FoundationOutputs reads the outputs of Foundation from the state and changes nothing. The Operation is zero. The
-// error wraps ErrNoWorkspace when Foundation was never called. Outputs of resources that do not exist yet are empty.
+// ErrNoWorkspace is wrapped by FoundationOutputs before the first Foundation.
+var ErrNoWorkspace = errors.New("terraform workspace is missing")
+
+// FoundationOutputs reads the outputs of Foundation from the state and changes nothing in Azure. The Operation is zero.
+// The error wraps ErrNoWorkspace when Foundation was never called. Outputs of resources that do not exist yet are
+// empty.
 func (m *Manager) FoundationOutputs(ctx context.Context) (outputs FoundationOutputs, err error) {
 	dir := m.foundation()
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if !m.cfg.Backend.Remote() {
-			return FoundationOutputs{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
-		}
-		// Another daemon may have created it. Outputs need no variables.
-		if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
-			return FoundationOutputs{}, err
-		}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() {
+		return FoundationOutputs{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
+	}
+	// Another daemon, or one of another version, may have written the files. Outputs need no variables.
+	if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
+		return FoundationOutputs{}, err
+	}
+	// A state in use stays as it is, and can be read.
+	if err := m.repair(dir, ""); err != nil && !errors.Is(err, ErrLocked) {
+		return FoundationOutputs{}, err
 	}
 	err = m.retry(ctx, task{dir: dir, do: func(ctx context.Context, s *session) (err error) {
 		outputs, err = m.foundationOutputs(ctx, Operation{}, s)

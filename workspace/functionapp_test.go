@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ func TestIdentityKeepsTheKeyOutOfState(t *testing.T) {
 		t.Errorf("second time: got %+v; want no change", again.Operation.Plan)
 	}
 	wantDestroyed(t, m, sim)
-	if _, err := m.Destroy(t.Context(), testID, nil); err != nil {
+	if _, err := m.Destroy(t.Context(), containerOf(testID), nil); err != nil {
 		t.Errorf("destroyed already: %v", err)
 	}
 }
@@ -74,8 +75,11 @@ func TestFailedApply(t *testing.T) {
 	if !ok || failed.Step != "plan" || !strings.Contains(failed.Error(), "hh:mm:ss") || failed.CorrelationID == "" {
 		t.Fatalf("got %v, want the module's own message", err)
 	}
-	// Nothing was applied, so nothing is missing.
-	if _, err := m.Destroy(t.Context(), testID, nil); err != nil {
+	// Nothing was applied, so Azure, which may be the reason, is not asked.
+	m.cfg.Find = func(context.Context, string) (Found, bool, error) { return Found{}, false, errors.New("no answer") }
+	c := containerOf(testID)
+	c.Begun = false
+	if _, err := m.Destroy(t.Context(), c, nil); err != nil {
 		t.Errorf("destroy of nothing: %v", err)
 	}
 	if len(sim.Sites()) != 0 {
@@ -83,15 +87,12 @@ func TestFailedApply(t *testing.T) {
 	}
 }
 
-func TestContainersWithoutAWorkspace(t *testing.T) {
+func TestIDsThatArePaths(t *testing.T) {
 	m := local(t, nil)
-	if _, err := m.Destroy(t.Context(), strings.Repeat("f", 64), nil); !errors.Is(err, ErrNoWorkspace) {
-		t.Errorf("got %v, want no workspace", err)
-	}
 	if _, err := m.Provision(t.Context(), "../../etc", testSpec(), nil); err == nil {
 		t.Error("provision took an id that is a path")
 	}
-	if _, err := m.DestroyOrphan(t.Context(), "../../etc", testSpec(), nil); err == nil {
-		t.Error("destroying an orphan took an id that is a path")
+	if _, err := m.Destroy(t.Context(), Container{ID: "../../etc", FunctionApp: "x", Begun: true}, nil); err == nil {
+		t.Error("destroy took an id that is a path")
 	}
 }

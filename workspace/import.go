@@ -29,11 +29,8 @@ var ErrForeign = errors.New("it belongs to somebody else")
 // errImportChanges is wrapped when an import would change Azure.
 var errImportChanges = errors.New("the plan of an import would change resources, so it is not applied")
 
-// Files of an import, which lie in a workspace only while the operation goes on.
-const (
-	importsFile  = "imports.tf.json"
-	overrideFile = "imports_override.tf.json"
-)
+// importsFile lies in a workspace only while an import goes on.
+const importsFile = "imports.tf.json"
 
 // importable is a resource of a workspace's module, with its id in Azure and the tag that makes it ours.
 type importable struct {
@@ -48,11 +45,10 @@ func (m *Manager) resourceID(group, kind, name string) string {
 	return "/subscriptions/" + m.cfg.SubscriptionID + "/resourceGroups/" + group + "/providers/" + kind + "/" + name
 }
 
-// ofFunctionApp returns the resources of the module functionapp.
-func (m *Manager) ofFunctionApp(id string, app FunctionApp) (all []importable) {
+// ofFunctionApp returns the resources of the modules functionapp and removal.
+func (m *Manager) ofFunctionApp(id, app, group string) (all []importable) {
 	for _, r := range tfmodules.FunctionAppResources() {
-		azureID := m.resourceID(app.ResourceGroupName, r.Type, app.Name+r.Suffix)
-		all = append(all, importable{Resource: r, id: azureID, tag: IDTag, value: id})
+		all = append(all, importable{Resource: r, id: m.resourceID(group, r.Type, app+r.Suffix), tag: IDTag, value: id})
 	}
 	return all
 }
@@ -72,31 +68,17 @@ func (m *Manager) ofFoundation(f Foundation) (all []importable) {
 	return all
 }
 
-// leftovers returns the resources that the last apply created in Azure but did not live to write into the state. The
-// provider knows a resource only once its creation is complete, so an apply that is killed or interrupted before may
-// leave one. A resource of that name that is not ours is ErrForeign, and stays as it is.
-func (m *Manager) leftovers(ctx context.Context, s *session, all []importable) (found []importable, err error) {
-	last, err := lastOperation(s.dir, applying)
-	if err == nil && last == nil && m.cfg.Backend.Remote() {
-		last = &Operation{} // another daemon may have died in its first operation
-	}
-	if err != nil || last != nil && !last.mayHaveLeft() {
-		return nil, err
-	}
-	known, err := m.readState(ctx, s)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if errors.Is(err, fs.ErrNotExist) && last.leftState() {
-		return nil, nil // the state was lost since: that is not for an import to cover up
-	}
+// missing returns the resources that Azure holds and the state, which may be nil, does not know. An apply leaves one
+// when it is killed or interrupted before the creation is complete, and so does a lost state. A resource of that name
+// that is not ours is ErrForeign, and stays as it is.
+func (m *Manager) missing(ctx context.Context, known *state, all []importable) (found []importable, err error) {
 	for _, r := range all {
-		if known.has(r.Address) || last == nil && !r.shared {
+		if known.has(r.Address) {
 			continue
 		}
 		there, ok, err := m.cfg.Find(ctx, r.id)
 		if err != nil {
-			return nil, fmt.Errorf("look for resources that an earlier operation left behind: %w", err)
+			return nil, fmt.Errorf("look for what the state does not know: %w", err)
 		}
 		if !ok {
 			continue
@@ -108,6 +90,23 @@ func (m *Manager) leftovers(ctx context.Context, s *session, all []importable) (
 		found = append(found, r)
 	}
 	return found, nil
+}
+
+// leftovers returns what is missing in the state before an apply. With a local backend, a workspace that was never
+// applied can have left only what is shared.
+func (m *Manager) leftovers(ctx context.Context, s *session, all []importable) ([]importable, error) {
+	last, err := newestOperation(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	known, err := m.readState(ctx, s)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if last == nil && known == nil && !m.cfg.Backend.Remote() {
+		all = slices.DeleteFunc(slices.Clone(all), func(r importable) bool { return !r.shared })
+	}
+	return m.missing(ctx, known, all)
 }
 
 // importBlock is Terraform's, in its JSON syntax.
@@ -132,31 +131,6 @@ func writeImports(dir string, list []importable) error {
 	return writeJSON(filepath.Join(dir, importsFile), blocks)
 }
 
-// writeOverride makes Terraform take imported resources as they are, whatever the configuration wants of them.
-func writeOverride(dir string, list []importable) error {
-	type resource struct {
-		Lifecycle map[string]string `json:"lifecycle"`
-	}
-	var override struct {
-		Resource map[string]map[string]resource `json:"resource"`
-	}
-	override.Resource = map[string]map[string]resource{}
-	for _, r := range list {
-		address, _, _ := strings.Cut(r.Address, "[")
-		kind, name, _ := strings.Cut(address, ".")
-		if override.Resource[kind] == nil {
-			override.Resource[kind] = map[string]resource{}
-		}
-		override.Resource[kind][name] = resource{map[string]string{"ignore_changes": "all"}}
-	}
-	return writeJSON(filepath.Join(dir, overrideFile), override)
-}
-
-// removeImports removes the files of an import. A destroy, and an operation with nothing to import, must not see them.
-func removeImports(dir string) error {
-	return errors.Join(remove(dir, importsFile), remove(dir, overrideFile))
-}
-
 // operateImporting runs an operation that imports resources beside its own work. An operation of the kind importing
 // does only that, and is refused when the plan has other changes.
 func (m *Manager) operateImporting(
@@ -166,14 +140,10 @@ func (m *Manager) operateImporting(
 	if len(list) == 0 {
 		return m.operate(ctx, k, s)
 	}
-	defer func() { err = errors.Join(err, removeImports(s.dir)) }()
+	// A destroy, and an operation with nothing to import, must not see the file.
+	defer func() { err = errors.Join(err, remove(s.dir, importsFile)) }()
 	if err := writeImports(s.dir, list); err != nil {
 		return Operation{}, fmt.Errorf("render imports: %w", err)
-	}
-	if k == importing {
-		if err := writeOverride(s.dir, list); err != nil {
-			return Operation{}, fmt.Errorf("render imports: %w", err)
-		}
 	}
 	for _, r := range list {
 		s.importing = append(s.importing, r.Address)
@@ -209,5 +179,5 @@ func writeJSON(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, content)
+	return keepFile(path, content)
 }

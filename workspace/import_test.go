@@ -74,22 +74,6 @@ func TestImportBlocksAreLiteral(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("got %v, %v; want mode 0600", info, err)
 	}
-	if err := writeOverride(dir, []importable{{Resource: app}}); err != nil {
-		t.Fatal(err)
-	}
-	var override any
-	if err := json.Unmarshal([]byte(files(t, dir)[overrideFile]), &override); err != nil {
-		t.Fatal(err)
-	}
-	ignoring := map[string]any{"lifecycle": map[string]any{"ignore_changes": "all"}}
-	wantOverride := map[string]any{"resource": map[string]any{"azurerm_x": map[string]any{"this": ignoring}}}
-	if diff := cmp.Diff(any(wantOverride), override); diff != "" {
-		t.Error(diff)
-	}
-	if err := removeImports(dir); err != nil {
-		t.Error(err)
-	}
-	noImports(t, dir)
 }
 
 func TestOnlyImports(t *testing.T) {
@@ -143,6 +127,11 @@ func useTofu(t *testing.T, cfg *Config) {
 	}
 	cfg.Terraform, cfg.InitKey = tools.Terraform, tools.Terraform
 	cfg.Package.Path, cfg.Package.LockFile = tools.PackagePath(), tools.LockFile()
+}
+
+// ofTestApp returns the resources of the test's container.
+func ofTestApp(m *Manager) []importable {
+	return m.ofFunctionApp(testID, testSpec().Name, azuresim.DefaultResourceGroup)
 }
 
 // TestImportIsPartOfThePlan completes and destroys what an interrupted apply left, and looks at the kept plans.
@@ -200,7 +189,7 @@ func wantImport(t *testing.T, m *Manager, plan *tfjson.Plan, spec FunctionApp) {
 	}
 }
 
-// TestDestroyedOrphanIsNotChanged destroys an app of which only the tags are known.
+// TestDestroyedOrphanIsNotChanged destroys an app that has no workspace.
 func TestDestroyedOrphanIsNotChanged(t *testing.T) {
 	eachTool(t, func(t *testing.T, m *Manager, sim *azuresim.Sim) {
 		spec, _ := foundation(t, m)
@@ -208,12 +197,9 @@ func TestDestroyedOrphanIsNotChanged(t *testing.T) {
 		if err := os.RemoveAll(m.Path(testID)); err != nil {
 			t.Fatal(err)
 		}
-		unknown := spec
-		unknown.ImageName, unknown.Command, unknown.Environment, unknown.Tags = "unknown", nil, nil, nil
 		before := len(sim.Calls())
-		op, err := m.DestroyOrphan(t.Context(), testID, unknown, nil)
-		if err != nil || op.Plan != (Changes{Destroy: 1}) || len(sim.Sites()) != 0 {
-			t.Errorf("got %+v, %v with %v left", op.Plan, err, sim.Sites())
+		if op := wantDestroyed(t, m, sim); op.Plan != (Changes{Destroy: 1}) {
+			t.Errorf("got %+v", op.Plan)
 		}
 		if n := writes(sim, before); n != 1 {
 			t.Errorf("Azure saw %d changes of the app, want the one that deletes it", n)
@@ -222,13 +208,15 @@ func TestDestroyedOrphanIsNotChanged(t *testing.T) {
 	})
 }
 
-func TestOrphanOfAnotherContainerIsRefused(t *testing.T) {
+// TestAppOfAnotherContainerStays destroys a container whose app's name is taken by another container's.
+func TestAppOfAnotherContainerStays(t *testing.T) {
 	m, sim := cloud(t)
 	spec, _ := foundation(t, m)
 	provision(t, m, spec)
-	id, _ := another(spec)
-	if _, err := m.DestroyOrphan(t.Context(), id, spec, nil); !errors.Is(err, ErrForeign) || len(sim.Sites()) != 1 {
-		t.Errorf("got %v with %v, want a refusal", err, sim.Sites())
+	other := containerOf(testID)
+	other.ID = strings.Repeat("f", 64)
+	if _, err := m.Destroy(t.Context(), other, nil); err != nil || len(sim.Sites()) != 1 {
+		t.Errorf("got %v with %v, want the app as it was", err, sim.Sites())
 	}
 }
 
@@ -238,9 +226,7 @@ func TestImportThatWasKilled(t *testing.T) {
 	spec, _ := foundation(t, m)
 	leave := func(t *testing.T) {
 		t.Helper()
-		list := m.ofFunctionApp(testID, spec)
-		err := errors.Join(writeImports(m.Path(testID), list), writeOverride(m.Path(testID), list))
-		if err != nil {
+		if err := writeImports(m.Path(testID), ofTestApp(m)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,7 +260,7 @@ func TestImportBlockOfAKnownResource(t *testing.T) {
 	spec, _ := foundation(t, m)
 	provision(t, m, spec)
 	err := m.retry(t.Context(), task{dir: m.Path(testID), do: func(ctx context.Context, s *session) error {
-		op, err := m.operateImporting(ctx, importing, s, m.ofFunctionApp(testID, spec))
+		op, err := m.operateImporting(ctx, importing, s, ofTestApp(m))
 		if op.Plan != (Changes{}) {
 			t.Errorf("got %+v, want no change", op.Plan)
 		}
@@ -285,8 +271,8 @@ func TestImportBlockOfAKnownResource(t *testing.T) {
 	}
 }
 
-// TestImportThatWouldChangeAzure is refused: the configuration has a second app.
-func TestImportThatWouldChangeAzure(t *testing.T) {
+// TestConfigurationOfOthersIsNoPartOfARemoval adds a second app, and what is no configuration at all, to a workspace.
+func TestConfigurationOfOthersIsNoPartOfARemoval(t *testing.T) {
 	m, sim := cloud(t)
 	spec, _ := foundation(t, m)
 	interrupt(t, m, sim, spec)
@@ -300,14 +286,13 @@ func TestImportThatWouldChangeAzure(t *testing.T) {
 		t.Fatal("the module has another form")
 	}
 	added := "resource \"azurerm_linux_function_app\" \"second\" {\n  name = \"skls-second\"\n" + string(found[1])
-	if err := os.WriteFile(filepath.Join(m.Path(testID), "second.tf"), []byte(added), 0o600); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{"second.tf": added, "broken.tf.json": "{", "broken.auto.tfvars": "{"} {
+		if err := os.WriteFile(filepath.Join(m.Path(testID), name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	before := len(sim.Calls())
-	if _, err := m.Destroy(t.Context(), testID, nil); !errors.Is(err, errImportChanges) || writes(sim, before) != 0 {
-		t.Errorf("got %v with %d changes in Azure, want a refusal", err, writes(sim, before))
-	}
-	if op, err := lastOperation(m.Path(testID), importing); err != nil || op != nil {
-		t.Errorf("the import was applied: %+v, %v", op, err)
+	if op := wantDestroyed(t, m, sim); op.Plan != (Changes{Destroy: 1}) || writes(sim, before) != 1 {
+		t.Errorf("got %+v with %d changes in Azure", op.Plan, writes(sim, before))
 	}
 }

@@ -47,23 +47,33 @@ type Package struct {
 	// Dir is its folder in the mirror. Path is Terraform's path of that folder below .terraform/providers.
 	Dir  string
 	Path string
+	// Version is the provider's, which the workspaces require. Empty: any that their modules allow.
+	Version string
 	// LockFile is the content of the dependency lock file, with the package's hash. Empty: terraform init writes one.
 	LockFile string
+}
+
+// renderVersion writes the version of the provider that a workspace requires.
+func (p Package) renderVersion(dir string) error {
+	if p.Version == "" {
+		return nil
+	}
+	azurerm := map[string]string{"source": "hashicorp/azurerm", "version": p.Version}
+	return writeJSON(filepath.Join(dir, versionFile), map[string]any{
+		"terraform": map[string]any{"required_providers": map[string]any{"azurerm": azurerm}},
+	})
 }
 
 // place writes the lock file. With link it also creates .terraform as terraform init does, so that terraform finds the
 // provider.
 func (p Package) place(dir string, link bool) error {
-	path := filepath.Join(dir, lockFile)
-	if have, err := os.ReadFile(path); err != nil || string(have) != p.LockFile {
-		if err := writeFile(path, []byte(p.LockFile)); err != nil {
-			return err
-		}
+	if err := keepFile(filepath.Join(dir, lockFile), []byte(p.LockFile)); err != nil {
+		return err
 	}
 	if !link {
 		return nil
 	}
-	path = filepath.Join(dir, ".terraform", "providers", p.Path)
+	path := filepath.Join(dir, ".terraform", "providers", p.Path)
 	if have, err := os.Readlink(path); err == nil && have == p.Dir {
 		return nil
 	}
@@ -94,6 +104,10 @@ func (m *Manager) init(ctx context.Context, s *session) error {
 		}
 	}
 	s.initialised = true
+	// It may lock another version of the provider, or be damaged.
+	if err := remove(s.dir, lockFile); err != nil {
+		return fmt.Errorf("initialise workspace: %w", err)
+	}
 	if err := tf.Init(ctx, opts...); err != nil {
 		return &TerraformError{Step: "init", Dir: s.dir, CorrelationID: s.correlation, Err: err}
 	}

@@ -20,7 +20,12 @@ const cliConfigEnv = "TF_CLI_CONFIG_FILE"
 // The kernel ends terraform with its daemon, but not the provider, which would go on changing Azure while nobody knows
 // of it. EndLeftoverProcesses must be called before the first operation, and only by the owner of Config.Dir.
 func (m *Manager) EndLeftoverProcesses() error {
-	marker := []byte(cliConfigEnv + "=" + m.env[cliConfigEnv] + "\x00")
+	return m.endProcesses(cliConfigEnv, m.env[cliConfigEnv])
+}
+
+// endProcesses kills the processes that have a variable in their environment, and blocks until they are gone.
+func (m *Manager) endProcesses(variable, value string) error {
+	marker := []byte(variable + "=" + value + "\x00")
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return err
@@ -30,14 +35,14 @@ func (m *Manager) EndLeftoverProcesses() error {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		if err := m.endLeftoverProcess(pid, path, marker); err != nil {
-			return fmt.Errorf("end leftover process %d of an earlier daemon: %w", pid, err)
+		if err := m.endProcess(pid, path, marker); err != nil {
+			return fmt.Errorf("end leftover Terraform process %d: %w", pid, err)
 		}
 	}
 	return nil
 }
 
-func (m *Manager) endLeftoverProcess(pid int, environ string, marker []byte) error {
+func (m *Manager) endProcess(pid int, environ string, marker []byte) error {
 	// Opened before its environment is read, so that the process whose environment was read is the one that is killed.
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -54,7 +59,7 @@ func (m *Manager) endLeftoverProcess(pid int, environ string, marker []byte) err
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	m.cfg.Log.Warn().Int("pid", pid).Msg("ended a leftover Terraform process of an earlier daemon")
+	m.cfg.Log.Warn().Int("pid", pid).Msg("ended a leftover Terraform process")
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
 		if !errors.Is(err, unix.EINTR) {

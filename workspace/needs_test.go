@@ -20,12 +20,12 @@ func TestNeeds(t *testing.T) {
 			"main.tf": "resource \"azurerm_b\" \"x\" {}\ndata \"azurerm_c\" \"x\" {}\n" +
 				"ephemeral \"azurerm_d\" \"x\" {}\nresource \"terraform_data\" \"x\" {}\n",
 			"more.tf.json": `{"resource": {"azurerm_a": {"x": {}}}}`,
-			stateFile:      `{"version": 4, "resources": [{"type": "azurerm_old"}, {"type": "azurerm_b"}]}`,
+			stateFile:      `{"version": 4, "lineage": "a", "resources": [{"type": "azurerm_old"}, {"type": "azurerm_b"}]}`,
 		}, needs{types: []string{"azurerm_a", "azurerm_b", "azurerm_c", "azurerm_d", "azurerm_old"}}, ""},
 		"import blocks": {map[string]string{
-			"main.tf":    "resource \"azurerm_b\" \"x\" {}\n",
-			importsFile:  `{"import": [{"to": "azurerm_b.x", "id": "/b"}]}`,
-			overrideFile: `{"resource": {"azurerm_b": {"x": {"lifecycle": {"ignore_changes": "all"}}}}}`,
+			"main.tf":   "resource \"azurerm_b\" \"x\" {}\n",
+			importsFile: `{"import": [{"to": "azurerm_b.x", "id": "/b"}]}`,
+			versionFile: `{"terraform": {"required_providers": {"azurerm": {"version": "5.2.0"}}}}`,
 		}, needs{types: []string{"azurerm_b"}}, ""},
 		"a backend in JSON": {
 			map[string]string{"backend.tf.json": `{"terraform": {"backend": {"azurerm": {}}}}`}, needs{init: true}, "",

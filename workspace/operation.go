@@ -25,8 +25,11 @@ const (
 	destroying kind = "destroy"
 )
 
-// stepApply is the step of a TerraformError whose command may have changed Azure.
-const stepApply = "apply"
+// Steps of a TerraformError. Only apply changes Azure.
+const (
+	stepPlan  = "plan"
+	stepApply = "apply"
+)
 
 // Operation is the verdict of one Terraform operation. The workspace keeps it as KIND.operation.json.
 type Operation struct {
@@ -37,19 +40,12 @@ type Operation struct {
 	Plan          Changes   `json:"plan"`
 	// Error is empty when the operation succeeded.
 	Error string `json:"error,omitempty"`
-	// StateWritten reports whether there was a state when the operation had finished.
-	StateWritten bool `json:"state_written"`
-	applied      bool
+	// Lineage and Serial are those of the local state when the operation had finished. Lineage is empty when there was
+	// none, or when the backend is remote.
+	Lineage string `json:"lineage,omitempty"`
+	Serial  uint64 `json:"serial,omitempty"`
+	applied bool
 }
-
-// leftState reports whether the operation ended with a state, so that there must be one.
-func (o *Operation) leftState() bool {
-	return o != nil && !o.Finished.IsZero() && (o.Error == "" || o.StateWritten)
-}
-
-// mayHaveLeft reports whether Azure may hold a resource of the operation that no state knows: it was killed,
-// interrupted, or failed.
-func (o *Operation) mayHaveLeft() bool { return o != nil && (o.Finished.IsZero() || o.Error != "") }
 
 // Changes counts the changes of a plan.
 type Changes struct {
@@ -103,9 +99,10 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 		if err != nil {
 			op.Error = err.Error()
 		}
-		written, secureErr := secureState(s.dir)
-		op.StateWritten = written || m.cfg.Backend.Remote() && err == nil
-		err = errors.Join(err, secureErr)
+		err = errors.Join(err, secureState(s.dir))
+		if known, readErr := readState(s.dir); readErr == nil && !m.cfg.Backend.Remote() {
+			op.Lineage, op.Serial = known.Lineage, known.Serial
+		}
 		// An operation that ended before its apply has created nothing: the verdict of an earlier one stays.
 		if op.applied {
 			err = errors.Join(err, writeVerdict(s.dir, k, op))
@@ -154,17 +151,15 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 
 func planFile(k kind) string { return string(k) + ".tfplan" }
 
-// secureState gives the state files, which terraform creates with the umask's mode, the mode of the others. It reports
-// whether there is a state.
-func secureState(dir string) (written bool, err error) {
+// secureState gives the state files, which terraform creates with the umask's mode, the mode of the others.
+func secureState(dir string) (err error) {
 	for _, name := range []string{backupFile, stateFile} {
 		chmodErr := os.Chmod(filepath.Join(dir, name), 0o600)
-		written = chmodErr == nil
 		if chmodErr != nil && !errors.Is(chmodErr, fs.ErrNotExist) {
 			err = errors.Join(err, fmt.Errorf("secure state: %w", chmodErr))
 		}
 	}
-	return written, err
+	return err
 }
 
 func (m *Manager) plan(ctx context.Context, k kind, s *session) (changes bool, err error) {
@@ -172,8 +167,10 @@ func (m *Manager) plan(ctx context.Context, k kind, s *session) (changes bool, e
 	_, err = os.Stat(filepath.Join(s.dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() && len(s.importing) == 0 {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
+	} else if s.stateOnly && k == destroying {
+		opts = append(opts, tfexec.Refresh(false))
 	}
-	err = m.logged(ctx, s, "plan", string(k)+".plan.jsonl", func(tf *tfexec.Terraform, w io.Writer) error {
+	err = m.logged(ctx, s, stepPlan, string(k)+".plan.jsonl", func(tf *tfexec.Terraform, w io.Writer) error {
 		changes, err = tf.PlanJSON(ctx, w, opts...)
 		return err
 	})
@@ -257,7 +254,8 @@ func writeVerdict(dir string, k kind, op Operation) error {
 	return nil
 }
 
-// lastOperation returns the verdict of the last operation of a kind, nil when none was begun.
+// lastOperation returns the verdict of the last operation of a kind, nil when none was begun. A damaged verdict is that
+// of an operation of which nothing is known but its begin.
 func lastOperation(dir string, k kind) (*Operation, error) {
 	content, err := os.ReadFile(filepath.Join(dir, string(k)+".operation.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -268,7 +266,21 @@ func lastOperation(dir string, k kind) (*Operation, error) {
 	}
 	var op Operation
 	if err := json.Unmarshal(content, &op); err != nil {
-		return nil, fmt.Errorf("read verdict in %s: %w", dir, err)
+		return &Operation{}, nil
 	}
 	return &op, nil
+}
+
+// newestOperation returns the verdict of the last operation of any kind, nil when none was begun.
+func newestOperation(dir string) (newest *Operation, err error) {
+	for _, k := range []kind{applying, importing, destroying} {
+		op, err := lastOperation(dir, k)
+		if err != nil {
+			return nil, err
+		}
+		if op != nil && (newest == nil || op.Started.After(newest.Started)) {
+			newest = op
+		}
+	}
+	return newest, nil
 }

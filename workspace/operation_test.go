@@ -19,26 +19,6 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-func TestVerdicts(t *testing.T) {
-	ended := Operation{Finished: Operation{}.Started.AddDate(1, 0, 0)}
-	failed, succeeded, wrote := ended, ended, ended
-	failed.Error, wrote.Error, wrote.StateWritten = "x", "x", true
-	for name, row := range map[string]struct {
-		last        *Operation
-		state, left bool
-	}{
-		"never applied":       {nil, false, false},
-		"killed":              {&Operation{}, false, true},
-		"succeeded":           {&succeeded, true, false},
-		"failed with nothing": {&failed, false, true},
-		"failed with a state": {&wrote, true, true},
-	} {
-		if row.last.leftState() != row.state || row.last.mayHaveLeft() != row.left {
-			t.Errorf("%s: got %v and %v", name, row.last.leftState(), row.last.mayHaveLeft())
-		}
-	}
-}
-
 func TestChangesAreWordedAsTerraformDoes(t *testing.T) {
 	for want, changes := range map[string]Changes{
 		"1 to add, 2 to change, 3 to destroy":              {Add: 1, Change: 2, Destroy: 3},

@@ -2,19 +2,15 @@ package workspace
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
-
-	"github.com/sockerless/backend-azf/tfmodules"
 )
 
 // remoteLockTimeout is the default of Config.LockTimeout. In a remote backend locks are contended for a moment: pg
@@ -36,35 +32,6 @@ func (m *Manager) key(dir string) string {
 	return containerKey(filepath.Base(dir))
 }
 
-// Restore creates a container's workspace when another daemon, with the same remote backend, has the one that the
-// container was provisioned in. provisioned reports whether that is known to have succeeded. Restore calls app for the
-// spec only if the workspace is missing: azurerm reads the spec, and the resources that it names, even to destroy. With
-// a local backend, Restore does nothing.
-func (m *Manager) Restore(id string, provisioned bool, app func() (FunctionApp, error)) error {
-	if !m.cfg.Backend.Remote() {
-		return nil
-	}
-	for _, dir := range []string{m.Path(id), m.ArchivePath(id)} {
-		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	spec, err := app()
-	if err != nil {
-		return fmt.Errorf("restore workspace: %w", err)
-	}
-	// As that daemon may have left it: an operation that succeeded has a state, and one that did not may have left
-	// resources without a state.
-	last := Operation{Started: m.cfg.Now().UTC()}
-	if provisioned {
-		last.Finished, last.StateWritten = last.Started, true
-	}
-	if err := m.render(m.Path(id), tfmodules.FunctionApp(), spec); err != nil {
-		return err
-	}
-	return writeVerdict(m.Path(id), applying, last)
-}
-
 // stateName returns a name of the state of a workspace, for messages.
 func (m *Manager) stateName(dir string) string {
 	if !m.cfg.Backend.Remote() {
@@ -82,18 +49,16 @@ func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pulled state
-	if content != "" {
-		if err := json.Unmarshal([]byte(content), &pulled); err != nil {
-			return nil, fmt.Errorf("read state of %s: %w", s.dir, err)
-		}
-	}
-	pulled.content = []byte(content)
-	// Backends create an empty state when they are asked for one.
-	if len(pulled.Resources) == 0 && pulled.Serial <= 1 {
+	pulled, err := parseState([]byte(content))
+	if errors.Is(err, fs.ErrNotExist) || pulled != nil && len(pulled.Resources) == 0 && pulled.Serial <= 1 {
+		// Backends create a state without resources when they are asked for one.
 		return nil, fmt.Errorf("read %s: %w", m.stateName(s.dir), fs.ErrNotExist)
 	}
-	return &pulled, nil
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.stateName(s.dir), err)
+	}
+	pulled.content = []byte(content)
+	return pulled, nil
 }
 
 // Polls of state pull: pg does not wait for the lock under which it creates a new state.

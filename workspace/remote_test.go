@@ -92,7 +92,11 @@ func TestStatesInPostgres(t *testing.T) {
 		t.Errorf("there is a state in the workspace: %v", err)
 	}
 	for _, id := range ids {
-		done.Go(func() { restoreAndDestroy(t, other, id, specOf(id)) })
+		done.Go(func() {
+			if op, err := other.Destroy(t.Context(), containerOf(id), nil); err != nil || op.Plan != (Changes{Destroy: 1}) {
+				t.Errorf("got %+v, %v", op, err)
+			}
+		})
 	}
 	done.Wait()
 	if left := sim.Sites(); len(left) > 0 {
@@ -120,45 +124,19 @@ func provisionTwice(t *testing.T, m *Manager, id string, spec FunctionApp) {
 	}
 }
 
-func restoreAndDestroy(t *testing.T, m *Manager, id string, spec FunctionApp) {
-	if _, err := m.Destroy(t.Context(), id, nil); !errors.Is(err, ErrNoWorkspace) {
-		t.Errorf("got %v, want no workspace before it is restored", err)
-	}
-	if err := m.Restore(id, true, func() (FunctionApp, error) { return spec, nil }); err != nil {
-		t.Error(err)
-	}
-	if op, err := m.Destroy(t.Context(), id, nil); err != nil || op.Plan != (Changes{Destroy: 1}) {
-		t.Errorf("got %+v, %v", op, err)
-	}
-}
-
-// TestRestoredWorkspaces goes on after another daemon.
-func TestRestoredWorkspaces(t *testing.T) {
+// TestWorkspacesOfAnotherDaemon goes on after another daemon, without its files.
+func TestWorkspacesOfAnotherDaemon(t *testing.T) {
 	m, sim, _ := inPostgres(t)
 	spec, _ := foundation(t, m)
 	spec.Tags = map[string]string{IDTag: testID}
-	restored := func(t *testing.T, provisioned bool) *Manager {
-		t.Helper()
-		other := withoutPool(t, m)
-		if err := other.Restore(testID, provisioned, func() (FunctionApp, error) { return spec, nil }); err != nil {
-			t.Fatal(err)
-		}
-		return other
-	}
 	t.Run("it died before it created anything", func(t *testing.T) {
-		if _, err := restored(t, false).Destroy(t.Context(), testID, nil); err != nil {
+		if _, err := withoutPool(t, m).Destroy(t.Context(), containerOf(testID), nil); err != nil {
 			t.Error(err)
-		}
-	})
-	t.Run("the state was lost", func(t *testing.T) {
-		_, err := restored(t, true).Destroy(t.Context(), testID, nil)
-		if !errors.Is(err, ErrNoState) || !strings.Contains(err.Error(), "v1/containers/"+testID) {
-			t.Errorf("got %v, want a missing state that is named", err)
 		}
 	})
 	t.Run("it died before it wrote the state", func(t *testing.T) {
 		interrupt(t, m, sim, spec)
-		if op := wantDestroyed(t, restored(t, false), sim); op.Plan != (Changes{Destroy: 1}) {
+		if op := wantDestroyed(t, withoutPool(t, m), sim); op.Plan != (Changes{Destroy: 1}) {
 			t.Errorf("got %+v", op.Plan)
 		}
 	})

@@ -12,13 +12,18 @@ import (
 
 // Files of a workspace beside the module's own and those of its operations.
 const (
-	varsFile  = "terraform.tfvars.json"
-	stateFile = "terraform.tfstate"
+	varsFile    = "terraform.tfvars.json"
+	versionFile = "version_override.tf.json"
+	stateFile   = "terraform.tfstate"
 )
 
-// render writes a module's files, its variables and those of the backend into dir.
+// render writes a module's files, its variables unless they are nil, the provider's exact version and the backend's
+// files into dir.
 func (m *Manager) render(dir string, module fs.FS, vars any) error {
 	if err := render(dir, module, vars); err != nil {
+		return fmt.Errorf("render workspace %s: %w", dir, err)
+	}
+	if err := m.cfg.Package.renderVersion(dir); err != nil {
 		return fmt.Errorf("render workspace %s: %w", dir, err)
 	}
 	if err := m.cfg.Backend.render(dir, m.key(dir)); err != nil {
@@ -41,7 +46,7 @@ func render(dir string, module fs.FS, vars any) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(filepath.Join(dir, name), content); err != nil {
+		if err := keepFile(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}
@@ -59,27 +64,19 @@ func writeVars(dir string, vars any) error {
 	if err := enc.Encode(vars); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, varsFile), buf.Bytes())
-}
-
-// readSpec reads the variables of a container's workspace. A workspace whose rendering was cut short has none: ok is
-// false.
-func readSpec(dir string) (spec FunctionApp, ok bool, err error) {
-	content, err := os.ReadFile(filepath.Join(dir, varsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return FunctionApp{}, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(content, &spec)
-	}
-	if err != nil {
-		return FunctionApp{}, false, fmt.Errorf("read variables in %s: %w", dir, err)
-	}
-	return spec, true, nil
+	return keepFile(filepath.Join(dir, varsFile), buf.Bytes())
 }
 
 // temporary is the form of the names of files that are being written.
 const temporary = ".tmp-*"
+
+// keepFile writes a file unless it has that content already: an operation may be reading it.
+func keepFile(path string, content []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, content) {
+		return nil
+	}
+	return writeFile(path, content)
+}
 
 // writeFile replaces a whole file, so that a crash leaves the old or the new content.
 func writeFile(path string, content []byte) error {

@@ -1,13 +1,14 @@
 package workspace
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	"golang.org/x/sys/unix"
@@ -18,40 +19,40 @@ const (
 	backupFile  = stateFile + ".backup"
 	erroredFile = "errored.tfstate"
 	lockInfo    = "." + stateFile + ".lock.info"
-	// damaged is added to the name of a state file that was only partly written. The file is kept for people to look at.
+	// damaged is added to the name of a file that is not the workspace's state. It is kept for people to look at.
 	damaged = ".damaged"
 )
 
 // ErrLocked is wrapped when another process works in a workspace.
 var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
-// repair makes the files of a workspace fit for the next operation after the last one was killed or its disk was full.
-// While another process works in the workspace, repair does nothing and returns ErrLocked. pushErrored repairs what
-// only Terraform can.
-func (m *Manager) repair(dir string) error {
+// repair makes the files of a workspace fit for the next operation after the last one was killed, its disk was full or
+// its files were lost or exchanged. While another process works in the workspace, repair does nothing and returns
+// ErrLocked. A state of a newer Terraform is ErrNewerState. pushErrored repairs what only Terraform can. app is the
+// name of the function app, "" in the foundation's workspace.
+func (m *Manager) repair(dir, app string) error {
 	remote := m.cfg.Backend.Remote()
 	if !remote {
 		if err := stateFree(dir); err != nil {
 			return err
 		}
 	}
-	leftovers, err := filepath.Glob(filepath.Join(dir, temporary))
-	if err != nil {
-		return err
-	}
-	for _, path := range leftovers {
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("repair workspace: %w", err)
+	for _, pattern := range []string{temporary, "imports*.tf.json"} {
+		leftovers, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
 		}
-	}
-	if err := removeImports(dir); err != nil {
-		return fmt.Errorf("repair workspace: %w", err)
+		for _, path := range leftovers {
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("repair workspace: %w", err)
+			}
+		}
 	}
 	if remote {
 		return nil
 	}
-	if err := m.repairState(dir); err != nil {
-		return fmt.Errorf("repair workspace: %w", err)
+	if err := m.repairState(dir, app); err != nil {
+		return fmt.Errorf("repair workspace %s: %w", dir, err)
 	}
 	return nil
 }
@@ -77,10 +78,15 @@ func stateFree(dir string) error {
 	return nil
 }
 
-// repairState undoes what a killed terraform did to half of the state. Terraform empties the file when it locks it and
-// writes it in place; the backup holds the state from before the operation.
-func (m *Manager) repairState(dir string) error {
+// repairState sets a state file aside that is not this workspace's state, and puts the backup in its place when that
+// is. A killed terraform leaves such a file: it empties the file when it locks it and writes it in place. The backup
+// holds the state from before the operation. What neither knows is found in Azure by the next operation.
+func (m *Manager) repairState(dir, app string) error {
 	if err := remove(dir, lockInfo); err != nil {
+		return err
+	}
+	last, err := newestOperation(dir)
+	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, stateFile)
@@ -91,29 +97,73 @@ func (m *Manager) repairState(dir string) error {
 	if err != nil {
 		return err
 	}
-	if len(content) > 0 && json.Valid(content) {
+	log := m.cfg.Log.With().Str("workspace", dir).Logger()
+	known, problem := ownState(content, last, app)
+	switch {
+	case errors.Is(problem, ErrNewerState):
+		return fmt.Errorf("%s: %w", path, problem)
+	case problem == nil:
+		if last != nil && last.Lineage == known.Lineage && known.Serial < last.Serial {
+			log.Warn().Uint64("serial", known.Serial).Uint64("last_serial", last.Serial).
+				Msg("the state is older than the one that the last operation left: what it lacks is looked for in Azure")
+		}
 		return nil
 	}
 	// Until the last step the state stays as it is, so that a full disk or another kill leaves the same work to repair.
-	if len(content) > 0 {
-		if err := writeFile(path+damaged, content); err != nil {
-			return err
-		}
-	}
 	backup, err := os.ReadFile(filepath.Join(dir, backupFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if !json.Valid(backup) {
+	if len(content) > 0 {
+		if err := setAside(path, content); err != nil {
+			return err
+		}
+		log.Warn().Err(problem).Msg("the state file was set aside: what it should hold is looked for in Azure")
+	}
+	if _, err := ownState(backup, last, app); err != nil {
 		return os.Remove(path)
 	}
-	m.cfg.Log.Warn().Str("workspace", dir).Msg("the state was only partly written: restored the one from before")
+	log.Warn().Msg("restored the state from before the last operation")
 	return writeFile(path, backup)
 }
 
+// ownState parses a state and checks that it is the one of a workspace whose last operation and function app are given.
+// last may be nil, and app empty.
+func ownState(content []byte, last *Operation, app string) (*state, error) {
+	known, err := parseState(content)
+	if err != nil {
+		return nil, err
+	}
+	if foreign := known.foreign(app); foreign != "" {
+		return nil, fmt.Errorf("%s is in it: %w", foreign, ErrOtherState)
+	}
+	if last != nil && last.Lineage != "" && last.Lineage != known.Lineage {
+		return nil, fmt.Errorf("its lineage is %s and that of the last operation %s: %w", known.Lineage, last.Lineage,
+			ErrOtherState)
+	}
+	return known, nil
+}
+
+// setAside keeps content under a name of its own beside path, unless an earlier attempt did.
+func setAside(path string, content []byte) error {
+	for n := 1; ; n++ {
+		name := path + damaged
+		if n > 1 {
+			name += "-" + strconv.Itoa(n)
+		}
+		have, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return writeFile(name, content)
+		}
+		if err != nil || bytes.Equal(have, content) {
+			return err
+		}
+	}
+}
+
 // pushErrored puts the content of errored.tfstate into the state. Terraform writes that file when it cannot write the
-// state.
-func (m *Manager) pushErrored(ctx context.Context, s *session) error {
+// state. A file that is not this workspace's, or older than the state, is set aside.
+func (m *Manager) pushErrored(ctx context.Context, s *session, app string) error {
 	path := filepath.Join(s.dir, erroredFile)
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,8 +172,15 @@ func (m *Manager) pushErrored(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("repair workspace: %w", err)
 	}
-	if !json.Valid(content) { // the disk was full for it as well
-		return os.Rename(path, path+damaged)
+	last, err := newestOperation(s.dir)
+	if err != nil {
+		return err
+	}
+	if _, err := ownState(content, last, app); err != nil { // the disk may have been full for it as well
+		if errors.Is(err, ErrNewerState) {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return errors.Join(setAside(path, content), os.Remove(path))
 	}
 	err = m.command(ctx, s, "state push", func(tf *tfexec.Terraform) error {
 		if err := tf.StatePush(ctx, erroredFile, m.lockTimeout()); err != nil {
@@ -131,10 +188,13 @@ func (m *Manager) pushErrored(ctx context.Context, s *session) error {
 		}
 		return nil
 	})
+	if outputContains(err, "cannot import state with") { // its message for another lineage or a lower serial
+		return errors.Join(setAside(path, content), os.Remove(path))
+	}
 	if err != nil {
 		return err
 	}
-	if _, err := secureState(s.dir); err != nil {
+	if err := secureState(s.dir); err != nil {
 		return err
 	}
 	m.cfg.Log.Warn().Str("workspace", s.dir).Msg("pushed the state that an earlier operation could not write")

@@ -2,9 +2,11 @@ package workspace
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -30,26 +32,61 @@ func files(t *testing.T, dir string) map[string]string {
 	return found
 }
 
+// stateOf returns the content of a state with the test's function app.
+func stateOf(lineage string, serial int) string { return stateWith(lineage, serial, testSpec().Name) }
+
+func stateWith(lineage string, serial int, app string) string {
+	return fmt.Sprintf(`{"version": 4, "serial": %d, "lineage": %q, "resources": [{"mode": "managed",
+		"type": "azurerm_linux_function_app", "name": "this", "instances": [{"attributes": {"id": "/sites/%s"}}]}]}`,
+		serial, lineage, app)
+}
+
 func TestRepairedState(t *testing.T) {
-	const good, older, half = `{"serial": 2}`, `{"serial": 1}`, `{"serial"`
+	good, older, half := stateOf("a", 2), stateOf("a", 1), stateOf("a", 2)[:30]
 	type content map[string]string
 	for name, row := range map[string]struct{ left, want content }{
 		"nothing":             {},
 		"whole":               {content{stateFile: good, backupFile: older}, content{stateFile: good, backupFile: older}},
+		"older":               {content{stateFile: older}, content{stateFile: older}},
 		"created by the lock": {content{stateFile: "", lockInfo: "{}"}, nil},
 		"half written":        {content{stateFile: half}, content{stateFile + damaged: half}},
 		"half written over another": {
 			content{stateFile: half, backupFile: older}, content{stateFile + damaged: half, backupFile: older, stateFile: older},
 		},
 		"emptied": {content{stateFile: "", backupFile: older}, content{backupFile: older, stateFile: older}},
+		"null":    {content{stateFile: "null"}, content{stateFile + damaged: "null"}},
+		"a list":  {content{stateFile: "[]"}, content{stateFile + damaged: "[]"}},
+		"no state": {
+			content{stateFile: "{}", backupFile: older}, content{stateFile + damaged: "{}", backupFile: older, stateFile: older},
+		},
+		"of another app": {
+			content{stateFile: stateWith("a", 2, "skls-x"), backupFile: older},
+			content{stateFile + damaged: stateWith("a", 2, "skls-x"), backupFile: older, stateFile: older},
+		},
+		"of another lineage": {
+			content{stateFile: stateOf("b", 2), backupFile: older},
+			content{stateFile + damaged: stateOf("b", 2), backupFile: older, stateFile: older},
+		},
+		"both of another lineage": {
+			content{stateFile: stateOf("b", 2), backupFile: stateOf("b", 1)},
+			content{stateFile + damaged: stateOf("b", 2), backupFile: stateOf("b", 1)},
+		},
+		"damaged for the second time": {
+			content{stateFile: half, stateFile + damaged: "{}"},
+			content{stateFile + damaged: "{}", stateFile + damaged + "-2": half},
+		},
 		"both half written": {
 			content{stateFile: half, backupFile: half}, content{stateFile + damaged: half, backupFile: half},
 		},
 		"a file that was not renamed": {content{".tmp-123": half, "main.tf": "x"}, content{"main.tf": "x"}},
 		"errored state, half written": {content{erroredFile: half}, content{erroredFile + damaged: half}},
-		"files of an import": {
-			content{importsFile: "{}", overrideFile: "{}", "main.tf": "x"}, content{"main.tf": "x"},
+		"errored state of another app": {
+			content{erroredFile: stateWith("a", 1, "y")}, content{erroredFile + damaged: stateWith("a", 1, "y")},
 		},
+		"errored state, no state":       {content{erroredFile: "{}"}, content{erroredFile + damaged: "{}"}},
+		"errored state, emptied":        {content{erroredFile: ""}, content{erroredFile + damaged: ""}},
+		"the file of an import":         {content{importsFile: "{}", "main.tf": "x"}, content{"main.tf": "x"}},
+		"files of an import as of 0.10": {content{"imports_override.tf.json": "{}"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -58,19 +95,43 @@ func TestRepairedState(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
+			if err := writeVerdict(dir, applying, Operation{Lineage: "a", Serial: 2}); err != nil {
+				t.Fatal(err)
+			}
+			m, app := &Manager{cfg: Config{Log: zerolog.Nop()}}, testSpec().Name
 			for range 2 { // the second time there is nothing to repair
-				if err := errors.Join(m.repair(dir), m.pushErrored(t.Context(), &session{dir: dir})); err != nil {
+				if err := errors.Join(m.repair(dir, app), m.pushErrored(t.Context(), &session{dir: dir}, app)); err != nil {
 					t.Fatal(err)
 				}
+				got := files(t, dir)
+				delete(got, "apply.operation.json")
 				if row.want == nil {
 					row.want = content{}
 				}
-				if diff := cmp.Diff(map[string]string(row.want), files(t, dir)); diff != "" {
+				if diff := cmp.Diff(map[string]string(row.want), got); diff != "" {
 					t.Error(diff)
 				}
 			}
 		})
+	}
+}
+
+// TestStateOfANewerTerraform is refused, and stays as it is.
+func TestStateOfANewerTerraform(t *testing.T) {
+	for _, name := range []string{stateFile, erroredFile} {
+		dir, m := t.TempDir(), &Manager{cfg: Config{Log: zerolog.Nop()}}
+		newer := strings.Replace(stateOf("a", 1), `"version": 4`, `"version": 5`, 1)
+		err := os.WriteFile(filepath.Join(dir, name), []byte(newer), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(m.repair(dir, "skls-x"), m.pushErrored(t.Context(), &session{dir: dir}, "skls-x"))
+		if !errors.Is(err, ErrNewerState) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if diff := cmp.Diff(map[string]string{name: newer}, files(t, dir)); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 
@@ -84,13 +145,15 @@ func TestStateThatCannotBeRepairedYet(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-			if err := m.repair(dir); err == nil {
+			if err := m.repair(dir, ""); err == nil {
 				t.Error("a backup that cannot be read was accepted")
 			}
-			if err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte("{}"), 0o600), m.repair(dir)); err != nil {
+			good := stateOf("a", 1)
+			err := errors.Join(os.Remove(backup), os.WriteFile(backup, []byte(good), 0o600), m.repair(dir, ""))
+			if err != nil {
 				t.Fatal(err)
 			}
-			if state := files(t, dir)[stateFile]; state != "{}" {
+			if state := files(t, dir)[stateFile]; state != good {
 				t.Errorf("the state is %q, want the backup", state)
 			}
 		})
@@ -109,7 +172,7 @@ func TestStateInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Manager{cfg: Config{Log: zerolog.Nop()}}
-	if err := m.repair(dir); !errors.Is(err, ErrLocked) {
+	if err := m.repair(dir, ""); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -118,7 +181,7 @@ func TestStateInUse(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.repair(dir); err != nil {
+	if err := m.repair(dir, ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
+
+	"github.com/hashicorp/terraform-exec/tfexec"
 
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
@@ -13,12 +17,15 @@ import (
 // task is one operation in a workspace, or a read of its state.
 type task struct {
 	dir string
+	app string // the function app's name, "" for the foundation
 	// do must bear being repeated.
 	do func(ctx context.Context, s *session) error
 	// dead reports whether the holder of a lock is dead. When nil, no lock is removed.
 	dead DeadHolder
 	// applies are the resources that do creates, when it applies.
 	applies []importable
+	// removes are the resources that do deletes, when it destroys.
+	removes []importable
 }
 
 // reasons are the ones in the package comment, in the order in which an error is compared with them. cure prepares the
@@ -29,9 +36,12 @@ var reasons = []struct {
 	cure func(m *Manager, ctx context.Context, t task, s *session, failure error) (bool, error)
 }{
 	{"provider", (*Manager).leavePool},
+	{"killed", (*Manager).clearUp},
 	{"init", (*Manager).demandInit},
 	{"lock", (*Manager).removeDeadLock},
 	{"leftover", (*Manager).findLeftovers},
+	{"unreadable", (*Manager).readNothing},
+	{"gone", (*Manager).forgetGone},
 }
 
 // retry runs a task, and again for each reason that it fails for, at most once for each.
@@ -61,6 +71,7 @@ func (m *Manager) attempt(ctx context.Context, t task, s *session) error {
 	if err := m.lease(ctx, s); err != nil {
 		return err
 	}
+	s.attempted = m.cfg.Now()
 	return t.do(ctx, s)
 }
 
@@ -104,6 +115,36 @@ func schemaMismatch(err error) bool {
 		"does not support data source", "no schema available for", "missing resource schema", "no schema available while")
 }
 
+// clearUp makes the workspace fit for another attempt after the kernel, or a person, killed terraform or its provider.
+func (m *Manager) clearUp(_ context.Context, t task, s *session, failure error) (bool, error) {
+	if !wasKilled(failure) {
+		return false, nil
+	}
+	s.killedFrom, s.killedUntil = s.attempted, m.cfg.Now()
+	if s.lease != nil {
+		s.lease.Release() // it may hold a call of the dead terraform
+		s.lease, s.tf = nil, nil
+	} else if err := m.endProcesses(correlationEnv, s.correlation); err != nil {
+		return false, errors.Join(failure, err) // a provider that goes on would change Azure beside the next attempt
+	}
+	if err := m.repair(t.dir, t.app); err != nil {
+		return false, errors.Join(failure, err)
+	}
+	return true, nil
+}
+
+// wasKilled reports whether a signal ended terraform, or its provider by terraform's messages.
+func wasKilled(err error) bool {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return true
+		}
+	}
+	return outputContains(err, "Plugin did not respond", "Unrecognized remote plugin message",
+		"The plugin encountered an error, and failed to respond", "plugin exited before we could connect",
+		"error reading from server: EOF", "transport is closing")
+}
+
 // demandInit has the next attempt run terraform init, which this attempt did without.
 func (m *Manager) demandInit(_ context.Context, _ task, s *session, failure error) (bool, error) {
 	if s.initialised || !wantsInit(failure) {
@@ -122,12 +163,16 @@ func wantsInit(err error) bool {
 // removeDeadLock removes the lock that is in the way, when its holder is dead.
 func (m *Manager) removeDeadLock(ctx context.Context, t task, s *session, failure error) (bool, error) {
 	lock, ok := LockOf(failure)
-	if !ok || t.dead == nil {
+	if !ok {
 		return false, nil
 	}
-	dead, err := t.dead(ctx, lock)
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", err, failure)
+	// An earlier attempt's terraform, which was killed, took it.
+	dead := lock.Who == Who() && !lock.Created.Before(s.killedFrom) && lock.Created.Before(s.killedUntil)
+	if !dead && t.dead != nil {
+		var err error
+		if dead, err = t.dead(ctx, lock); err != nil {
+			return false, fmt.Errorf("%w: %w", err, failure)
+		}
 	}
 	if !dead {
 		return false, nil
@@ -149,6 +194,40 @@ func (m *Manager) findLeftovers(ctx context.Context, t task, s *session, failure
 		return false, nil
 	}
 	return slices.ContainsFunc(found, func(r importable) bool { return !slices.Contains(s.importing, r.Address) }), nil
+}
+
+// readNothing has the next attempt destroy from the state alone, when this one could not make its plan: what the
+// provider reads may be gone or forbidden, and it needs nothing of it to delete.
+func (m *Manager) readNothing(_ context.Context, t task, s *session, failure error) (bool, error) {
+	failed, ok := errors.AsType[*TerraformError](failure)
+	if !ok || failed.Step != stepPlan || len(t.removes) == 0 || s.stateOnly {
+		return false, nil
+	}
+	s.stateOnly = true
+	return true, nil
+}
+
+// forgetGone takes what Azure does not hold any more out of the state, when a destroy failed to delete it. An error of
+// the search does not hide the operation's.
+func (m *Manager) forgetGone(ctx context.Context, t task, s *session, failure error) (bool, error) {
+	if failed, ok := errors.AsType[*TerraformError](failure); !ok || failed.Step != stepApply {
+		return false, nil
+	}
+	forgot := false
+	for _, r := range t.removes {
+		if _, there, err := m.cfg.Find(ctx, r.id); err != nil || there {
+			continue
+		}
+		s.leavePool() // the command cannot be told of a started provider
+		err := m.command(ctx, s, "state rm", func(tf *tfexec.Terraform) error {
+			return tf.StateRm(ctx, r.Address, m.lockTimeout())
+		})
+		if err != nil {
+			return false, errors.Join(failure, err)
+		}
+		forgot = true
+	}
+	return forgot, nil
 }
 
 // outputContains reports whether a command failed with one of these messages.

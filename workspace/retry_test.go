@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +40,8 @@ type failing struct {
 	failures int
 	dead     DeadHolder
 	applies  []importable
+	removes  []importable
+	before   func(*session) // each attempt
 
 	calls    int
 	sessions []session
@@ -47,10 +50,13 @@ type failing struct {
 func (f *failing) retry(t *testing.T) error {
 	t.Helper()
 	return f.m.retry(t.Context(), task{
-		dir: f.m.Path(testID), dead: f.dead, applies: f.applies,
+		dir: f.m.Path(testID), app: testSpec().Name, dead: f.dead, applies: f.applies, removes: f.removes,
 		do: func(_ context.Context, s *session) error {
 			f.calls++
 			f.sessions = append(f.sessions, *s)
+			if f.before != nil {
+				f.before(s)
+			}
 			if f.calls <= f.failures {
 				return f.err
 			}
@@ -75,6 +81,55 @@ var reasonFixtures = map[string]func(*testing.T, *failing) (cured func(*testing.
 		return func(t *testing.T) {
 			if f.m.fallbacks.Load() != 1 || !f.sessions[0].unpooled {
 				t.Errorf("got %d fallbacks and %+v", f.m.fallbacks.Load(), f.sessions[0])
+			}
+		}
+	},
+	"killed": func(t *testing.T, f *failing) func(*testing.T) {
+		f.err = &TerraformError{Step: "plan", Dir: "/w", Err: exec.Command("sh", "-c", "kill -9 $$").Run()}
+		dir := f.m.Path(testID)
+		if err := os.WriteFile(filepath.Join(dir, stateFile), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var child *exec.Cmd // of the killed terraform
+		f.before = func(s *session) {
+			if child != nil {
+				return
+			}
+			child = exec.Command("sleep", "1000")
+			child.Env = []string{correlationEnv + "=" + s.correlation}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return func(t *testing.T) {
+			if err := child.Wait(); err == nil {
+				t.Error("the provider of the killed terraform goes on")
+			}
+			if _, err := os.Stat(filepath.Join(dir, stateFile)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the workspace was not repaired: %v", err)
+			}
+		}
+	},
+	"unreadable": func(_ *testing.T, f *failing) func(*testing.T) {
+		f.err = failedWith("plan", "unexpected status 403")
+		f.removes = ofTestApp(f.m)
+		return func(t *testing.T) {
+			if f.sessions[0].stateOnly || !f.sessions[1].stateOnly {
+				t.Errorf("got %+v, want the second attempt to read nothing", f.sessions)
+			}
+		}
+	},
+	"gone": func(t *testing.T, f *failing) func(*testing.T) {
+		f.err = failedWith("apply", "unexpected status 404")
+		f.removes = ofTestApp(f.m)
+		called := filepath.Join(t.TempDir(), "called")
+		f.m.cfg.Terraform = script(t, `echo "$@" >>`+called)
+		f.m.cfg.Package = Package{Dir: "/nowhere", Path: "azurerm", LockFile: "# none"}
+		return func(t *testing.T) {
+			commands, err := os.ReadFile(called)
+			if err != nil || !strings.Contains(string(commands), "state rm") ||
+				!strings.Contains(string(commands), "azurerm_linux_function_app.this") {
+				t.Errorf("terraform was called with %q, %v", commands, err)
 			}
 		}
 	},
@@ -126,7 +181,7 @@ var reasonFixtures = map[string]func(*testing.T, *failing) (cured func(*testing.
 		if err := writeVerdict(f.m.Path(testID), applying, Operation{}); err != nil {
 			t.Fatal(err)
 		}
-		f.applies = f.m.ofFunctionApp(testID, testSpec())
+		f.applies = ofTestApp(f.m)
 		looked := 0
 		f.m.cfg.Find = func(_ context.Context, id string) (Found, bool, error) {
 			looked++

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -14,6 +15,9 @@ import (
 
 // pollEagerly is the variable that makes azurerm poll an operation in Azure without its delay of 10 s.
 const pollEagerly = "GO_AZURE_SDK_SKIP_POLLING_DELAY"
+
+// correlationEnv is the variable with the id that azurerm sends with each call.
+const correlationEnv = "ARM_CORRELATION_REQUEST_ID"
 
 // azurermAddresses are the provider's addresses for terraform and for tofu.
 var azurermAddresses = []string{"registry.terraform.io/hashicorp/azurerm", "registry.opentofu.org/hashicorp/azurerm"}
@@ -29,6 +33,12 @@ type session struct {
 	needs    needs
 	// ready: the workspace is ready for commands. initialised: terraform init ran for that.
 	ready, initialised bool
+	// attempted is the time at which the attempt under way began.
+	attempted time.Time
+	// killedFrom and killedUntil bound the attempt whose terraform was killed. They are zero when none was.
+	killedFrom, killedUntil time.Time
+	// stateOnly: a destroy works from the state alone, because reading from Azure fails.
+	stateOnly bool
 	// importing are the addresses that the operation under way imports.
 	importing []string
 	tf        *tfexec.Terraform // see Manager.terraform
@@ -124,7 +134,7 @@ func (m *Manager) terraform(s *session) (*tfexec.Terraform, error) {
 		return nil, fmt.Errorf("prepare terraform: %w", err)
 	}
 	env := maps.Clone(m.env)
-	env["ARM_CORRELATION_REQUEST_ID"] = s.correlation
+	env[correlationEnv] = s.correlation
 	if s.eager {
 		env[pollEagerly] = "true"
 	}

@@ -213,7 +213,7 @@ func TestCancelledOperationIsAlone(t *testing.T) {
 	sim.SetFaults(azuresim.Faults{})
 	provision(t, m, spec)
 	for _, id := range []string{testID, otherID} {
-		if _, err := m.Destroy(t.Context(), id, nil); err != nil {
+		if _, err := m.Destroy(t.Context(), containerOf(id), nil); err != nil {
 			t.Error(err)
 		}
 	}

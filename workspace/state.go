@@ -1,16 +1,36 @@
 package workspace
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
-// state is the part of a state file (format version 4) that the package reads.
+// stateVersion is the version of the format of state files that the package reads.
+const stateVersion = 4
+
+// ErrNewerState is wrapped when a newer Terraform wrote a state. Nothing is changed then.
+var ErrNewerState = errors.New("a newer Terraform wrote the state")
+
+// ErrOtherState is wrapped when the state in a remote backend holds resources that are not the workspace's. Nothing is
+// changed then.
+var ErrOtherState = errors.New("the state holds resources that are not this workspace's")
+
+// errNotState is wrapped when a file that should hold a state holds something else, or a part of one.
+var errNotState = errors.New("it is not a Terraform state")
+
+// state is the part of a state file that the package reads.
 type state struct {
-	Serial    int `json:"serial"`
+	Version   int    `json:"version"`
+	Serial    uint64 `json:"serial"`
+	Lineage   string `json:"lineage"`
 	Resources []struct {
 		Mode      string `json:"mode"`
 		Type      string `json:"type"`
@@ -18,11 +38,33 @@ type state struct {
 		Instances []struct {
 			IndexKey   any `json:"index_key"`
 			Attributes struct {
-				ServicePlanID string `json:"service_plan_id"`
+				ID string `json:"id"`
 			} `json:"attributes"`
 		} `json:"instances"`
 	} `json:"resources"`
 	content []byte // of a state that was pulled
+}
+
+// parseState reads the content of a state file. An empty file wraps fs.ErrNotExist: Terraform creates one when it takes
+// the lock. Anything else that is not a state wraps errNotState, so that it is never taken for a state without
+// resources.
+func parseState(content []byte) (*state, error) {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return nil, fmt.Errorf("the state file is empty: %w", fs.ErrNotExist)
+	}
+	var s state
+	err := json.Unmarshal(content, &s)
+	if s.Version > stateVersion {
+		return nil, fmt.Errorf("its format has version %d, and this daemon knows %d: %w", s.Version, stateVersion,
+			ErrNewerState)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotState, err)
+	}
+	if s.Version != stateVersion || s.Lineage == "" {
+		return nil, fmt.Errorf("%w: it has version %d and lineage %q", errNotState, s.Version, s.Lineage)
+	}
+	return &s, nil
 }
 
 // readState reads the state of a workspace with a local backend. No state at all wraps fs.ErrNotExist.
@@ -31,14 +73,31 @@ func readState(dir string) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
-	var s state
-	if err := json.Unmarshal(content, &s); err != nil {
+	s, err := parseState(content)
+	if err != nil {
 		return nil, fmt.Errorf("read state in %s: %w", dir, err)
 	}
-	return &s, nil
+	return s, nil
 }
 
-// managed returns the addresses of the managed resources.
+// foreign returns the resource id of a managed resource that does not have the name of the given function app, "" when
+// there is none. app is empty for the foundation, whose resources have names that change with its settings.
+func (s *state) foreign(app string) string {
+	if s == nil || app == "" {
+		return ""
+	}
+	for _, r := range s.Resources {
+		for _, i := range r.Instances {
+			id := i.Attributes.ID
+			if r.Mode == "managed" && id != "" && !strings.EqualFold(path.Base(id), app) {
+				return id
+			}
+		}
+	}
+	return ""
+}
+
+// managed returns the addresses of the managed resources. A nil state has none.
 func (s *state) managed() (addresses []string) {
 	if s == nil {
 		return nil
@@ -60,18 +119,3 @@ func (s *state) managed() (addresses []string) {
 
 // has reports whether the state knows a resource. A nil state knows none.
 func (s *state) has(address string) bool { return slices.Contains(s.managed(), address) }
-
-// servicePlan returns the resource id of the service plan of the function app in the state, empty when there is none.
-func (s *state) servicePlan() string {
-	if s == nil {
-		return ""
-	}
-	for _, r := range s.Resources {
-		for _, i := range r.Instances {
-			if i.Attributes.ServicePlanID != "" {
-				return i.Attributes.ServicePlanID
-			}
-		}
-	}
-	return ""
-}

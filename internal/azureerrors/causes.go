@@ -74,8 +74,21 @@ var causes = []cause{
 		message: "{reason}. Delete or rename it in Azure. A new container gets a new name; what containers share is " +
 			"named after --owner",
 	},
-	{name: "state lost", wrapped: workspace.ErrNoState, kind: api.Internal, message: "{reason}"},
-	{name: "workspace lost", wrapped: workspace.ErrNoWorkspace, kind: api.Internal, message: "{reason}"},
+	{
+		name: "newer state", wrapped: workspace.ErrNewerState, kind: api.Internal,
+		message: "{reason}. Nothing was changed. Run the daemon with that Terraform or a later one (--terraform)",
+	},
+	{
+		name: "newer provider", kind: api.Internal,
+		form: regexp.MustCompile(`[Rr]esource instance managed by newer provider version|` +
+			`created by a newer provider version`),
+		message: "{reason}. Nothing was changed. Run the version of the daemon that created the resource, or a later one",
+	},
+	{
+		name: "other state", wrapped: workspace.ErrOtherState, kind: api.Internal,
+		message: "{reason}. Nothing was changed. Put the right state back, or remove this one: what it should hold is " +
+			"looked for in Azure then",
+	},
 	{
 		name: "terraform not startable", kind: api.Internal,
 		form: regexp.MustCompile(`fork/exec |[Ff]ailed to instantiate provider|[Ff]ailed to load plugin schemas|` +

@@ -69,10 +69,13 @@ var samples = []struct {
 		[]string{"skls-1 exists", "belongs to somebody else", "--owner"}},
 	{"lock without information", terraformFailed("Error acquiring the state lock: Error message: open " +
 		".terraform.tfstate.lock.info: input/output error"), api.Conflict, 0, []string{"input/output error", "/state/w"}},
-	{"state lost", fmt.Errorf("workspace /w: %w: restore terraform.tfstate, or delete the function app by hand",
-		workspace.ErrNoState), api.Internal, 0, []string{"restore terraform.tfstate"}},
-	{"workspace lost", fmt.Errorf("workspace /w: %w: restore the folder, or delete the function app by hand",
-		workspace.ErrNoWorkspace), api.Internal, 0, []string{"restore the folder"}},
+	{"newer state", fmt.Errorf("repair workspace /w: its format has version 5: %w", workspace.ErrNewerState),
+		api.Internal, 0, []string{"version 5", "Nothing was changed", "--terraform"}},
+	{"newer provider", terraformFailed("Resource instance managed by newer provider version: The current state of " +
+		"azurerm_linux_function_app.this was created by a newer provider version than is currently selected."),
+		api.Internal, 0, []string{"azurerm_linux_function_app.this", "Nothing was changed"}},
+	{"other state", fmt.Errorf("state v1/x has /sites/y: %w", workspace.ErrOtherState), api.Internal, 0,
+		[]string{"/sites/y", "Nothing was changed"}},
 	{"disk full", fmt.Errorf("keep plan: %w", &fs.PathError{Op: "write", Path: "/state/w/.tmp-1", Err: syscall.ENOSPC}),
 		api.Internal, 0, []string{"/state/w/.tmp-1", "Free space"}},
 	{"disk full", terraformFailed("Failed to save state: Error saving state: write terraform.tfstate: no space left on " +

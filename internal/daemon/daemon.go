@@ -122,7 +122,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
 		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
 		Package: workspace.Package{
-			Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), LockFile: cfg.Tools.LockFile(),
+			Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), Version: cfg.Tools.ProviderVersion,
+			LockFile: cfg.Tools.LockFile(),
 		},
 		Providers: d.pool, EagerOperations: cfg.Providers.EagerLimit(),
 		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find,

@@ -11,7 +11,6 @@ import (
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
-	"github.com/sockerless/backend-azf/workspace"
 )
 
 func TestLifeOfAContainer(t *testing.T) {
@@ -65,8 +64,8 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "no quota") {
 		t.Errorf("got %v, want the cause as unavailable", err)
 	}
-	if f.workspaces.destroyed != 1 {
-		t.Errorf("destroyed %d times, want once", f.workspaces.destroyed)
+	if len(f.workspaces.removals) != 1 {
+		t.Errorf("destroyed %v, want once", f.workspaces.removals)
 	}
 	if list, err := f.db.Containers(t.Context(), 0); err != nil || len(list) != 0 {
 		t.Errorf("got %v, %v; want no container", list, err)
@@ -76,7 +75,6 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 func TestFailedFoundation(t *testing.T) {
 	f := setup(t)
 	f.workspaces.set(func() { f.workspaces.foundation = errors.New("forbidden") })
-	f.workspaces.destroy = func(context.Context) error { return workspace.ErrNoWorkspace }
 	if _, err := f.ContainerCreate(t.Context(), "web", request); api.KindOf(err) != api.Unavailable ||
 		!strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("got %v, want the cause", err)

@@ -39,15 +39,13 @@ type Workspaces interface {
 	Provision(
 		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadHolder,
 	) (workspace.FunctionAppOutputs, error)
-	Restore(id string, provisioned bool, app func() (workspace.FunctionApp, error)) error
-	Destroy(ctx context.Context, id string, dead workspace.DeadHolder) (workspace.Operation, error)
+	Destroy(
+		ctx context.Context, c workspace.Container, dead workspace.DeadHolder,
+	) (workspace.Operation, error)
 	Path(id string) string
 	IDs() ([]string, error)
-	Holds(ctx context.Context, id string) (bool, error)
+	Holds(ctx context.Context, c workspace.Container) (bool, error)
 	Archive(id string) error
-	DestroyOrphan(
-		ctx context.Context, id string, app workspace.FunctionApp, dead workspace.DeadHolder,
-	) (workspace.Operation, error)
 }
 
 // Invoker calls function apps. *invoker.Invoker is one.

@@ -26,20 +26,17 @@ type fakeWorkspaces struct {
 	provision  func(ctx context.Context) error
 	destroy    func(ctx context.Context) error
 	foundation error
-	outputs    string // the customer id of Log Analytics
-	unread     error  // of FoundationOutputs
-	destroyed  int
+	outputs    string                // the customer id of Log Analytics
+	unread     error                 // of FoundationOutputs
+	removals   []workspace.Container // that Destroy was called with
 	founded    int
 	unlocked   []string
 	founding   int // at this moment
 	most       int // founding at a time
 	app        workspace.FunctionApp
-	// onDisk has the ids of workspaces, and whether each holds resources. archived and orphans record what happened to
-	// workspaces and to orphan apps.
-	onDisk    map[string]bool
-	archived  []string
-	orphans   []workspace.FunctionApp
-	orphanErr error
+	// onDisk has the ids of workspaces, and whether each holds resources. archived are those that went to the archive.
+	onDisk   map[string]bool
+	archived []string
 }
 
 func (f *fakeWorkspaces) Foundation(
@@ -93,20 +90,22 @@ func (f *fakeWorkspaces) Provision(
 	}, nil
 }
 
-func (f *fakeWorkspaces) Destroy(ctx context.Context, _ string, _ workspace.DeadHolder) (workspace.Operation, error) {
+func (f *fakeWorkspaces) Destroy(
+	ctx context.Context, c workspace.Container, _ workspace.DeadHolder,
+) (workspace.Operation, error) {
 	f.mu.Lock()
 	destroy := f.destroy
-	f.destroyed++
+	f.removals = append(f.removals, c)
 	f.mu.Unlock()
 	if destroy != nil {
-		return workspace.Operation{}, destroy(ctx)
+		if err := destroy(ctx); err != nil {
+			return workspace.Operation{}, err
+		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.onDisk, c.ID)
 	return workspace.Operation{}, nil
-}
-
-func (f *fakeWorkspaces) Restore(_ string, _ bool, app func() (workspace.FunctionApp, error)) error {
-	_, err := app()
-	return err
 }
 
 func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
@@ -117,10 +116,10 @@ func (f *fakeWorkspaces) IDs() ([]string, error) {
 	return slices.Sorted(maps.Keys(f.onDisk)), nil
 }
 
-func (f *fakeWorkspaces) Holds(_ context.Context, id string) (bool, error) {
+func (f *fakeWorkspaces) Holds(_ context.Context, c workspace.Container) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.onDisk[id], nil
+	return f.onDisk[c.ID], nil
 }
 
 func (f *fakeWorkspaces) Archive(id string) error {
@@ -129,15 +128,6 @@ func (f *fakeWorkspaces) Archive(id string) error {
 	f.archived = append(f.archived, id)
 	delete(f.onDisk, id)
 	return nil
-}
-
-func (f *fakeWorkspaces) DestroyOrphan(
-	_ context.Context, _ string, app workspace.FunctionApp, _ workspace.DeadHolder,
-) (workspace.Operation, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.orphans = append(f.orphans, app)
-	return workspace.Operation{}, f.orphanErr
 }
 
 func (f *fakeWorkspaces) set(change func()) {

@@ -248,7 +248,7 @@ func TestPrune(t *testing.T) {
 	release <- 0
 	f.wait(t, "running", "")
 	// A container whose removal fails stays. The error is reported when nothing could be removed.
-	f.workspaces.set(func() { f.workspaces.destroy = func(context.Context) error { return workspace.ErrNoState } })
+	f.workspaces.set(func() { f.workspaces.destroy = func(context.Context) error { return workspace.ErrOtherState } })
 	if report, err := f.ContainerPrune(t.Context(), nil); err == nil || len(report.ContainersDeleted) != 0 {
 		t.Errorf("got %+v, %v; want the failure", report, err)
 	}

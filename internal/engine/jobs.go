@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
@@ -172,8 +173,9 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 func (e *Engine) undo(
 	ctx context.Context, c store.Container, again bool, refused *api.Error, end func(*api.Error) store.InTx,
 ) error {
+	// Another daemon may have made an earlier attempt.
 	err := e.destroy(ctx, c, again)
-	if err == nil || errors.Is(err, workspace.ErrNoWorkspace) {
+	if err == nil {
 		return e.cfg.Store.Delete(ctx, c.ID, end(refused))
 	}
 	if later := snoozed(err); later != nil {
@@ -191,26 +193,32 @@ func (e *Engine) undo(
 	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, end(&both))
 }
 
-// destroy destroys a container's function app. others reports whether another daemon may have created the app.
-func (e *Engine) destroy(ctx context.Context, c store.Container, others bool) error {
-	if others {
-		err := e.cfg.Workspaces.Restore(c.ID, c.ResourceID != "", func() (workspace.FunctionApp, error) {
-			shared, err := e.cfg.Workspaces.FoundationOutputs(ctx)
-			if err != nil {
-				return workspace.FunctionApp{}, err
-			}
-			spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
-			return spec, err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return e.operate(ctx, c.ID, func(dead workspace.DeadHolder) error {
-		operation, err := e.cfg.Workspaces.Destroy(ctx, c.ID, dead)
-		api.Correlated(ctx, operation.CorrelationID)
+// destroy destroys a container's function app. begun reports whether its creation may have begun, on any daemon.
+func (e *Engine) destroy(ctx context.Context, c store.Container, begun bool) error {
+	operation, err := e.destroyApp(ctx, c.ID, c.ResourceID, begun)
+	api.Correlated(ctx, operation.CorrelationID)
+	return err
+}
+
+// destroyApp destroys the function app of the container with this id. resourceID is the app's, "" when it is unknown.
+func (e *Engine) destroyApp(
+	ctx context.Context, id, resourceID string, begun bool,
+) (operation workspace.Operation, err error) {
+	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
+		operation, err = e.cfg.Workspaces.Destroy(ctx, e.removal(id, resourceID, begun), dead)
 		return err
 	})
+	return operation, err
+}
+
+// removal returns what a removal must know of a container. It is not read from today's settings where the app's
+// resource id names it: they may have changed.
+func (e *Engine) removal(id, resourceID string, begun bool) workspace.Container {
+	group := e.cfg.Settings.ResourceGroup
+	if parsed, err := arm.ParseResourceID(resourceID); err == nil && parsed.ResourceGroupName != "" {
+		group = parsed.ResourceGroupName
+	}
+	return workspace.Container{ID: id, FunctionApp: appName(id), ResourceGroup: group, Begun: begun}
 }
 
 type destroyWorker struct {

@@ -48,7 +48,7 @@ func (e *Engine) tidyWorkspaces(ctx context.Context) error {
 			c.Seen = append(c.Seen, store.Orphan{ContainerID: id, Place: e.cfg.Workspaces.Path(id)})
 		}
 	}
-	return errors.Join(append(failed, e.settle(ctx, c, e.destroyWorkspace))...)
+	return errors.Join(append(failed, e.settle(ctx, c))...)
 }
 
 // tidyWorkspace is the part of tidyWorkspaces for one workspace. orphan reports whether the workspace has no container
@@ -57,7 +57,7 @@ func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err
 	if gone, err := e.gone(ctx, id); err != nil || !gone {
 		return false, err
 	}
-	holds, err := e.cfg.Workspaces.Holds(ctx, id)
+	holds, err := e.cfg.Workspaces.Holds(ctx, e.removal(id, "", true))
 	if err != nil {
 		return false, fmt.Errorf("read the workspace of %s: %w", id, err)
 	}
@@ -71,14 +71,6 @@ func (e *Engine) tidyWorkspace(ctx context.Context, id string) (orphan bool, err
 	e.cfg.Log.WithLevel(level).Str("container_id", id).Str("workspace", e.cfg.Workspaces.Path(id)).
 		Msg("a workspace without a container goes to the archive")
 	return false, e.cfg.Workspaces.Archive(id)
-}
-
-func (e *Engine) destroyWorkspace(ctx context.Context, o store.Orphan) (operation workspace.Operation, err error) {
-	err = e.operate(ctx, o.ContainerID, func(dead workspace.DeadHolder) error {
-		operation, err = e.cfg.Workspaces.Destroy(ctx, o.ContainerID, dead)
-		return err
-	})
-	return operation, err
 }
 
 // compareAzure handles the function apps that have this daemon's tags, no container and no workspace here: they are
@@ -123,7 +115,7 @@ func (e *Engine) compareAzure(ctx context.Context) error {
 			c.Seen = append(c.Seen, *orphan)
 		}
 	}
-	return errors.Join(append(failed, e.settle(ctx, c, e.destroyApp))...)
+	return errors.Join(append(failed, e.settle(ctx, c))...)
 }
 
 // containerOf returns the id of the container to which a function app's tags belong. ours reports whether the app is
@@ -151,24 +143,13 @@ func (e *Engine) compareApp(ctx context.Context, id, resourceID string) (*store.
 	return &store.Orphan{ContainerID: id, Name: app.Tags[nameTag], Place: resourceID}, nil
 }
 
-// destroyApp lets Terraform destroy a function app of which only the tags are known.
-func (e *Engine) destroyApp(ctx context.Context, o store.Orphan) (workspace.Operation, error) {
-	c := store.Container{ID: o.ContainerID, Name: o.Name, FunctionApp: path.Base(o.Place)}
-	// azurerm requires these values, and a destroy does not use them.
-	c.Config.Image = "registry.invalid/unknown:latest"
-	shared := workspace.FoundationOutputs{
-		ServicePlanSKU: e.cfg.Settings.sku(), InsightsConnection: "InstrumentationKey=unknown",
+// destroyOrphan lets Terraform destroy what an orphan holds.
+func (e *Engine) destroyOrphan(ctx context.Context, o store.Orphan) (workspace.Operation, error) {
+	resourceID := ""
+	if o.Kind == store.OrphanApp {
+		resourceID = o.Place
 	}
-	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
-	if err != nil {
-		return workspace.Operation{}, err
-	}
-	var operation workspace.Operation
-	err = e.operate(ctx, o.ContainerID, func(dead workspace.DeadHolder) error {
-		operation, err = e.cfg.Workspaces.DestroyOrphan(ctx, o.ContainerID, spec, dead)
-		return err
-	})
-	return operation, err
+	return e.destroyApp(ctx, o.ContainerID, resourceID, true)
 }
 
 // comparison returns a comparison that has seen nothing.
@@ -181,10 +162,7 @@ func (e *Engine) comparison(kind store.OrphanKind, home string) store.Comparison
 }
 
 // settle records a comparison, and destroys the orphans that may go. It reports the others.
-func (e *Engine) settle(
-	ctx context.Context, c store.Comparison,
-	destroy func(context.Context, store.Orphan) (workspace.Operation, error),
-) error {
+func (e *Engine) settle(ctx context.Context, c store.Comparison) error {
 	seen, err := e.cfg.Store.Compared(ctx, c)
 	if err != nil {
 		return err
@@ -197,7 +175,7 @@ func (e *Engine) settle(
 			log.Warn().Str("state", string(state)).Str("reason", reason).Msg("an orphan stays: " + gcCommand + " shows it")
 			continue
 		}
-		operation, err := destroy(ctx, o)
+		operation, err := e.destroyOrphan(ctx, o)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("destroy %s: %w", describe(o), err))
 			continue

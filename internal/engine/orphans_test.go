@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ func (f *fixture) removed(t *testing.T, name string) string {
 	if err := f.ContainerRemove(t.Context(), name, false); err != nil {
 		t.Fatal(err)
 	}
-	f.workspaces.set(func() { f.workspaces.destroyed = 0 })
+	f.workspaces.set(func() { f.workspaces.removals = nil })
 	return id
 }
 
@@ -64,11 +65,11 @@ func foundApp(id, owner string) workspace.Found {
 	return workspace.Found{ID: "/sites/" + appName(id), Tags: map[string]string{idTag: id, ownerTag: owner, nameTag: "n"}}
 }
 
-// destroyed returns the names of the function apps that were destroyed as orphans.
+// destroyed returns the names of the function apps that Destroy was called for.
 func (f *fixture) destroyed() (names []string) {
 	f.workspaces.set(func() {
-		for _, app := range f.workspaces.orphans {
-			names = append(names, app.Name)
+		for _, c := range f.workspaces.removals {
+			names = append(names, c.FunctionApp)
 		}
 	})
 	return names
@@ -95,13 +96,14 @@ func TestWorkspacesWithoutContainers(t *testing.T) {
 		}
 	}
 	f.compare(t, 10)
-	if f.workspaces.destroyed != 0 {
-		t.Errorf("gc report destroyed %d", f.workspaces.destroyed)
+	if got := f.destroyed(); got != nil {
+		t.Errorf("gc report destroyed %v", got)
 	}
 	f.restart(t, true)
 	f.compare(t, 1)
-	if info, err = f.Info(t.Context()); err != nil || len(info.Warnings) != 0 || f.workspaces.destroyed != 1 {
-		t.Errorf("got %q, %v, destroyed %d", info.Warnings, err, f.workspaces.destroyed)
+	if info, err = f.Info(t.Context()); err != nil || len(info.Warnings) != 0 ||
+		!slices.Equal(f.destroyed(), []string{appName(left)}) {
+		t.Errorf("got %q, %v, destroyed %v", info.Warnings, err, f.destroyed())
 	}
 }
 
@@ -124,8 +126,7 @@ func TestAppsWithoutContainers(t *testing.T) {
 	f.restart(t, true)
 	f.clock.Advance(10 * time.Minute)
 	f.compare(t, 1)
-	if got := f.destroyed(); !slices.Equal(got, []string{appName(orphan)}) ||
-		f.workspaces.orphans[0].Tags[nameTag] != "n" || len(f.fates(t)) > 0 {
+	if got := f.destroyed(); !slices.Equal(got, []string{appName(orphan)}) || len(f.fates(t)) > 0 {
 		t.Errorf("destroyed %v, left %v", got, f.fates(t))
 	}
 	f.azure.err = errors.New("forbidden")
@@ -143,9 +144,8 @@ func TestOrphansOfALostDatabase(t *testing.T) {
 	f.azure.apps = []workspace.Found{foundApp(a, "test"), foundApp(b, "test")}
 	f.workspaces.set(func() { f.workspaces.onDisk = map[string]bool{c: true} })
 	f.compare(t, 20)
-	if got := f.fates(t); !slices.Equal(got, []string{"held", "held", "held"}) || f.destroyed() != nil ||
-		f.workspaces.destroyed > 0 {
-		t.Fatalf("got %v, destroyed %v and %d workspaces", got, f.destroyed(), f.workspaces.destroyed)
+	if got := f.fates(t); !slices.Equal(got, []string{"held", "held", "held"}) || f.destroyed() != nil {
+		t.Fatalf("got %v, destroyed %v", got, f.destroyed())
 	}
 	f.restart(t, false)
 	confirmed, err := f.OrphansConfirm(t.Context(), []string{appName(b), c[:12]})
@@ -154,7 +154,7 @@ func TestOrphansOfALostDatabase(t *testing.T) {
 	}
 	f.restart(t, false)
 	f.azure.apps = append(f.azure.apps, foundApp(hexID("d"), "test"))
-	f.workspaces.set(func() { f.workspaces.orphanErr = errors.New("no answer") })
+	f.workspaces.set(func() { f.workspaces.destroy = func(context.Context) error { return errors.New("no answer") } })
 	if err := errors.Join(f.tidyWorkspaces(t.Context()), f.compareAzure(t.Context())); err == nil {
 		t.Error("a failed destroy is no error")
 	}
@@ -166,10 +166,10 @@ func TestOrphansOfALostDatabase(t *testing.T) {
 	f.azure.err = nil
 	f.azure.unlisted = []workspace.Found{f.azure.apps[1]}
 	f.azure.apps = slices.Delete(f.azure.apps, 1, 2)
-	f.workspaces.set(func() { f.workspaces.orphans, f.workspaces.orphanErr, f.workspaces.onDisk = nil, nil, nil })
+	f.workspaces.set(func() { f.workspaces.removals, f.workspaces.destroy = nil, nil })
 	f.compare(t, 3)
-	if got := f.destroyed(); !slices.Equal(got, []string{appName(b)}) || f.workspaces.destroyed != 1 {
-		t.Errorf("destroyed %v and %d workspaces", got, f.workspaces.destroyed)
+	if got := f.destroyed(); !slices.Equal(got, []string{appName(c), appName(b)}) {
+		t.Errorf("destroyed %v", got)
 	}
 	// The one that came later was not confirmed.
 	if got := f.fates(t); !slices.Equal(got, []string{"held", "held"}) {

@@ -198,8 +198,8 @@ func TestFailedRemovalIsRetried(t *testing.T) {
 	if err := f.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if f.workspaces.destroyed != 1 {
-		t.Errorf("destroyed %d times before it is due", f.workspaces.destroyed)
+	if len(f.workspaces.removals) != 1 {
+		t.Errorf("destroyed %d times before it is due", len(f.workspaces.removals))
 	}
 	f.clock.Advance(5 * time.Minute)
 	if err := f.reconcile(t.Context()); err != nil {

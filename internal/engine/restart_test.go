@@ -47,8 +47,8 @@ func TestNextDaemonGoesOn(t *testing.T) {
 			<-changed
 		}
 	}
-	if c.State != store.Created || f.workspaces.destroyed != 0 {
-		t.Errorf("got %v, destroyed %d times; want it created", c.State, f.workspaces.destroyed)
+	if c.State != store.Created || len(f.workspaces.removals) != 0 {
+		t.Errorf("got %v, destroyed %d times; want it created", c.State, len(f.workspaces.removals))
 	}
 }
 

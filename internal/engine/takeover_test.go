@@ -147,7 +147,7 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 		}
 	})
 	c, err := f.db.Container(t.Context(), "web")
-	if err != nil || c.State != store.Created || f.workspaces.destroyed != 0 {
-		t.Errorf("got %v, %v, destroyed %d times; want it created", c.State, err, f.workspaces.destroyed)
+	if err != nil || c.State != store.Created || len(f.workspaces.removals) != 0 {
+		t.Errorf("got %v, %v, destroyed %d times; want it created", c.State, err, len(f.workspaces.removals))
 	}
 }

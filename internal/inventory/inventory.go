@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ var versions = map[string]string{
 	"microsoft.insights/components":            "2020-02-02",
 	"microsoft.operationalinsights/workspaces": "2025-07-01",
 }
+
+// notFound are the codes with which Azure answers that a resource does not exist, or its resource group.
+var notFound = []string{"ResourceNotFound", "ResourceGroupNotFound"}
 
 // Config configures New. Credential and SubscriptionID are required.
 type Config struct {
@@ -85,7 +89,7 @@ func (i *Inventory) Find(ctx context.Context, id string) (r Resource, found bool
 	defer cancel()
 	res, err := i.client.GetByID(ctx, strings.TrimPrefix(id, "/"), version, nil)
 	failed, ok := errors.AsType[*azcore.ResponseError](err)
-	if ok && failed.StatusCode == http.StatusNotFound && failed.ErrorCode == "ResourceNotFound" {
+	if ok && failed.StatusCode == http.StatusNotFound && slices.Contains(notFound, failed.ErrorCode) {
 		return Resource{}, false, nil
 	}
 	if err != nil {

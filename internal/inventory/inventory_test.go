@@ -47,11 +47,9 @@ func TestFind(t *testing.T) {
 			id: site, status: 200, body: `{"id": "/sites/a", "tags": {"k": "v", "none": null}}`, found: true,
 			want: Resource{ID: "/sites/a", Tags: map[string]string{"k": "v"}},
 		},
-		"not there": {id: site, status: 404, body: `{"error": {"code": "ResourceNotFound"}}`},
-		"no such group": {
-			id: site, status: 404, body: `{"error": {"code": "ResourceGroupNotFound"}}`, fails: "ResourceGroupNotFound",
-		},
-		"a gateway's": {id: site, status: 404, body: `not found`, fails: "404"},
+		"not there":     {id: site, status: 404, body: `{"error": {"code": "ResourceNotFound"}}`},
+		"no such group": {id: site, status: 404, body: `{"error": {"code": "ResourceGroupNotFound"}}`},
+		"a gateway's":   {id: site, status: 404, body: `not found`, fails: "404"},
 		"forbidden": {
 			id: site, status: 403, body: `{"error": {"code": "AuthorizationFailed"}}`, fails: "AuthorizationFailed",
 		},

@@ -6,7 +6,7 @@ terraform {
   required_providers {
     azurerm = {
       source  = "hashicorp/azurerm"
-      version = "5.2.0"
+      version = "~> 5.0"
     }
   }
 }
