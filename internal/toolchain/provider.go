@@ -21,11 +21,11 @@ const (
 
 var templateEscaper = strings.NewReplacer("${", "$${", "%{", "%%{")
 
-// providerPath returns the path at which an unpacked mirror keeps the provider that a registry calls
+// providerPath returns the path at which an unpacked mirror keeps a version of the provider that a registry calls
 // hashicorp/azurerm.
-func providerPath(mirror, registry string) string {
-	return filepath.Join(mirror, registry, "hashicorp", "azurerm", ProviderVersion, platform(),
-		"terraform-provider-azurerm_v"+ProviderVersion)
+func providerPath(mirror, registry, version string) string {
+	return filepath.Join(mirror, registry, "hashicorp", "azurerm", version, platform(),
+		"terraform-provider-azurerm_v"+version)
 }
 
 // azurermArtefact has a name for each registry, so that both products find the one file.
@@ -33,7 +33,8 @@ func (p *preparer) azurermArtefact() artefact {
 	mirror := filepath.Join(p.CacheDir, "mirror")
 	return artefact{
 		name: "azurerm " + ProviderVersion, key: "azurerm-" + ProviderVersion + "_" + platform(),
-		path: providerPath(mirror, terraformRegistry), link: providerPath(mirror, openTofuRegistry),
+		path: providerPath(mirror, terraformRegistry, ProviderVersion),
+		link: providerPath(mirror, openTofuRegistry, ProviderVersion),
 	}
 }
 

@@ -101,7 +101,7 @@ func (t Tools) PackagePath() string {
 	if t.Tofu {
 		registry = openTofuRegistry
 	}
-	return filepath.Dir(providerPath("", registry))
+	return filepath.Dir(providerPath("", registry, t.ProviderVersion))
 }
 
 // LockFile returns the dependency lock file that terraform init writes for the provider. Its hash is that of the

@@ -158,11 +158,11 @@ func TestNothingButAModuleProxy(t *testing.T) {
 	if err != nil || sum != tools.ProviderSHA256 || len(sum) != 64 {
 		t.Errorf("recorded %q, file has %q, %v", tools.ProviderSHA256, sum, err)
 	}
-	a, err := os.Stat(providerPath(tools.Mirror, terraformRegistry))
+	a, err := os.Stat(providerPath(tools.Mirror, terraformRegistry, ProviderVersion))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := os.Stat(providerPath(tools.Mirror, openTofuRegistry)); err != nil || !os.SameFile(a, b) {
+	if b, err := os.Stat(providerPath(tools.Mirror, openTofuRegistry, ProviderVersion)); err != nil || !os.SameFile(a, b) {
 		t.Errorf("the registries' names have different files, %v", err)
 	}
 	f.progress.has(t, "out of reach", "building OpenTofu "+OpenTofuVersion, "building azurerm "+ProviderVersion)
@@ -258,7 +258,7 @@ func TestTamperedProvider(t *testing.T) {
 	if sum, err := checksum(again.ProviderPath); err != nil || sum != tools.ProviderSHA256 {
 		t.Errorf("got %s, %v; want the provider back", sum, err)
 	}
-	other, err := checksum(providerPath(again.Mirror, openTofuRegistry))
+	other, err := checksum(providerPath(again.Mirror, openTofuRegistry, ProviderVersion))
 	if err != nil || other != tools.ProviderSHA256 {
 		t.Errorf("the other registry's name has %s, %v", other, err)
 	}
