@@ -58,8 +58,8 @@ func needsOf(dir string) (needs, error) {
 		return needs{}, err
 	}
 	if known != nil {
-		for _, r := range known.Resources {
-			types[r.Type] = true
+		for _, name := range known.types() {
+			types[name] = true
 		}
 	}
 	for name := range types {

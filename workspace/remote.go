@@ -58,7 +58,7 @@ func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 		return nil, fmt.Errorf("read %s: %w", m.stateName(s.dir), err)
 	}
 	pulled.content = []byte(content)
-	return pulled, nil
+	return pulled, m.widen(ctx, s, pulled)
 }
 
 // Polls of state pull: pg does not wait for the lock under which it creates a new state.

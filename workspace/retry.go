@@ -112,7 +112,7 @@ func (m *Manager) leavePool(_ context.Context, _ task, s *session, failure error
 // the state.
 func schemaMismatch(err error) bool {
 	return outputContains(err, "Invalid resource type", "Invalid data source", "does not support resource type",
-		"does not support data source", "no schema available for", "missing resource schema", "no schema available while")
+		"does not support data source", "no schema available", "missing resource schema", "missing schema for")
 }
 
 // clearUp makes the workspace fit for another attempt after the kernel, or a person, killed terraform or its provider.
@@ -245,6 +245,23 @@ type leaseError struct{ err error }
 
 func (e *leaseError) Error() string { return e.err.Error() }
 func (e *leaseError) Unwrap() error { return e.err }
+
+// widen adds the types of a remote state to those that the session's provider must know.
+func (m *Manager) widen(ctx context.Context, s *session, pulled *state) error {
+	missing := slices.DeleteFunc(pulled.types(), func(name string) bool { return slices.Contains(s.needs.types, name) })
+	if len(missing) == 0 {
+		return nil
+	}
+	s.needs.types = append(s.needs.types, missing...)
+	slices.Sort(s.needs.types)
+	s.needs.types = slices.Compact(s.needs.types)
+	if s.lease == nil {
+		return nil
+	}
+	s.lease.Release()
+	s.lease, s.tf = nil, nil
+	return m.lease(ctx, s)
+}
 
 // lease gives a session a provider of the pool, unless it has one or has left the pool. Its failure is a *leaseError.
 func (m *Manager) lease(ctx context.Context, s *session) error {

@@ -97,6 +97,16 @@ func (s *state) foreign(app string) string {
 	return ""
 }
 
+// types returns the azurerm types of the resources and data sources.
+func (s *state) types() (types []string) {
+	for _, r := range s.Resources {
+		if strings.HasPrefix(r.Type, "azurerm_") {
+			types = append(types, r.Type)
+		}
+	}
+	return types
+}
+
 // managed returns the addresses of the managed resources. A nil state has none.
 func (s *state) managed() (addresses []string) {
 	if s == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -75,7 +74,7 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 		cfg.Log.Warn().Msg(warning)
 	}
 	var err error
-	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, filepath.Join(settings.StateDir, "cloud.json"), nil)
+	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, settings.CloudFile(), nil)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -84,6 +85,9 @@ type Providers struct {
 	Eager              bool
 	EagerTerraformRuns int
 }
+
+// CloudFile returns the path of the file that keeps the endpoints of a cloud that is given by a URL.
+func (c Config) CloudFile() string { return filepath.Join(c.StateDir, "cloud.json") }
 
 // EagerLimit returns how many Terraform runs may poll eagerly at once.
 func (p Providers) EagerLimit() int {

@@ -26,15 +26,15 @@ import (
 
 // Flags of the harness: make crash N=200 gives them.
 var (
-	crashKills = flag.Int("crash.n", 6, "how often the harness kills a daemon")
+	crashKills = flag.Int("crash.n", 6, "how often the harness kills a daemon or its Terraform")
 	crashSeed  = flag.Uint64("crash.seed", 1, "seed of the harness; 0 takes one from the clock, and prints it")
 )
 
 // crashClients is the number of the harness's clients.
 const crashClients = 4
 
-// harness kills daemons while clients use them, with an Azure that fails now and then. It keeps the answers that it
-// gets.
+// harness kills daemons, their terraforms and their azurerms while clients use them, with an Azure that fails now and
+// then. It keeps the answers that it gets.
 type harness struct {
 	azure   *playground
 	daemons []*playground
@@ -57,11 +57,11 @@ type kept struct {
 }
 
 // figures are the results of the harness, which it prints in one line.
-type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, runs, unknownEnds int }
+type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, runs, unknownEnds int }
 
 func (f figures) String() string {
-	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d",
-		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks)
+	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d stuck=%d",
+		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck)
 }
 
 func TestCrash(t *testing.T) {
@@ -95,15 +95,24 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	}
 	troubled, calm := context.WithCancel(ctx)
 	trouble.Go(func() { h.trouble(troubled, rand.New(rand.NewPCG(h.seed, 100))) })
-	kills := 0
+	kills, killed := 0, map[victims]int{}
+	var kinds []victims
 	// On a slow machine, the first daemons may die before they have done anything. So the harness gives those that
 	// follow more time, until a container has run.
 	for ; kills < *crashKills || !h.ran.Load(); kills++ {
+		if len(kinds) == 0 { // each kind has its turn
+			kinds = []victims{killDaemon, killTerraform, killAzurerm, killBoth}
+			random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+		}
 		patience := 1 + max(0, kills-*crashKills)
-		pause(t.Context(), time.Duration(patience*(200+random.IntN(9000)))*time.Millisecond)
-		victim := daemons[random.IntN(len(daemons))]
-		victim.kill()
-		victim.launch(t)
+		limit := 9000
+		if kinds[0] != killDaemon {
+			limit = 3000 // they follow each other more closely, so that one hits what another has left
+		}
+		pause(t.Context(), time.Duration(patience*(200+random.IntN(limit)))*time.Millisecond)
+		h.kill(t, daemons[random.IntN(len(daemons))], kinds[0])
+		killed[kinds[0]]++
+		kinds = kinds[1:]
 	}
 	stop()
 	calm()
@@ -113,10 +122,21 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	got := h.compare(t)
 	got.kills = kills
 	fmt.Println(got)
-	t.Logf("%d runs, %d of them with an unknown end", got.runs, got.unknownEnds)
-	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks > 0 {
+	t.Logf("killed %v; %d runs, %d of them with an unknown end", killed, got.runs, got.unknownEnds)
+	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck > 0 {
 		t.Error("something was lost, or is left")
 	}
+}
+
+// kill kills a daemon and starts the next one, or waits for a terraform to kill.
+func (h *harness) kill(t *testing.T, victim *playground, which victims) {
+	t.Helper()
+	if which == killDaemon {
+		victim.kill()
+		victim.launch(t)
+		return
+	}
+	azuretest.Eventually(t, "a process to kill", func() bool { return victim.killTools(t, which) })
 }
 
 // trouble has Azure fail in one way after the other.
@@ -224,13 +244,14 @@ func (h *harness) ask(random *rand.Rand, method, path string, in, out any) error
 }
 
 // compare waits until the daemons rest, and compares containers, runs, function apps and locks with the answers that
-// the clients got. It stops the daemons.
+// the clients got. It removes the containers and stops the daemons.
 func (h *harness) compare(t *testing.T) (f figures) {
 	t.Helper()
-	list := h.rest(t)
+	list := h.rest(t, &f)
 	ran := h.ranRuns(t, &f)
 	h.compareContainers(t, &f, list, ran)
 	h.compareApps(t, &f, list)
+	h.removeAll(t, &f, list)
 	for _, p := range h.daemons {
 		f.stuckLocks += len(p.locks(t))
 		if err := p.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -242,8 +263,11 @@ func (h *harness) compare(t *testing.T) (f figures) {
 	return f
 }
 
-// rest waits until no container is under way, removes dead ones, and returns the containers.
-func (h *harness) rest(t *testing.T) (list []api.Summary) {
+// maxRemovals is the number of removals after which a dead container is stuck.
+const maxRemovals = 5
+
+// rest waits until no container is under way, removes dead ones, and returns the containers that are not stuck.
+func (h *harness) rest(t *testing.T, f *figures) (list []api.Summary) {
 	t.Helper()
 	p := h.daemons[0]
 	t.Cleanup(func() {
@@ -254,14 +278,17 @@ func (h *harness) rest(t *testing.T) (list []api.Summary) {
 			}
 		}
 	})
+	removals := map[string]int{}
+	stuck := func(c api.Summary) bool { return removals[c.ID] == maxRemovals }
 	azuretest.Eventually(t, "rest", func() bool {
 		p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
 		rests := true
 		for _, c := range list {
-			rests = rests && (c.Status == "Created" || c.State == "exited")
-			if c.State != "dead" {
+			rests = rests && (c.Status == "Created" || c.State == "exited" || stuck(c))
+			if c.State != "dead" || stuck(c) {
 				continue
 			}
+			removals[c.ID]++
 			// A daemon may have removed it first.
 			err := p.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil)
 			if err != nil && !answered(err, http.StatusNotFound) {
@@ -270,7 +297,24 @@ func (h *harness) rest(t *testing.T) (list []api.Summary) {
 		}
 		return rests
 	})
+	all := len(list)
+	list = slices.DeleteFunc(list, stuck)
+	f.stuck += all - len(list)
 	return list
+}
+
+// removeAll removes the containers that are left. One that cannot be removed is stuck.
+func (h *harness) removeAll(t *testing.T, f *figures, list []api.Summary) {
+	t.Helper()
+	for _, c := range list {
+		if err := h.daemons[0].Call(t.Context(), http.MethodDelete, "/containers/"+c.ID+"?force=1", nil, nil); err != nil {
+			t.Logf("remove %s: %v", c.Names[0], err)
+			f.stuck++
+		}
+	}
+	if left := h.azure.sim.Sites(); len(left) > f.stuck+f.orphans {
+		t.Errorf("removed containers have left %v", left)
+	}
 }
 
 // ranRuns returns the number of times that each run ran.

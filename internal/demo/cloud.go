@@ -13,14 +13,15 @@ import (
 )
 
 // Connect makes a simulator the daemon's cloud, as serve does with the setting cloud and a service principal in its
-// environment. What is left to do here is trust in the simulator's certificate, and its host names. The caller keeps the
-// simulator running, and closes idle connections of transport, which must reach the simulator under every host name.
+// environment. What is left to do here is trust in the simulator's certificate, and its host names. The caller keeps
+// the simulator running, and closes idle connections of transport, which must reach the simulator under every host
+// name.
 func Connect(ctx context.Context, cfg *daemon.Config, sim azuresim.Access, transport http.RoundTripper) error {
 	cfg.CloudName, cfg.SubscriptionID = sim.URL, sim.SubscriptionID
 	cfg.Transport, cfg.AppTransport = transporter{transport}, transport
 	cfg.TerraformEnv = map[string]string{"SSL_CERT_FILE": sim.CAFile}
 	var err error
-	if cfg.Cloud, err = azurecloud.Read(ctx, cfg.CloudName, "", transport); err != nil {
+	if cfg.Cloud, err = azurecloud.Read(ctx, cfg.CloudName, cfg.CloudFile(), transport); err != nil {
 		return err
 	}
 	env := sim.CredentialEnv()

@@ -1,0 +1,137 @@
+package daemon_test
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/config"
+	"github.com/sockerless/backend-azf/internal/daemon"
+)
+
+// victims are programs that the kernel may kill alone, when memory runs out.
+type victims string
+
+const (
+	killDaemon    victims = "daemon" // with its terraforms
+	killTerraform victims = "terraform"
+	killAzurerm   victims = "azurerm"
+	killBoth      victims = "terraform and azurerm"
+)
+
+// daemonPID returns the process id of the daemon, which may be this process.
+func (p *playground) daemonPID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil {
+		return os.Getpid()
+	}
+	return p.process.cmd.Process.Pid
+}
+
+// killTools kills the terraforms of the daemon, its azurerms (its own, and those of its terraforms) or both, and
+// reports whether there was one of each.
+func (p *playground) killTools(t *testing.T, which victims) bool {
+	t.Helper()
+	self := p.daemonPID()
+	all := azuretest.Processes(t, nil)
+	program := func(process azuretest.Process, prefix string) bool {
+		return strings.HasPrefix(filepath.Base(process.Exe), prefix)
+	}
+	var terraforms, azurerms []int
+	for _, process := range all {
+		if process.Parent == self && program(process, filepath.Base(p.tools.Terraform)) &&
+			!program(process, "terraform-provider-") {
+			terraforms = append(terraforms, process.PID)
+		}
+	}
+	for _, process := range all {
+		ours := process.Parent == self || slices.Contains(terraforms, process.Parent)
+		if ours && program(process, "terraform-provider-azurerm") {
+			azurerms = append(azurerms, process.PID)
+		}
+	}
+	var killed []int
+	if which != killAzurerm {
+		killed = append(killed, terraforms...)
+	}
+	if which != killTerraform {
+		killed = append(killed, azurerms...)
+	}
+	for _, pid := range killed {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Error(err)
+		}
+	}
+	return (which == killAzurerm || len(terraforms) > 0) && (which == killTerraform || len(azurerms) > 0)
+}
+
+// TestToolsKilled kills terraform, azurerm or both once, at each step of a container's life that changes Azure, with
+// started providers and without. The client sees nothing of it.
+func TestToolsKilled(t *testing.T) {
+	for pool, moments := range map[string][]bool{config.PoolOn: {false, true}, config.PoolOff: {true}} {
+		p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Providers.Pool = pool })
+		for _, which := range []victims{killTerraform, killAzurerm, killBoth} {
+			t.Run("pool "+pool+", "+string(which), func(t *testing.T) {
+				for _, after := range moments {
+					p.atWrite(after, http.MethodPut, sitePath, p.killer(t, which))
+					p.create(t, "web", api.Config{})
+					p.atWrite(after, http.MethodDelete, sitePath, p.killer(t, which))
+					p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+				}
+				p.nothingLeft(t)
+			})
+		}
+		p.stop()
+	}
+}
+
+// killer returns a function that kills, and complains when there is nothing to kill.
+func (p *playground) killer(t *testing.T, which victims) func() {
+	return func() {
+		if !p.killTools(t, which) {
+			t.Errorf("there was no %s to kill", which)
+		}
+	}
+}
+
+// killAtEach kills terraform at each such call for a function app.
+func (p *playground) killAtEach(t *testing.T, method string) {
+	p.sim.SetFaults(azuresim.Faults{Latency: func(m, at string) time.Duration {
+		if m == method && sitePath.MatchString(at) {
+			p.killTools(t, killTerraform)
+		}
+		return 0
+	}})
+}
+
+// TestToolsKilledAgainAndAgain kills terraform at each attempt to create a container's app, so that its create fails.
+// Nothing is left, and the name is free. Kills at each read of the app do not stop a removal.
+func TestToolsKilledAgainAndAgain(t *testing.T) {
+	p := newPlayground(t)
+	p.create(t, "shared", api.Config{})
+	p.killAtEach(t, http.MethodPut)
+	err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", p.createRequest(), nil)
+	if err == nil {
+		t.Fatal("the create succeeded: the test tests nothing")
+	}
+	p.sim.SetFaults(azuresim.Faults{})
+	if sites := p.sim.Sites(); len(sites) != 1 {
+		t.Errorf("the failed create has left one of %v", sites)
+	}
+	p.create(t, "web", api.Config{})
+	p.killAtEach(t, http.MethodGet) // while it plans
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+	p.sim.SetFaults(azuresim.Faults{})
+	p.must(t, http.MethodDelete, "/containers/shared", nil, nil)
+	p.nothingLeft(t)
+}
