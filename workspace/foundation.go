@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
+
 	"github.com/sockerless/backend-azf/tfmodules"
 )
 
@@ -22,12 +25,18 @@ type FoundationOutputs struct {
 
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
 
-// Foundation creates or updates the resources that all containers share. It blocks until Terraform is done. dead may be
-// nil.
+// planOverride makes Terraform apply a new SKU to a service plan that exists.
+const planOverride = "service_plan_override.tf.json"
+
+// Foundation creates or updates the resources that all containers share. It blocks until Terraform is done. What people
+// or Azure Policy have set on them stays. A plan that deletes, replaces or shrinks anything is ErrFoundationChanges,
+// unless f.Replace allows it. dead may be nil.
 func (m *Manager) Foundation(
 	ctx context.Context, f Foundation, dead DeadHolder,
 ) (outputs FoundationOutputs, err error) {
 	dir := m.foundation()
+	// As long as there is no component, the flag would make its creation wait.
+	f.RemoveGeneratedRule = false
 	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
 		return FoundationOutputs{}, err
 	}
@@ -36,6 +45,10 @@ func (m *Manager) Foundation(
 	}
 	resources := m.ofFoundation(f)
 	err = m.retry(ctx, task{dir: dir, dead: dead, applies: resources, do: func(ctx context.Context, s *session) error {
+		s.review = func(plan *tfjson.Plan) error { return reviewFoundation(dir, plan, f.Replace) }
+		if err := m.followState(ctx, s, f); err != nil {
+			return err
+		}
 		op, err := m.apply(ctx, s, "", resources)
 		if err != nil {
 			return err
@@ -43,7 +56,45 @@ func (m *Manager) Foundation(
 		outputs, err = m.foundationOutputs(ctx, op, s)
 		return err
 	}})
-	return outputs, err
+	if err != nil {
+		return FoundationOutputs{}, err
+	}
+	// From now on, and for everybody who destroys it by hand.
+	f.RemoveGeneratedRule = true
+	return outputs, errors.Join(spendAllowance(dir), writeVars(dir, f))
+}
+
+// followState adapts the foundation's files to what its state holds.
+func (m *Manager) followState(ctx context.Context, s *session, f Foundation) error {
+	known, err := m.readState(ctx, s)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Terraform would replace what a failed create left. It exists, so that the next plan can complete it.
+	for _, address := range known.withStatus("tainted") {
+		s.leavePool() // the command cannot be told of a started provider
+		err := m.command(ctx, s, "untaint", func(tf *tfexec.Terraform) error {
+			return tf.Untaint(ctx, address, m.lockTimeout())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	f.RemoveGeneratedRule = known.has("azurerm_application_insights.this[0]")
+	if err := writeVars(s.dir, f); err != nil {
+		return fmt.Errorf("render workspace %s: %w", s.dir, err)
+	}
+	if known == nil || known.Outputs["requested_service_plan_sku"].Value == any(f.ServicePlanSKU) ||
+		known.Outputs["requested_service_plan_sku"].Value == nil {
+		return remove(s.dir, planOverride)
+	}
+	// The setting has changed, so that it counts, and not what people have made of the service plan.
+	lifecycle := map[string]any{"ignore_changes": []string{
+		"maximum_elastic_worker_count", "per_site_scaling_enabled", "premium_plan_auto_scale_enabled", "tags",
+		"worker_count", "zone_balancing_enabled",
+	}}
+	plan := map[string]any{"azurerm_service_plan": map[string]any{"this": map[string]any{"lifecycle": lifecycle}}}
+	return writeJSON(filepath.Join(s.dir, planOverride), map[string]any{"resource": plan})
 }
 
 // ErrNoWorkspace is wrapped by FoundationOutputs before the first Foundation.

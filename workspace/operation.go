@@ -123,6 +123,11 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 			return op, fmt.Errorf("workspace %s: %w", s.dir, err)
 		}
 	}
+	if s.review != nil {
+		if err := s.review(plan); err != nil {
+			return op, fmt.Errorf("workspace %s: %w", s.dir, err)
+		}
+	}
 	// A destroy that has nothing left to do in Azure still has to take it out of the state.
 	if !changes && k != destroying {
 		return op, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/terraform-exec/tfexec"
+	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
@@ -39,6 +40,8 @@ type session struct {
 	killedFrom, killedUntil time.Time
 	// stateOnly: a destroy works from the state alone, because reading from Azure fails.
 	stateOnly bool
+	// review, when set, decides whether a plan may be applied.
+	review func(*tfjson.Plan) error
 	// importing are the addresses that the operation under way imports.
 	importing []string
 	tf        *tfexec.Terraform // see Manager.terraform

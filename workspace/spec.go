@@ -42,6 +42,10 @@ type Foundation struct {
 	ServicePlan           *Existing         `json:"service_plan"`
 	ServicePlanSKU        string            `json:"service_plan_sku"`
 	Tags                  map[string]string `json:"tags"`
+	// RemoveGeneratedRule is set by Foundation.
+	RemoveGeneratedRule bool `json:"remove_generated_rule"`
+	// Replace allows one plan that deletes, replaces or shrinks resources.
+	Replace bool `json:"-"`
 }
 
 // Existing names a resource that others created.

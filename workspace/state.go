@@ -31,12 +31,14 @@ type state struct {
 	Version   int    `json:"version"`
 	Serial    uint64 `json:"serial"`
 	Lineage   string `json:"lineage"`
+	Outputs   map[string]output[any]
 	Resources []struct {
 		Mode      string `json:"mode"`
 		Type      string `json:"type"`
 		Name      string `json:"name"`
 		Instances []struct {
-			IndexKey   any `json:"index_key"`
+			IndexKey   any    `json:"index_key"`
+			Status     string `json:"status"`
 			Attributes struct {
 				ID string `json:"id"`
 			} `json:"attributes"`
@@ -108,7 +110,11 @@ func (s *state) types() (types []string) {
 }
 
 // managed returns the addresses of the managed resources. A nil state has none.
-func (s *state) managed() (addresses []string) {
+func (s *state) managed() []string { return s.withStatus() }
+
+// withStatus returns the addresses of the managed resources that have one of these statuses; all of them if no status
+// is given.
+func (s *state) withStatus(statuses ...string) (addresses []string) {
 	if s == nil {
 		return nil
 	}
@@ -117,6 +123,9 @@ func (s *state) managed() (addresses []string) {
 			continue
 		}
 		for _, i := range r.Instances {
+			if len(statuses) > 0 && !slices.Contains(statuses, i.Status) {
+				continue
+			}
 			address := r.Type + "." + r.Name
 			if i.IndexKey != nil {
 				address += fmt.Sprintf("[%v]", i.IndexKey)

@@ -74,6 +74,7 @@ var causes = []cause{
 		message: "{reason}. Delete or rename it in Azure. A new container gets a new name; what containers share is " +
 			"named after --owner",
 	},
+	{name: "foundation changes", wrapped: workspace.ErrFoundationChanges, kind: api.Forbidden, message: "{reason}"},
 	{
 		name: "newer state", wrapped: workspace.ErrNewerState, kind: api.Internal,
 		message: "{reason}. Nothing was changed. Run the daemon with that Terraform or a later one (--terraform)",

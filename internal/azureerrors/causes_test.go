@@ -69,6 +69,8 @@ var samples = []struct {
 		[]string{"skls-1 exists", "belongs to somebody else", "--owner"}},
 	{"lock without information", terraformFailed("Error acquiring the state lock: Error message: open " +
 		".terraform.tfstate.lock.info: input/output error"), api.Conflict, 0, []string{"input/output error", "/state/w"}},
+	{"foundation changes", fmt.Errorf("workspace /w: %w: x would be deleted", workspace.ErrFoundationChanges),
+		api.Forbidden, 0, []string{"x would be deleted"}},
 	{"newer state", fmt.Errorf("repair workspace /w: its format has version 5: %w", workspace.ErrNewerState),
 		api.Internal, 0, []string{"version 5", "Nothing was changed", "--terraform"}},
 	{"newer provider", terraformFailed("Resource instance managed by newer provider version: The current state of " +

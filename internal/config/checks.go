@@ -46,10 +46,6 @@ func (l *Loaded) checkTogether() {
 			report(pair[0], fmt.Errorf("it is set without %s: set both or none", pair[1]))
 		}
 	}
-	if given("application_insights") && !given("log_analytics_workspace") {
-		report("application_insights", errors.New("it is set without log_analytics_workspace, "+
-			"the workspace that its logs are read from: set both or none"))
-	}
 	if given("registry_username") && !given("registry") {
 		report("registry_username", errors.New("it is set without registry, the host that it is for"))
 	}

@@ -40,8 +40,10 @@ type Config struct {
 	StateDir        string
 	ShutdownTimeout time.Duration
 	// GC is GCReport or GCDelete.
-	GC                string
-	GCGrace           time.Duration
+	GC      string
+	GCGrace time.Duration
+	// FoundationChanges is FoundationRefuse or FoundationReplace.
+	FoundationChanges string
 	ReconcileInterval time.Duration
 	// Terraform is the path of a binary; empty finds or installs one.
 	Terraform      string

@@ -185,10 +185,6 @@ func TestConfigRefusals(t *testing.T) {
 		{name: "registry with a scheme", file: "  registry: https://r.io\n",
 			want: `FILE:6: azf.registry: "https://r.io": use a host name with an optional port, such as ` +
 				`myregistry.azurecr.io, without https:// and path`},
-		{name: "insights without the workspace",
-			file: "  application_insights: " + id("rg", "Microsoft.Insights/components", "ai") + "\n",
-			want: "FILE:6: azf.application_insights: it is set without log_analytics_workspace, the workspace that its logs " +
-				"are read from: set both or none"},
 		{name: "user without password", file: "  registry: r.io\n  registry_username: ci\n",
 			want: "FILE:7: azf.registry_username: it is set without registry_password: set both or none"},
 		{name: "password without user", file: "  registry: r.io\n", env: "SOCKERLESS_AZF_REGISTRY_PASSWORD=secret",
@@ -269,6 +265,8 @@ func TestConfigRefusals(t *testing.T) {
 			want: "FILE:6: shutdown_timeout: -1s is negative: use 0s or more"},
 		{name: "gc", args: []string{"--gc", "on"}, want: `--gc: "on" is none of report, delete`},
 		{name: "no grace", file: "gc_grace: 59s\n", want: "FILE:6: gc_grace: 59s is out of range: use 1m or more"},
+		{name: "foundation changes", args: []string{"--foundation-changes", "on"},
+			want: `--foundation-changes: "on" is none of refuse, replace`},
 		{name: "reconcile too often", file: "reconcile_interval: 100ms\n",
 			want: "FILE:6: reconcile_interval: 100ms is out of range: use 1s or more"},
 		{name: "no runs", args: []string{"--max-terraform-runs=0"},
@@ -348,7 +346,8 @@ func TestConfigRefusals(t *testing.T) {
 }
 
 func TestAllProblemsAreReportedAtOnce(t *testing.T) {
-	path := writeConfig(t, "listen: nowhere\nazf:\n  subscription_id: "+subscription+"\n  timeout: 9999\n  pigment: blue\n")
+	path := writeConfig(t,
+		"listen: nowhere\nazf:\n  subscription_id: "+subscription+"\n  timeout: 9999\n  pigment: blue\n")
 	environ := []string{"SOCKERLESS_AZF_CONFIG=" + path, "SOCKERLESS_AZF_OWNER=A", "SOCKERLESS_AZF_OWNR=a"}
 	args := []string{"--location=West Europe"}
 	want := `the configuration has 8 problems:

@@ -26,6 +26,12 @@ const (
 	GCDelete = "delete"
 )
 
+// Values of foundation_changes: what happens to a plan that deletes, replaces or shrinks what containers share.
+const (
+	FoundationRefuse  = "refuse"
+	FoundationReplace = "replace"
+)
+
 // Values of provider_pool. A boolean would not take YAML's off.
 const (
 	PoolOn  = "on"
@@ -68,6 +74,9 @@ func settings() []setting {
 			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
 		{key: "gc_grace", fallback: "1h", check: checkGrace, field: func(g *given) any { return &g.GCGrace },
 			help: "how long such an app or workspace must have been seen before gc deletes it, as a `duration`"},
+		{key: "foundation_changes", fallback: FoundationRefuse, check: oneOf(FoundationRefuse, FoundationReplace),
+			field: func(g *given) any { return &g.FoundationChanges },
+			help:  "refuse or replace: whether one plan may delete, replace or shrink what containers share"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
 			field: func(g *given) any { return &g.ReconcileInterval },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +
@@ -133,7 +142,7 @@ func settings() []setting {
 			help:  "existing Log Analytics workspace: name or resource id; empty creates one"},
 		{section: azureSection, key: "application_insights", check: insights.check,
 			field: func(g *given) any { return &g.Azure.ApplicationInsights },
-			help:  "existing component on that workspace: name or resource id; empty creates one"},
+			help:  "existing component, whose workspace is used: name or resource id; empty creates one"},
 		{section: azureSection, key: "identity_id", check: checkIdentity,
 			field: func(g *given) any { return &g.identity.ID },
 			help:  "resource id of a user-assigned identity with access to the storage account"},

@@ -146,12 +146,14 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Host: cfg.Azure.Registry, Username: cfg.Azure.RegistryUsername, Password: cfg.Azure.RegistryPassword,
 		AzureSuffix: cfg.Cloud.RegistrySuffix, Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
 	})
+	settings := cfg.Azure
+	settings.SubscriptionID = cfg.SubscriptionID
 	d.engine, err = engine.New(ctx, engine.Config{
 		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure,
-		Settings: cfg.Azure, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
+		Settings: settings, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,
-		OrphanGrace: cfg.GCGrace, Log: cfg.Log,
+		OrphanGrace: cfg.GCGrace, ReplaceFoundation: cfg.FoundationChanges == config.FoundationReplace, Log: cfg.Log,
 		Components: []api.ComponentVersion{
 			{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion},
 		},
@@ -234,6 +236,10 @@ func (cfg Config) newAzureView() (azureView, error) {
 func (v azureView) Find(ctx context.Context, id string) (workspace.Found, bool, error) {
 	r, found, err := v.inventory.Find(ctx, id)
 	return workspace.Found(r), found, err
+}
+
+func (v azureView) ComponentWorkspace(ctx context.Context, group, name string) (string, bool, error) {
+	return v.inventory.ComponentWorkspace(ctx, group, name)
 }
 
 func (v azureView) FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error) {

@@ -107,10 +107,10 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 		patience := 1 + max(0, kills-*crashKills)
 		limit := 9000
 		if kinds[0] != killDaemon {
-			limit = 3000 // they follow each other more closely, so that one hits what another has left
+			limit = 4000 // they follow each other more closely, so that one hits what another has left
 		}
 		pause(t.Context(), time.Duration(patience*(200+random.IntN(limit)))*time.Millisecond)
-		h.kill(t, daemons[random.IntN(len(daemons))], kinds[0])
+		h.kill(t, random, daemons[random.IntN(len(daemons))], kinds[0])
 		killed[kinds[0]]++
 		kinds = kinds[1:]
 	}
@@ -128,15 +128,22 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	}
 }
 
-// kill kills a daemon and starts the next one, or waits for a terraform to kill.
-func (h *harness) kill(t *testing.T, victim *playground, which victims) {
+// kill kills a daemon and starts the next one, or waits for a process of its Terraform and kills it.
+func (h *harness) kill(t *testing.T, random *rand.Rand, victim *playground, which victims) {
 	t.Helper()
 	if which == killDaemon {
 		victim.kill()
 		victim.launch(t)
 		return
 	}
-	azuretest.Eventually(t, "a process to kill", func() bool { return victim.killTools(t, which) })
+	one := func(pids []int) []int {
+		if len(pids) == 0 {
+			return nil
+		}
+		at := random.IntN(len(pids))
+		return pids[at : at+1]
+	}
+	azuretest.Eventually(t, "a process to kill", func() bool { return victim.killTools(t, which, one) })
 }
 
 // trouble has Azure fail in one way after the other.

@@ -38,23 +38,26 @@ func (p *playground) daemonPID() int {
 	return p.process.cmd.Process.Pid
 }
 
+// all kills every process that it is given.
+func all(pids []int) []int { return pids }
+
 // killTools kills the terraforms of the daemon, its azurerms (its own, and those of its terraforms) or both, and
-// reports whether there was one of each.
-func (p *playground) killTools(t *testing.T, which victims) bool {
+// reports whether there was one of each. choose returns those to kill.
+func (p *playground) killTools(t *testing.T, which victims, choose func([]int) []int) bool {
 	t.Helper()
 	self := p.daemonPID()
-	all := azuretest.Processes(t, nil)
+	processes := azuretest.Processes(t, nil)
 	program := func(process azuretest.Process, prefix string) bool {
 		return strings.HasPrefix(filepath.Base(process.Exe), prefix)
 	}
 	var terraforms, azurerms []int
-	for _, process := range all {
+	for _, process := range processes {
 		if process.Parent == self && program(process, filepath.Base(p.tools.Terraform)) &&
 			!program(process, "terraform-provider-") {
 			terraforms = append(terraforms, process.PID)
 		}
 	}
-	for _, process := range all {
+	for _, process := range processes {
 		ours := process.Parent == self || slices.Contains(terraforms, process.Parent)
 		if ours && program(process, "terraform-provider-azurerm") {
 			azurerms = append(azurerms, process.PID)
@@ -62,10 +65,10 @@ func (p *playground) killTools(t *testing.T, which victims) bool {
 	}
 	var killed []int
 	if which != killAzurerm {
-		killed = append(killed, terraforms...)
+		killed = append(killed, choose(terraforms)...)
 	}
 	if which != killTerraform {
-		killed = append(killed, azurerms...)
+		killed = append(killed, choose(azurerms)...)
 	}
 	for _, pid := range killed {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -98,7 +101,7 @@ func TestToolsKilled(t *testing.T) {
 // killer returns a function that kills, and complains when there is nothing to kill.
 func (p *playground) killer(t *testing.T, which victims) func() {
 	return func() {
-		if !p.killTools(t, which) {
+		if !p.killTools(t, which, all) {
 			t.Errorf("there was no %s to kill", which)
 		}
 	}
@@ -108,7 +111,7 @@ func (p *playground) killer(t *testing.T, which victims) func() {
 func (p *playground) killAtEach(t *testing.T, method string) {
 	p.sim.SetFaults(azuresim.Faults{Latency: func(m, at string) time.Duration {
 		if m == method && sitePath.MatchString(at) {
-			p.killTools(t, killTerraform)
+			p.killTools(t, killTerraform, all)
 		}
 		return 0
 	}})

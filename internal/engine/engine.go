@@ -96,6 +96,8 @@ type Config struct {
 	// container was removed, and OrphanGrace after it was first seen; 0 means an hour. Otherwise it only reports it.
 	DeleteOrphans bool
 	OrphanGrace   time.Duration
+	// ReplaceFoundation allows one plan that deletes, replaces or shrinks what containers share.
+	ReplaceFoundation bool
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
@@ -187,6 +189,9 @@ func (e *Engine) Start(ctx context.Context) error {
 		if n > 0 {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
+	}
+	if err := e.checkInsights(ctx); err != nil {
+		return err
 	}
 	if err := e.compareJobs(ctx); err != nil {
 		return err

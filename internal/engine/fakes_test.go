@@ -192,6 +192,15 @@ type fakeAzure struct {
 	unlisted []workspace.Found // which are there, although the list lacks them
 	gone     map[string]bool
 	err      error
+	// component is the Log Analytics workspace of each Application Insights component; nil means that there is none.
+	component *string
+}
+
+func (f *fakeAzure) ComponentWorkspace(context.Context, string, string) (string, bool, error) {
+	if f.component == nil {
+		return "", false, f.err
+	}
+	return *f.component, true, f.err
 }
 
 func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, error) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/workspace"
@@ -19,10 +20,15 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 	if e.outputs != nil {
 		return *e.outputs, nil
 	}
-	spec, err := e.cfg.Settings.foundationSpec()
+	settings, err := e.settings(ctx)
 	if err != nil {
 		return workspace.FoundationOutputs{}, err
 	}
+	spec, err := settings.foundationSpec()
+	if err != nil {
+		return workspace.FoundationOutputs{}, err
+	}
+	spec.Replace = e.cfg.ReplaceFoundation
 	var outputs workspace.FoundationOutputs
 	// Daemons with the same owner share the foundation.
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
@@ -35,6 +41,10 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 		return workspace.FoundationOutputs{}, fmt.Errorf("create foundation: %w", err)
 	}
 	api.Correlated(ctx, outputs.Operation.CorrelationID)
+	if sku := outputs.ServicePlanSKU; spec.ServicePlan == nil && !strings.EqualFold(sku, spec.ServicePlanSKU) {
+		e.cfg.Log.Warn().Str("service_plan_sku", spec.ServicePlanSKU).Str("sku", sku).
+			Msg("the service plan has another SKU than the settings: it was scaled in Azure, and stays as it is")
+	}
 	if sku := outputs.ServicePlanSKU; !runsImages(sku) {
 		e.cfg.Log.Warn().Str("service_plan_sku", sku).Msg(noImagesWarning(sku))
 	}

@@ -21,6 +21,9 @@ type Azure interface {
 	FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error)
 	// Find asks for one resource. found is false only when Azure answers that there is none.
 	Find(ctx context.Context, id string) (r workspace.Found, found bool, err error)
+	// ComponentWorkspace returns the resource id of the Log Analytics workspace of an Application Insights component,
+	// empty when the component has none. found is false only when Azure answers that there is no such component.
+	ComponentWorkspace(ctx context.Context, group, name string) (workspaceID string, found bool, err error)
 }
 
 const (

@@ -12,6 +12,8 @@ import (
 
 // Settings describe the daemon's place in Azure.
 type Settings struct {
+	// SubscriptionID is the subscription of everything below. It is required.
+	SubscriptionID string
 	// ResourceGroup, Location and StorageAccount must exist and are required. StorageAccount, AppServicePlan,
 	// LogAnalyticsWorkspace and ApplicationInsights are each a name in ResourceGroup or a resource id. The engine creates
 	// the last three if they are empty.

@@ -55,7 +55,10 @@ type Resource struct {
 }
 
 // Inventory reads resources. Its methods are safe for concurrent use.
-type Inventory struct{ client *armresources.Client }
+type Inventory struct {
+	client       *armresources.Client
+	subscription string
+}
 
 // New returns an Inventory. It calls no service.
 func New(cfg Config) (*Inventory, error) {
@@ -70,35 +73,63 @@ func New(cfg Config) (*Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new inventory: %w", err)
 	}
-	return &Inventory{client}, nil
+	return &Inventory{client, cfg.SubscriptionID}, nil
 }
 
 // Find reads one resource by its id: a function app, a service plan, an Application Insights component or a Log
 // Analytics workspace. The resource's own provider answers, so the answer is current. found is false only when the
 // provider answers that the resource does not exist.
 func (i *Inventory) Find(ctx context.Context, id string) (r Resource, found bool, err error) {
+	res, found, err := i.get(ctx, id)
+	if err != nil || !found {
+		return Resource{}, false, err
+	}
+	return resource(*res.ID, res.Tags), true, nil
+}
+
+// ComponentWorkspace returns the resource id of the Log Analytics workspace of an Application Insights component in the
+// subscription, empty when the component has none. found is false only when the provider answers that there is no such
+// component.
+func (i *Inventory) ComponentWorkspace(
+	ctx context.Context, group, name string,
+) (workspaceID string, found bool, err error) {
+	res, found, err := i.get(ctx, "/subscriptions/"+i.subscription+"/resourceGroups/"+group+
+		"/providers/Microsoft.Insights/components/"+name)
+	properties, _ := res.Properties.(map[string]any)
+	for name, value := range properties { // its case differs between API versions
+		if strings.EqualFold(name, "WorkspaceResourceId") {
+			workspaceID, _ = value.(string)
+		}
+	}
+	return workspaceID, found, err
+}
+
+// get reads a resource, which has an id.
+func (i *Inventory) get(
+	ctx context.Context, id string,
+) (res armresources.ClientGetByIDResponse, found bool, err error) {
 	parsed, err := arm.ParseResourceID(id)
 	if err != nil {
-		return Resource{}, false, fmt.Errorf("find %s: %w", id, err)
+		return res, false, fmt.Errorf("find %s: %w", id, err)
 	}
 	version, ok := versions[strings.ToLower(parsed.ResourceType.String())]
 	if !ok {
-		return Resource{}, false, fmt.Errorf("find %s: no API version is known for %s", id, parsed.ResourceType)
+		return res, false, fmt.Errorf("find %s: no API version is known for %s", id, parsed.ResourceType)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	res, err := i.client.GetByID(ctx, strings.TrimPrefix(id, "/"), version, nil)
+	res, err = i.client.GetByID(ctx, strings.TrimPrefix(id, "/"), version, nil)
 	failed, ok := errors.AsType[*azcore.ResponseError](err)
 	if ok && failed.StatusCode == http.StatusNotFound && slices.Contains(notFound, failed.ErrorCode) {
-		return Resource{}, false, nil
+		return res, false, nil
 	}
 	if err != nil {
-		return Resource{}, false, fmt.Errorf("find %s: %w", id, err)
+		return res, false, fmt.Errorf("find %s: %w", id, err)
 	}
 	if res.ID == nil {
-		return Resource{}, false, fmt.Errorf("find %s: the answer has no id", id)
+		return res, false, fmt.Errorf("find %s: the answer has no id", id)
 	}
-	return resource(*res.ID, res.Tags), true, nil
+	return res, true, nil
 }
 
 // FunctionApps lists the sites of a resource group. Azure Resource Manager answers from an index that may be minutes

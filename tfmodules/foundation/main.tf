@@ -13,7 +13,13 @@ terraform {
 }
 
 provider "azurerm" {
-  features {}
+  features {
+    application_insights {
+      # Azure creates the alert rule "Failure Anomalies" for each component. It stays when the component is deleted, and
+      # then keeps the resource group from being deleted.
+      disable_generated_rule = var.remove_generated_rule
+    }
+  }
   resource_provider_registrations = "none"
 }
 
@@ -25,6 +31,15 @@ resource "azurerm_log_analytics_workspace" "this" {
   sku                 = "PerGB2018"
   retention_in_days   = var.log_retention_in_days
   tags                = var.tags
+
+  # The settings make it. What people and Azure Policy set afterwards stays.
+  lifecycle {
+    ignore_changes = [
+      allow_resource_only_permissions, cmk_for_query_forced, daily_quota_gb, data_collection_rule_id, identity,
+      internet_ingestion_access_type, internet_query_access_type, local_authentication_enabled,
+      reservation_capacity_in_gb_per_day, retention_in_days, sku, tags,
+    ]
+  }
 }
 
 data "azurerm_log_analytics_workspace" "existing" {
@@ -43,6 +58,14 @@ resource "azurerm_application_insights" "this" {
   # Sampling would drop log lines.
   sampling_percentage = 100
   tags                = var.tags
+
+  lifecycle {
+    ignore_changes = [
+      daily_data_cap_in_gb, daily_data_cap_notifications_enabled, force_customer_storage_for_profiler,
+      internet_ingestion_enabled, internet_query_enabled, ip_masking_enabled, local_authentication_enabled,
+      retention_in_days, sampling_percentage, tags,
+    ]
+  }
 }
 
 data "azurerm_application_insights" "existing" {
@@ -59,6 +82,14 @@ resource "azurerm_service_plan" "this" {
   os_type             = "Linux"
   sku_name            = var.service_plan_sku
   tags                = var.tags
+
+  # The daemon takes sku_name out of the list when the setting changes.
+  lifecycle {
+    ignore_changes = [
+      maximum_elastic_worker_count, per_site_scaling_enabled, premium_plan_auto_scale_enabled, sku_name, tags,
+      worker_count, zone_balancing_enabled,
+    ]
+  }
 }
 
 data "azurerm_service_plan" "existing" {

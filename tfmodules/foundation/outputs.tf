@@ -8,6 +8,11 @@ output "service_plan_sku" {
   value       = one(concat(azurerm_service_plan.this[*].sku_name, data.azurerm_service_plan.existing[*].sku_name))
 }
 
+output "requested_service_plan_sku" {
+  description = "SKU that the settings asked for when this was applied. People may have scaled the service plan since."
+  value       = var.service_plan_sku
+}
+
 output "log_analytics_workspace_id" {
   description = "Id of the Log Analytics workspace that log queries name (a UUID, also called customer id)."
   value       = one(concat(azurerm_log_analytics_workspace.this[*].workspace_id, data.azurerm_log_analytics_workspace.existing[*].workspace_id))

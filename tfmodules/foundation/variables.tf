@@ -29,7 +29,7 @@ variable "log_retention_in_days" {
 }
 
 variable "application_insights" {
-  description = "Existing Application Insights component to use. It must be based on the Log Analytics workspace. Null: one is created."
+  description = "Existing Application Insights component to use. It must send its data to that Log Analytics workspace. Null: one is created."
   type = object({
     name                = string
     resource_group_name = string
@@ -50,6 +50,12 @@ variable "service_plan_sku" {
   description = "SKU of a service plan created here: Y1 is Consumption, B1 is the cheapest that runs images, EP1 is the smallest Elastic Premium."
   type        = string
   default     = "Y1"
+}
+
+variable "remove_generated_rule" {
+  description = "Whether the alert rule \"Failure Anomalies\" is deleted with the Application Insights component. True makes the creation of the component wait until Azure has created the rule, half a minute or more."
+  type        = bool
+  default     = true
 }
 
 variable "tags" {
