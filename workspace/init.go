@@ -109,7 +109,7 @@ func (m *Manager) init(ctx context.Context, s *session) error {
 		return fmt.Errorf("initialise workspace: %w", err)
 	}
 	if err := tf.Init(ctx, opts...); err != nil {
-		return &TerraformError{Step: "init", Dir: s.dir, CorrelationID: s.correlation, Err: err}
+		return &TerraformError{Step: "init", Dir: s.dir, CorrelationID: s.correlation, Err: s.secrets.err(err)}
 	}
 	if err := os.Chmod(filepath.Join(s.dir, ".terraform"), 0o700); err != nil {
 		return fmt.Errorf("initialise workspace: %w", err)

@@ -97,7 +97,7 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 	defer func() {
 		op.Finished = m.cfg.Now().UTC()
 		if err != nil {
-			op.Error = err.Error()
+			op.Error = s.secrets.text(err.Error())
 		}
 		err = errors.Join(err, secureState(s.dir))
 		if known, readErr := readState(s.dir); readErr == nil && !m.cfg.Backend.Remote() {
@@ -195,7 +195,7 @@ func (m *Manager) show(ctx context.Context, k kind, s *session) (plan *tfjson.Pl
 	if err != nil {
 		return nil, err
 	}
-	content, err := json.MarshalIndent(redact(plan), "", "  ")
+	content, err := masked(plan, s.secrets)
 	if err != nil {
 		return nil, fmt.Errorf("encode plan: %w", err)
 	}
@@ -240,12 +240,17 @@ func (m *Manager) logged(
 		return fmt.Errorf("keep output: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := command(tf, f); err != nil {
-		diagnostics, readErr := readErrors(f)
-		failed := &TerraformError{Step: step, Dir: s.dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err}
-		return errors.Join(failed, readErr)
+	w := &maskingWriter{to: f, secrets: s.secrets}
+	err = command(tf, w)
+	writeErr := w.flush()
+	if err == nil {
+		return writeErr
 	}
-	return nil
+	diagnostics, readErr := readErrors(f)
+	failed := &TerraformError{
+		Step: step, Dir: s.dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: s.secrets.err(err),
+	}
+	return errors.Join(failed, writeErr, readErr)
 }
 
 func writeVerdict(dir string, k kind, op Operation) error {

@@ -34,6 +34,9 @@ func (m *Manager) Archive(id string) error {
 	if err := secureState(dir); err != nil {
 		return err
 	}
+	if err := removeSecrets(dir); err != nil {
+		return fmt.Errorf("archive workspace: %w", err)
+	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -47,6 +50,28 @@ func (m *Manager) Archive(id string) error {
 	}
 	if err := os.Rename(dir, to); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
+	}
+	return nil
+}
+
+// removeSecrets removes the files of a workspace with secrets that nobody needs any more: plans, earlier states, and a
+// state that holds nothing in Azure but what was read there.
+func removeSecrets(dir string) error {
+	patterns := []string{"*.tfplan", backupFile, erroredFile, "*" + damaged + "*"}
+	known, err := readState(dir)
+	if err == nil && len(known.managed()) == 0 && len(known.Resources)+len(known.Outputs) > 0 {
+		patterns = append(patterns, stateFile)
+	}
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

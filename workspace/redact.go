@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -9,6 +10,138 @@ import (
 
 // redacted stands where a sensitive value was.
 const redacted = "(sensitive value)"
+
+// masked returns a plan as JSON without secrets: what Terraform marks as sensitive, what its name says is a secret, and
+// wherever they stand the values of both and the given secrets, to which it adds those of the plan. It changes plan.
+func masked(plan *tfjson.Plan, hidden *secrets) ([]byte, error) {
+	// Terraform's marks are lost of a resource that was imported, so names count first.
+	before, err := document(plan)
+	if err != nil {
+		return nil, err
+	}
+	hidden.addNamed(before)
+	after, err := document(redact(plan))
+	if err != nil {
+		return nil, err
+	}
+	addMarked(before, after, hidden)
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err = enc.Encode(hidden.document(maskNamed(after)))
+	return buf.Bytes(), err
+}
+
+// document returns a value as decoded JSON.
+func document(value any) (decoded any, err error) {
+	content, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(content))
+	dec.UseNumber()
+	return decoded, dec.Decode(&decoded)
+}
+
+// addMarked adds to hidden what redact has masked in a plan because Terraform marks it. Of a resource that is only
+// imported, redact masks nearly everything, so that nothing of it is added.
+func addMarked(before, after any, hidden *secrets) {
+	b, _ := before.(map[string]any)
+	a, _ := after.(map[string]any)
+	for _, part := range []string{"variables", "output_changes", "resource_drift"} {
+		addMasked(b[part], a[part], hidden)
+	}
+	was, _ := b["resource_changes"].([]any)
+	is, _ := a["resource_changes"].([]any)
+	for i := range min(len(was), len(is)) {
+		resource, _ := is[i].(map[string]any)
+		change, _ := resource["change"].(map[string]any)
+		if change["importing"] == nil {
+			addMasked(was[i], is[i], hidden)
+		}
+	}
+}
+
+// addMasked adds to hidden what is masked in after and not in before.
+func addMasked(before, after any, hidden *secrets) {
+	if after == redacted {
+		hidden.add(before)
+		return
+	}
+	switch a := after.(type) {
+	case map[string]any:
+		b, _ := before.(map[string]any)
+		for name := range a {
+			addMasked(b[name], a[name], hidden)
+		}
+	case []any:
+		b, _ := before.([]any)
+		for i := range min(len(a), len(b)) {
+			addMasked(b[i], a[i], hidden)
+		}
+	}
+}
+
+// structural are the parts of a plan that hold no values of resources.
+var structural = []string{
+	"configuration", "relevant_attributes", "after_unknown", "before_sensitive", "after_sensitive", "sensitive_values",
+}
+
+// maskNamed masks the texts in a plan whose names say that they are secrets. Of app settings it shows the module's own.
+func maskNamed(value any) any {
+	switch v := value.(type) {
+	case []any:
+		for i := range v {
+			v[i] = maskNamed(v[i])
+		}
+	case map[string]any:
+		for name, part := range v {
+			switch {
+			case slices.Contains(structural, name):
+			case name == "variables" || name == "outputs":
+				v[name] = maskWrapped(part)
+			case secretName.MatchString(name):
+				v[name] = maskTexts(part)
+			default:
+				v[name] = maskNamed(part)
+			}
+		}
+	}
+	return value
+}
+
+// maskWrapped is maskNamed for a map of variables or outputs, which wrap their values.
+func maskWrapped(wrapped any) any {
+	all, _ := wrapped.(map[string]any)
+	for name, of := range all {
+		if wrapper, ok := of.(map[string]any); ok && wrapper["value"] != nil {
+			wrapper["value"] = maskNamed(map[string]any{name: wrapper["value"]}).(map[string]any)[name]
+		}
+	}
+	return wrapped
+}
+
+// maskTexts masks every text in a value.
+func maskTexts(value any) any {
+	switch v := value.(type) {
+	case string:
+		if v != "" {
+			return redacted
+		}
+	case []any:
+		for i := range v {
+			v[i] = maskTexts(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			if !ownSetting.MatchString(name) {
+				v[name] = maskTexts(v[name])
+			}
+		}
+	}
+	return value
+}
 
 // redact masks every sensitive value in a plan, in place, and returns it. Plan JSON holds sensitive values in plain
 // text, with masks beside them. Only the configuration marks variables as sensitive. A resource that was imported

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,6 +59,10 @@ func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 		return nil, fmt.Errorf("read %s: %w", m.stateName(s.dir), err)
 	}
 	pulled.content = []byte(content)
+	var document any
+	if json.Unmarshal(pulled.content, &document) == nil {
+		s.secrets.addNamed(document)
+	}
 	return pulled, m.widen(ctx, s, pulled)
 }
 

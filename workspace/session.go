@@ -38,6 +38,8 @@ type session struct {
 	attempted time.Time
 	// killedFrom and killedUntil bound the attempt whose terraform was killed. They are zero when none was.
 	killedFrom, killedUntil time.Time
+	// secrets are masked in what the commands print.
+	secrets *secrets
 	// stateOnly: a destroy works from the state alone, because reading from Azure fails.
 	stateOnly bool
 	// review, when set, decides whether a plan may be applied.
@@ -50,7 +52,9 @@ type session struct {
 
 // newSession begins a session in a workspace. The caller calls end.
 func (m *Manager) newSession(dir string) *session {
-	s := &session{dir: dir, correlation: uuid.NewString(), unpooled: m.cfg.Providers == nil}
+	s := &session{
+		dir: dir, correlation: uuid.NewString(), unpooled: m.cfg.Providers == nil, secrets: m.secretsOf(dir),
+	}
 	giveBack := func() {}
 	if m.eager != nil {
 		select {
@@ -112,7 +116,7 @@ func (m *Manager) command(ctx context.Context, s *session, step string, run func
 		return err
 	}
 	if err := run(tf); err != nil {
-		return &TerraformError{Step: step, Dir: s.dir, CorrelationID: s.correlation, Err: err}
+		return &TerraformError{Step: step, Dir: s.dir, CorrelationID: s.correlation, Err: s.secrets.err(err)}
 	}
 	return nil
 }
