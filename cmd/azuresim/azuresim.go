@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg azuresim.Config, asJSON bool, stdout io.Writ
 	err = show(stdout, asJSON, facts{
 		URL: sim.URL(), CAFile: sim.CAFile(), Proxy: sim.ProxyURL(), Registry: sim.Registry(),
 		SubscriptionID: cfg.SubscriptionID,
-		ResourceGroup: cfg.ResourceGroup, Location: cfg.Location, StorageAccount: cfg.StorageAccount,
+		ResourceGroup:  cfg.ResourceGroup, Location: cfg.Location, StorageAccount: cfg.StorageAccount,
 		TenantID: cfg.TenantID, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret,
 	})
 	if err != nil {

@@ -24,9 +24,9 @@ func (s *Sim) DeleteResourceGroup(name string) {
 	s.syncHosts()
 }
 
-// Delete deletes the resource of an id, as somebody else would by hand. Unlike Azure, it does so even if others need the
-// resource: a service plan goes, and its function apps stay. A Log Analytics workspace is soft-deleted. Delete fails if
-// there is no such resource.
+// Delete deletes the resource of an id, as somebody else would by hand. Unlike Azure, it does so even if others need
+// the resource: a service plan goes, and its function apps stay. A Log Analytics workspace is soft-deleted. Delete
+// fails if there is no such resource.
 func (s *Sim) Delete(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,8 +114,8 @@ func (s *Sim) Edit(id string, change func(body map[string]any)) error {
 }
 
 // Seed creates a resource that exists before anybody uses azuresim, for instance a storage account in a resource group
-// of AddResourceGroup. body is that of a PUT, which fills in and checks the rest; "location" is Config.Location if it is
-// missing. A type that azuresim has no PUT for, such as a storage account, is kept as it is. An Application Insights
+// of AddResourceGroup. body is that of a PUT, which fills in and checks the rest; "location" is Config.Location if it
+// is missing. A type that azuresim has no PUT for, such as a storage account, is kept as it is. An Application Insights
 // component without WorkspaceResourceId becomes a classic one, which a PUT cannot create.
 func (s *Sim) Seed(id string, body map[string]any) error {
 	body, err := decoded(merged(map[string]any{"location": s.cfg.Location}, body))

@@ -164,7 +164,8 @@ func TestEditByHand(t *testing.T) {
 	}))
 	app := a.must("GET", sitePath("app")+webAPI, nil)["properties"].(m)
 	settings := a.must("POST", sitePath("app")+"/config/appsettings/list"+webAPI, nil)["properties"].(m)
-	if app["state"] != "Stopped" || app["siteConfig"].(m)["alwaysOn"] != true || settings["A"] != "1" || settings["B"] != "2" {
+	if app["state"] != "Stopped" || app["siteConfig"].(m)["alwaysOn"] != true ||
+		settings["A"] != "1" || settings["B"] != "2" {
 		t.Errorf("site %v, settings %v", app, settings)
 	}
 	for name, err := range map[string]error{

@@ -75,7 +75,8 @@ func (s *Sim) accept(rq *armRequest, r *resource, existed bool, async Async) ans
 
 func (s *Sim) operationPath(o *operation, r *resource) string {
 	location := strings.ToLower(strings.ReplaceAll(text(r.body["location"]), " ", ""))
-	return "/subscriptions/" + s.cfg.SubscriptionID + "/providers/Microsoft.Web/locations/" + location + "/operations/" + o.id
+	return "/subscriptions/" + s.cfg.SubscriptionID + "/providers/Microsoft.Web/locations/" + location +
+		"/operations/" + o.id
 }
 
 func (o *operation) header() http.Header {

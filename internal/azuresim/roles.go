@@ -9,8 +9,8 @@ import (
 
 // Deny takes the right to an action away from the service principal, from now on and on everything in the subscription.
 // Calls that need it are answered 403 AuthorizationFailed. The action is named as in Azure's role definitions, in any
-// case, and * stands for any text: "Microsoft.Storage/storageAccounts/listKeys/action", "Microsoft.Web/serverfarms/read",
-// "Microsoft.Insights/*". A call of Log Analytics has no action; see Rule.
+// case, and * stands for any text: "Microsoft.Storage/storageAccounts/listKeys/action",
+// "Microsoft.Web/serverfarms/read", "Microsoft.Insights/*". A call of Log Analytics has no action; see Rule.
 func (s *Sim) Deny(actions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

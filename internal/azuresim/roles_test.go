@@ -30,7 +30,8 @@ func TestDeniedActions(t *testing.T) {
 		{"Microsoft.OperationalInsights/deletedWorkspaces/read", "GET",
 			sub + "/providers/Microsoft.OperationalInsights/deletedWorkspaces" + workspaceAPI,
 			sub + "/providers/Microsoft.OperationalInsights/deletedWorkspaces"},
-		{"Microsoft.Resources/subscriptions/resourceGroups/resources/read", "GET", groupPath + list, groupPath + "/resources"},
+		{"Microsoft.Resources/subscriptions/resourceGroups/resources/read", "GET", groupPath + list,
+			groupPath + "/resources"},
 		// No role for it comes before the question whether it exists.
 		{"Microsoft.Web/serverfarms/read", "GET", strings.Replace(planPath("p"), "sockerless-rg", "none", 1) + webAPI,
 			strings.Replace(planPath("p"), "sockerless-rg", "none", 1)},

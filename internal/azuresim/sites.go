@@ -169,8 +169,9 @@ func (s *Sim) siteProperties(r, servicePlan *resource, properties map[string]any
 	addresses := "203.0.113.1,203.0.113.2" // documentation addresses (RFC 5737): nothing is there
 	delete(properties, "siteConfig")
 	return merged(properties, map[string]any{
-		"name": r.name, "state": runningState(properties), "usageState": "Normal", "availabilityState": "Normal", "resourceGroup": r.group,
-		"serverFarmId": servicePlan.id, "reserved": object(servicePlan.body["properties"])["reserved"],
+		"name": r.name, "state": runningState(properties), "usageState": "Normal", "availabilityState": "Normal",
+		"resourceGroup": r.group,
+		"serverFarmId":  servicePlan.id, "reserved": object(servicePlan.body["properties"])["reserved"],
 		"sku":             servicePlan.sku().tier,
 		"defaultHostName": host, "hostNames": []string{host},
 		"enabledHostNames":   []string{host, strings.ToLower(r.name) + ".scm" + appDomain},

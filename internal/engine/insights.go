@@ -61,8 +61,8 @@ func (e *Engine) settings(ctx context.Context) (Settings, error) {
 			errInsights, name, own, s.SubscriptionID)
 	}
 	wanted := f.LogAnalyticsWorkspace
-	if wanted != nil && !(strings.EqualFold(wanted.Name, id.Name) &&
-		strings.EqualFold(wanted.ResourceGroupName, id.ResourceGroupName)) {
+	if wanted != nil && (!strings.EqualFold(wanted.Name, id.Name) ||
+		!strings.EqualFold(wanted.ResourceGroupName, id.ResourceGroupName)) {
 		return s, fmt.Errorf("%w: the component %s sends its data to the Log Analytics workspace %s, and "+
 			"log_analytics_workspace is %s, where no log would be found: set log_analytics_workspace to the former, or "+
 			"leave it empty to use that", errInsights, name, own, s.LogAnalyticsWorkspace)
