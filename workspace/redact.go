@@ -6,10 +6,12 @@ import (
 	"slices"
 
 	tfjson "github.com/hashicorp/terraform-json"
+
+	"github.com/sockerless/backend-azf/internal/secret"
 )
 
 // redacted stands where a sensitive value was.
-const redacted = "(sensitive value)"
+const redacted = secret.Hidden
 
 // masked returns a plan as JSON without secrets: what Terraform marks as sensitive, what its name says is a secret, and
 // wherever they stand the values of both and the given secrets, to which it adds those of the plan. It changes plan.

@@ -2,20 +2,17 @@ package workspace
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
-)
 
-// minSecret is the length in bytes from which a secret is masked wherever it stands. A shorter one, such as 1 or true,
-// is masked only where it is known to be a secret: masking it everywhere would make text unreadable.
-const minSecret = 6
+	"github.com/sockerless/backend-azf/internal/secret"
+)
 
 // secretName matches the names of attributes and variables whose values are secrets, whether the provider's schema says
 // so or not.
@@ -31,12 +28,12 @@ var ownSetting = regexp.MustCompile(
 var shownName = regexp.MustCompile(
 	`^(command|working_dir|tags|name|resource_group_name|location|image_name|image_tag|registry_url)$`)
 
-// secrets are values that must not be shown. The zero value hides nothing.
+// secrets are values that must not be shown. The zero value hides what has the form of a secret.
 type secrets struct {
 	values map[string]bool
 	shown  map[string]bool
-	// replacer replaces the values in all their forms; nil: it must be built anew.
-	replacer *strings.Replacer
+	// hider hides the values; nil: it must be built anew.
+	hider *secret.Hider
 }
 
 // add makes a value one to hide, with the strings in it. Of app settings, the module's own are none.
@@ -61,11 +58,8 @@ func (s *secrets) addText(text string) {
 	if s.values == nil {
 		s.values = map[string]bool{}
 	}
-	// Terraform prints a value of several lines line by line.
-	for _, part := range append(strings.Split(text, "\n"), text) {
-		if part = strings.TrimSpace(part); len(part) >= minSecret && part != redacted && !s.values[part] {
-			s.values[part], s.replacer = true, nil
-		}
+	if text != redacted && !s.values[text] {
+		s.values[text], s.hider = true, nil
 	}
 }
 
@@ -152,48 +146,16 @@ func (m *Manager) secretsOf(dir string) *secrets {
 var secretVariable = regexp.MustCompile(
 	`PASSWORD|SECRET|ACCESS_KEY|SAS_TOKEN|CONN_STR|TOKEN$|CREDENTIALS|IDENTITY_HEADER`)
 
-// forms returns the forms in which a secret may be written: as it is, as in JSON and in JSON within JSON, as in HCL, in
-// a URL and in base64.
-func forms(secret string) (all []string) {
-	quoted := func(text string, html bool) string {
-		var buf bytes.Buffer
-		enc := json.NewEncoder(&buf)
-		enc.SetEscapeHTML(html)
-		if enc.Encode(text) != nil {
-			return text
-		}
-		return strings.Trim(strings.TrimSpace(buf.String()), `"`)
-	}
-	for _, html := range []bool{false, true} {
-		once := quoted(secret, html)
-		all = append(all, once, quoted(once, html))
-	}
-	all = append(all, secret, literal(secret), quoted(literal(secret), false),
-		url.QueryEscape(secret), url.PathEscape(secret),
-		base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte(secret)))
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
 // text returns text with the secrets masked.
 func (s *secrets) text(text string) string {
-	if s == nil || len(s.values) == 0 {
+	if s == nil {
 		return text
 	}
-	if s.replacer == nil {
-		var all []string
-		for value := range s.values {
-			all = append(all, forms(value)...)
-		}
-		// The longest comes first, so that no rest of it is left.
-		slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
-		pairs := make([]string, 0, 2*len(all))
-		for _, form := range all {
-			pairs = append(pairs, form, redacted)
-		}
-		s.replacer = strings.NewReplacer(pairs...)
+	if s.hider == nil {
+		hider := secret.New(slices.Collect(maps.Keys(s.values))...)
+		s.hider = &hider
 	}
-	return s.replacer.Replace(text)
+	return s.hider.Hide(text)
 }
 
 // document returns a decoded JSON document with the secrets masked in its strings, but not in names. What is shown

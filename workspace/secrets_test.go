@@ -14,27 +14,11 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 )
 
-// TestSecretsAreMaskedInEachForm writes a secret as the programs do that print it.
-func TestSecretsAreMaskedInEachForm(t *testing.T) {
-	const secret = `p"a<s>s\w ${x}/ö?`
+func TestMaskedError(t *testing.T) {
 	s := &secrets{}
-	s.add(map[string]any{"A": secret, "B": "first line\nsecond line", "SHORT": "1", "AZF_COMMAND": "command"})
-	for name, text := range map[string]string{
-		"plain": secret, "JSON": `p\"a<s>s\\w ${x}/ö?`, "JSON for HTML": `p\"a\u003cs\u003es\\w ${x}/ö?`,
-		"JSON in JSON": `p\\\"a<s>s\\\\w ${x}/ö?`, "HCL": `p"a<s>s\w $${x}/ö?`, "HCL in quotes": `p\"a<s>s\\w $${x}/ö?`,
-		"a query": `p%22a%3Cs%3Es%5Cw+%24%7Bx%7D%2F%C3%B6%3F`, "a path": `p%22a%3Cs%3Es%5Cw%20$%7Bx%7D%2F%C3%B6%3F`,
-		"base64": "cCJhPHM+c1x3ICR7eH0vw7Y/", "a line": "second line",
-	} {
-		if got := s.text("<" + text + ">"); got != "<"+redacted+">" {
-			t.Errorf("%s: got %q", name, got)
-		}
-	}
-	const plain = `1 command "line" p"a`
-	if got := s.text(plain); got != plain {
-		t.Errorf("got %q, want it as it was", got)
-	}
-	cause := s.err(&fs.PathError{Op: "open", Path: secret, Err: fs.ErrNotExist})
-	if !errors.Is(cause, fs.ErrNotExist) || strings.Contains(cause.Error(), secret) {
+	s.add("the-secret")
+	cause := s.err(&fs.PathError{Op: "open", Path: "the-secret", Err: fs.ErrNotExist})
+	if !errors.Is(cause, fs.ErrNotExist) || strings.Contains(cause.Error(), "the-secret") {
 		t.Errorf("got %v", cause)
 	}
 }

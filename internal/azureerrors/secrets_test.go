@@ -3,6 +3,8 @@ package azureerrors
 import (
 	"strings"
 	"testing"
+
+	"github.com/sockerless/backend-azf/internal/secret"
 )
 
 // Azure, azurerm and the SDK may echo what they were sent.
@@ -10,7 +12,7 @@ func TestSecretsAreHidden(t *testing.T) {
 	key := strings.Repeat("Ab1+", 21) + "xy=="
 	hide := NewSecrets("registry-pass", "hunter2-hunter2", "west", "first \"line\"\nsecond line",
 		"hunter2-hunter2-and-more", "")
-	for _, row := range []struct{ text, secret string }{
+	for _, row := range []struct{ text, hidden string }{
 		{"DefaultEndpointsProtocol=https;AccountName=store;AccountKey=" + key + ";EndpointSuffix=core.windows.net", key[:20]},
 		{"the key is " + key + ".", key[:20]},
 		{"BlobEndpoint=https://s;SharedAccessSignature=sv=2024&sig=c2VjcmV0", "c2VjcmV0"},
@@ -35,11 +37,11 @@ func TestSecretsAreHidden(t *testing.T) {
 	} {
 		got := Explain("create container web", "", hide,
 			terraformFailed(creating+"unexpected status 400 (400 Bad Request) with error: BadRequest: "+row.text))
-		if strings.Contains(got.Message, row.secret) || !strings.Contains(got.Message, Hidden) {
-			t.Errorf("message %q holds %q", got.Message, row.secret)
+		if strings.Contains(got.Message, row.hidden) || !strings.Contains(got.Message, secret.Hidden) {
+			t.Errorf("message %q holds %q", got.Message, row.hidden)
 		}
-		if cause := got.Err.Error(); strings.Contains(cause, row.secret) || !strings.Contains(cause, Hidden) {
-			t.Errorf("cause %q holds %q", cause, row.secret)
+		if cause := got.Err.Error(); strings.Contains(cause, row.hidden) || !strings.Contains(cause, secret.Hidden) {
+			t.Errorf("cause %q holds %q", cause, row.hidden)
 		}
 		if twice := hide.Hide(hide.Hide(row.text)); twice != hide.Hide(row.text) {
 			t.Errorf("hidden twice: %q", twice)
