@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -232,13 +231,4 @@ func (b Backend) initKey() (string, error) {
 // selectWorkspace selects the Terraform CLI workspace of a key, in place of the command terraform workspace select.
 func (b Backend) selectWorkspace(dir, key string) error {
 	return writeFile(filepath.Join(dir, ".terraform", "environment"), []byte(b.workspaceName(key)))
-}
-
-// deselectWorkspace undoes selectWorkspace for terraform init, which refuses a Terraform CLI workspace that does not
-// exist yet.
-func deselectWorkspace(dir string) error {
-	if err := os.Remove(filepath.Join(dir, ".terraform", "environment")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -34,6 +34,8 @@ const planOverride = "service_plan_override.tf.json"
 func (m *Manager) Foundation(
 	ctx context.Context, f Foundation, dead DeadHolder,
 ) (outputs FoundationOutputs, err error) {
+	m.founding.Lock()
+	defer m.founding.Unlock()
 	dir := m.foundation()
 	// As long as there is no component, the flag would make its creation wait.
 	f.RemoveGeneratedRule = false
@@ -108,12 +110,7 @@ func (m *Manager) FoundationOutputs(ctx context.Context) (outputs FoundationOutp
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() {
 		return FoundationOutputs{}, fmt.Errorf("read outputs of %s: %w", dir, ErrNoWorkspace)
 	}
-	// Another daemon, or one of another version, may have written the files. Outputs need no variables.
-	if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
-		return FoundationOutputs{}, err
-	}
-	// A state in use stays as it is, and can be read.
-	if err := m.repair(dir, ""); err != nil && !errors.Is(err, ErrLocked) {
+	if err := m.refreshFoundation(dir); err != nil {
 		return FoundationOutputs{}, err
 	}
 	err = m.retry(ctx, task{dir: dir, do: func(ctx context.Context, s *session) (err error) {
@@ -121,6 +118,24 @@ func (m *Manager) FoundationOutputs(ctx context.Context) (outputs FoundationOutp
 		return err
 	}})
 	return outputs, err
+}
+
+// refreshFoundation makes the files of the foundation's workspace fit for being read: another daemon, or one of another
+// version, may have written them. Under Foundation they are.
+func (m *Manager) refreshFoundation(dir string) error {
+	if !m.founding.TryLock() {
+		return nil
+	}
+	defer m.founding.Unlock()
+	// Outputs need no variables.
+	if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
+		return err
+	}
+	// A state in use stays as it is, and can be read.
+	if err := m.repair(dir, ""); !errors.Is(err, ErrLocked) {
+		return err
+	}
+	return nil
 }
 
 func (m *Manager) foundationOutputs(ctx context.Context, op Operation, s *session) (FoundationOutputs, error) {

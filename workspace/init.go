@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,13 +100,12 @@ func (m *Manager) init(ctx context.Context, s *session) error {
 	opts := []tfexec.InitOption{tfexec.Upgrade(false)}
 	if m.cfg.Backend.Remote() {
 		opts = append(opts, tfexec.BackendConfig(settingsFile), tfexec.Reconfigure(true))
-		if err := deselectWorkspace(s.dir); err != nil {
-			return fmt.Errorf("initialise workspace: %w", err)
-		}
 	}
 	s.initialised = true
-	// It may lock another version of the provider, or be damaged.
-	if err := remove(s.dir, lockFile); err != nil {
+	// What is left of an earlier init may be half of it, or that of another version. terraform init also refuses a
+	// selected Terraform CLI workspace that does not exist yet.
+	err = errors.Join(os.RemoveAll(filepath.Join(s.dir, ".terraform")), remove(s.dir, lockFile))
+	if err != nil {
 		return fmt.Errorf("initialise workspace: %w", err)
 	}
 	if err := tf.Init(ctx, opts...); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,7 @@ type Manager struct {
 	env       map[string]string
 	eager     chan struct{} // holds a token for each operation that polls eagerly; nil: none does
 	fallbacks atomic.Int64
+	founding  sync.Mutex // held by Foundation
 }
 
 // New checks cfg and prepares the folders.
