@@ -37,13 +37,6 @@ var losses = map[string]func(t *testing.T, m *Manager, sim *azuresim.Sim, spec F
 	"resource group": func(_ *testing.T, _ *Manager, sim *azuresim.Sim, spec FunctionApp) {
 		sim.DeleteResourceGroup(spec.ResourceGroupName)
 	},
-	"right to list keys":      denied("Microsoft.Storage/storageAccounts/listKeys/action"),
-	"right to read plans":     denied("Microsoft.Web/serverfarms/read"),
-	"right to read settings":  denied("Microsoft.Web/sites/config/*"),
-	"right to read storage":   denied("Microsoft.Storage/*"),
-	"right to read the group": denied("Microsoft.Resources/subscriptions/resourceGroups/read"),
-	"all rights but to read and delete apps": denied("Microsoft.Storage/*", "Microsoft.Web/serverfarms/*",
-		"Microsoft.Web/sites/*/*", "Microsoft.Insights/*", "Microsoft.OperationalInsights/*"),
 }
 
 func deleteByHand(t *testing.T, sim *azuresim.Sim, id string) {
@@ -53,33 +46,61 @@ func deleteByHand(t *testing.T, sim *azuresim.Sim, id string) {
 	}
 }
 
-func denied(actions ...string) func(*testing.T, *Manager, *azuresim.Sim, FunctionApp) {
-	return func(_ *testing.T, _ *Manager, sim *azuresim.Sim, _ FunctionApp) { sim.Deny(actions...) }
-}
-
-// TestRemovalNeedsNothingElse takes away what the app was created with, and the rights to read it, of an app that the
-// state knows and of one that a killed apply left behind.
+// TestRemovalNeedsNothingElse takes away what the app was created with, of an app that the state knows and of one that
+// a killed apply left behind.
 func TestRemovalNeedsNothingElse(t *testing.T) {
 	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			m, sim := cloud(t)
 			spec, _ := foundation(t, m)
-			provision(t, m, spec)
-			id, other := another(spec)
-			if _, err := m.Provision(t.Context(), id, other, nil); err != nil {
-				t.Fatal(err)
-			}
-			forgetState(t, m, id)
-			lose(t, m, sim, spec)
-			for _, id := range []string{testID, id} {
-				if _, err := m.Destroy(t.Context(), containerOf(id), nil); err != nil {
-					t.Errorf("%s: %v", id[:4], err)
+			removeTwo(t, m, sim, spec, func() { lose(t, m, sim, spec) })
+		})
+	}
+}
+
+// TestRemovalNeedsNoRights takes the rights away to read what the app was created with.
+func TestRemovalNeedsNoRights(t *testing.T) {
+	m, sim := cloud(t)
+	spec, _ := foundation(t, m)
+	for name, actions := range map[string][]string{
+		"list keys":                  {"Microsoft.Storage/storageAccounts/listKeys/action"},
+		"read plans":                 {"Microsoft.Web/serverfarms/read"},
+		"read settings":              {"Microsoft.Web/sites/config/*"},
+		"read storage and the group": {"Microsoft.Storage/*", "Microsoft.Resources/subscriptions/resourceGroups/read"},
+		"all but to read and delete apps": {
+			"Microsoft.Storage/*", "Microsoft.Web/serverfarms/*", "Microsoft.Web/sites/*/*", "Microsoft.Insights/*",
+			"Microsoft.OperationalInsights/*",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			removeTwo(t, m, sim, spec, func() { sim.Deny(actions...) })
+			sim.Allow()
+			for _, id := range []string{testID, strings.Repeat("fedcba9876543210", 4)} {
+				if err := os.RemoveAll(m.ArchivePath(id)); err != nil {
+					t.Fatal(err)
 				}
 			}
-			if left := sim.Sites(); len(left) > 0 {
-				t.Errorf("left: %v", left)
-			}
 		})
+	}
+}
+
+// removeTwo creates two apps, of which the state knows one, and removes both after lose.
+func removeTwo(t *testing.T, m *Manager, sim *azuresim.Sim, spec FunctionApp, lose func()) {
+	t.Helper()
+	provision(t, m, spec)
+	id, other := another(spec)
+	if _, err := m.Provision(t.Context(), id, other, nil); err != nil {
+		t.Fatal(err)
+	}
+	forgetState(t, m, id)
+	lose()
+	for _, id := range []string{testID, id} {
+		if _, err := m.Destroy(t.Context(), containerOf(id), nil); err != nil {
+			t.Errorf("%s: %v", id[:4], err)
+		}
+	}
+	if left := sim.Sites(); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 
@@ -99,8 +120,7 @@ func TestRemovalOfAnAppThatIsGone(t *testing.T) {
 	m, sim := cloud(t)
 	spec, _ := foundation(t, m)
 	provision(t, m, spec)
-	losses["right to read settings"](t, m, sim, spec)
-	sim.Deny("Microsoft.Web/sites/read")
+	sim.Deny("Microsoft.Web/sites/config/*", "Microsoft.Web/sites/read")
 	losses["the app"](t, m, sim, spec)
 	wantDestroyed(t, m, sim)
 }
