@@ -313,12 +313,20 @@ func (h *harness) rest(t *testing.T, f *figures) (list []api.Summary) {
 // removeAll removes the containers that are left. One that cannot be removed is stuck.
 func (h *harness) removeAll(t *testing.T, f *figures, list []api.Summary) {
 	t.Helper()
+	var removals sync.WaitGroup
 	for _, c := range list {
-		if err := h.daemons[0].Call(t.Context(), http.MethodDelete, "/containers/"+c.ID+"?force=1", nil, nil); err != nil {
+		removals.Go(func() {
+			err := h.daemons[0].Call(t.Context(), http.MethodDelete, "/containers/"+c.ID+"?force=1", nil, nil)
+			if err == nil {
+				return
+			}
 			t.Logf("remove %s: %v", c.Names[0], err)
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			f.stuck++
-		}
+		})
 	}
+	removals.Wait()
 	if left := h.azure.sim.Sites(); len(left) > f.stuck+f.orphans {
 		t.Errorf("removed containers have left %v", left)
 	}
