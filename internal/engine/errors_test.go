@@ -14,7 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/azureerrors"
+	"github.com/sockerless/backend-azf/internal/secret"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/store"
@@ -36,7 +36,7 @@ func TestSecretsOfAContainer(t *testing.T) {
 	c.Config.Env = []string{"TOKEN=hunter2-hunter2", "SHORT=west", "EMPTY=", "UNSET"}
 	hide := Settings{RegistryPassword: "registry-pass"}.secretsOf(c)
 	got := hide.Hide("hunter2-hunter2, west, registry-pass")
-	if want := azureerrors.Hidden + ", west, " + azureerrors.Hidden; got != want {
+	if want := secret.Hidden + ", west, " + secret.Hidden; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -66,7 +66,7 @@ func TestFailedRequestsNameTheirCalls(t *testing.T) {
 		t.Errorf("got calls %q", ids)
 	}
 	info, err := f.ContainerInspect(t.Context(), "web")
-	if err != nil || !strings.Contains(info.State.Error, "Conflict: "+azureerrors.Hidden) {
+	if err != nil || !strings.Contains(info.State.Error, "Conflict: "+secret.Hidden) {
 		t.Errorf("got %+v, %v", info.State, err)
 	}
 	ctx, calls = api.WithCorrelations(t.Context())
@@ -127,7 +127,7 @@ func TestReadingLogsIsRefused(t *testing.T) {
 	if err := f.ContainerStart(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	cut := "function app a: cut; x-functions-key: " + azureerrors.Hidden + "; Application Insights has nothing"
+	cut := "function app a: cut; x-functions-key: " + secret.Hidden + "; Application Insights has nothing"
 	if res := f.wait(t, id, ""); res.Error == nil || !strings.HasPrefix(res.Error.Message, cut) {
 		t.Errorf("got %+v", res.Error)
 	}
