@@ -7,7 +7,7 @@ demo:
 
 # Every test. The first run on a machine prepares terraform and the provider.
 test: tools tofu programs
-	go test -race -timeout 30m ./...
+	go test -race -timeout 60m ./...
 
 # Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
 N ?= 200
