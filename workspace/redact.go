@@ -90,6 +90,13 @@ var structural = []string{
 	"configuration", "relevant_attributes", "after_unknown", "before_sensitive", "after_sensitive", "sensitive_values",
 }
 
+// wrapping are the parts of a plan or state that map names to values in wrappers, and wrappedFields the fields of
+// these.
+var (
+	wrapping      = []string{"variables", "outputs", "output_changes"}
+	wrappedFields = []string{"value", "before", "after"}
+)
+
 // maskNamed masks the texts in a plan whose names say that they are secrets. Of app settings it shows the module's own.
 func maskNamed(value any) any {
 	switch v := value.(type) {
@@ -101,7 +108,7 @@ func maskNamed(value any) any {
 		for name, part := range v {
 			switch {
 			case slices.Contains(structural, name):
-			case name == "variables" || name == "outputs":
+			case slices.Contains(wrapping, name):
 				v[name] = maskWrapped(part)
 			case secretName.MatchString(name):
 				v[name] = maskTexts(part)
@@ -113,12 +120,15 @@ func maskNamed(value any) any {
 	return value
 }
 
-// maskWrapped is maskNamed for a map of variables or outputs, which wrap their values.
+// maskWrapped is maskNamed for a part that wraps its values.
 func maskWrapped(wrapped any) any {
 	all, _ := wrapped.(map[string]any)
 	for name, of := range all {
-		if wrapper, ok := of.(map[string]any); ok && wrapper["value"] != nil {
-			wrapper["value"] = maskNamed(map[string]any{name: wrapper["value"]}).(map[string]any)[name]
+		wrapper, _ := of.(map[string]any)
+		for _, field := range wrappedFields {
+			if wrapper[field] != nil {
+				wrapper[field] = maskNamed(map[string]any{name: wrapper[field]}).(map[string]any)[name]
+			}
 		}
 	}
 	return wrapped

@@ -95,10 +95,11 @@ func (s *secrets) addNamed(document any) {
 			wrapped, isMap := part.(map[string]any)
 			switch {
 			case slices.Contains(structural, name):
-			case isMap && (name == "variables" || name == "outputs"):
+			case isMap && slices.Contains(wrapping, name):
 				for name, of := range wrapped {
-					if wrapper, ok := of.(map[string]any); ok {
-						s.addNamed(map[string]any{name: wrapper["value"]})
+					wrapper, _ := of.(map[string]any)
+					for _, field := range wrappedFields {
+						s.addNamed(map[string]any{name: wrapper[field]})
 					}
 				}
 			case secretName.MatchString(name):

@@ -83,7 +83,12 @@ func TestMaskedPlanWithoutMarks(t *testing.T) {
 		ResourceChanges: []*tfjson.ResourceChange{{Address: "a.b", Change: &tfjson.Change{
 			Actions: tfjson.Actions{tfjson.ActionUpdate}, Before: app(), After: app(),
 		}}},
-		OutputChanges: map[string]*tfjson.Change{"o": {After: "at of-the-app"}},
+		OutputChanges: map[string]*tfjson.Change{
+			"o": {After: "at of-the-app"},
+			"x_connection_string": {
+				Actions: tfjson.Actions{tfjson.ActionCreate}, After: "of-output", AfterSensitive: true,
+			},
+		},
 	}
 	content, err := masked(plan, &secrets{})
 	if err != nil {
@@ -100,6 +105,9 @@ func TestMaskedPlanWithoutMarks(t *testing.T) {
 		if diff := cmp.Diff(any(want), values); diff != "" {
 			t.Error(diff)
 		}
+	}
+	if o := got.OutputChanges["x_connection_string"]; o.After != redacted || !o.Actions.Create() {
+		t.Errorf("got %+v", o)
 	}
 	if after := got.OutputChanges["o"].After; after != "at "+redacted {
 		t.Errorf("the output is %v", after)

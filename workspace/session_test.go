@@ -84,7 +84,7 @@ func wantSameFiles(t *testing.T, want, got *Manager) {
 	t.Helper()
 	for _, path := range []string{
 		"foundation/apply.plan.json", "foundation/terraform.tfstate", "archive/" + testID + "/apply.plan.json",
-		"archive/" + testID + "/destroy.plan.json", "archive/" + testID + "/terraform.tfstate.backup",
+		"archive/" + testID + "/destroy.plan.json", "archive/" + testID + "/terraform.tfstate",
 	} {
 		diff := cmp.Diff(normal(t, filepath.Join(want.cfg.Dir, path)), normal(t, filepath.Join(got.cfg.Dir, path)))
 		if diff != "" {
@@ -115,7 +115,9 @@ func TestSameResultsEitherWay(t *testing.T) {
 			spec, f := foundation(t, first)
 			pooled := peer(t, first, func(*Config) {})
 			plain := peer(t, first, func(cfg *Config) { cfg.Providers = nil })
-			whole := peer(t, first, func(cfg *Config) { cfg.Providers, cfg.Package = nil, Package{} })
+			whole := peer(t, first, func(cfg *Config) {
+				cfg.Providers, cfg.Package = nil, Package{Version: cfg.Package.Version}
+			})
 			for _, m := range []*Manager{whole, plain, pooled} {
 				wholeLife(t, m, sim, named(f), spec)
 			}

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"errors"
 	"database/sql"
 	"net/http"
 	"os"
@@ -157,6 +158,12 @@ func TestRestoredDatabase(t *testing.T) {
 	p.start()
 	since := p.create(t, "since", api.Config{})
 	p.stop()
+	// SQLite's log, when there is one, is that of the newer database.
+	for _, log := range []string{"-wal", "-shm"} {
+		if err := os.Remove(path + log); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(path, backup, 0o600); err != nil {
 		t.Fatal(err)
 	}
