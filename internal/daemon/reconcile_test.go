@@ -1,8 +1,8 @@
 package daemon_test
 
 import (
-	"errors"
 	"database/sql"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
