@@ -207,6 +207,12 @@ func TestCancelledOperationIsAlone(t *testing.T) {
 		strings.Contains(string(output), "Two interrupts") {
 		t.Errorf("terraform printed %s, %v", output, err)
 	}
+	// Until the abandoned write has ended, it holds the service plan.
+	azuretest.Eventually(t, "the end of the cancelled write", func() bool {
+		return slices.ContainsFunc(sim.Calls(), func(c azuresim.Call) bool {
+			return c.Method == http.MethodPut && strings.HasSuffix(c.Path, spec.Name)
+		})
+	})
 	close(go2)
 	otherDone.Wait()
 	if finished != nil {
