@@ -24,8 +24,11 @@ func done(c echo.Context, err error) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// multiplexed is the content type of a stream in Docker's frames.
-const multiplexed = "application/vnd.docker.multiplexed-stream"
+// Content types of output: in Docker's frames, and as it is.
+const (
+	multiplexed = "application/vnd.docker.multiplexed-stream"
+	rawStream   = "application/vnd.docker.raw-stream"
+)
 
 // sendStream copies a stream to the client without delay and closes the stream.
 func sendStream(c echo.Context, contentType string, stream io.ReadCloser) (err error) {

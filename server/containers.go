@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -19,7 +20,7 @@ func (s *Server) containerCreate(c echo.Context) error {
 	if err := checkPlatform(c); err != nil {
 		return err
 	}
-	res, err := s.cfg.Backend.ContainerCreate(c.Request().Context(), c.QueryParam("name"), req)
+	res, err := s.cfg.Backend.ContainerCreate(c.Request().Context(), param(c, "name"), req)
 	if err != nil {
 		return err
 	}
@@ -28,7 +29,7 @@ func (s *Server) containerCreate(c echo.Context) error {
 
 // checkPlatform refuses a create for a platform that Azure Functions does not have.
 func checkPlatform(c echo.Context) error {
-	switch p := strings.ToLower(c.QueryParam("platform")); {
+	switch p := strings.ToLower(param(c, "platform")); {
 	case p == "", p == "linux", p == "amd64", p == "x86_64":
 		return nil
 	case strings.HasPrefix(p+"/", "linux/amd64/"), strings.HasPrefix(p+"/", "linux/x86_64/"):
@@ -48,12 +49,12 @@ func (s *Server) containerList(c echo.Context) error {
 	}
 	opts := api.ListOptions{All: boolean(c, "all"), Limit: limit, Filters: filters}
 	list, err := s.cfg.Backend.ContainerList(c.Request().Context(), opts)
-	return answer(c, list, err)
+	return answerIn(c, containerSummaryShape, list, err)
 }
 
 func (s *Server) containerInspect(c echo.Context) error {
 	res, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
-	return answer(c, res, err)
+	return answerIn(c, containerShape, res, err)
 }
 
 func (s *Server) containerStart(c echo.Context) error {
@@ -69,7 +70,7 @@ func (s *Server) containerStop(c echo.Context) error {
 }
 
 func (s *Server) containerKill(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerKill(c.Request().Context(), containerRef(c), c.QueryParam("signal")))
+	return done(c, s.cfg.Backend.ContainerKill(c.Request().Context(), containerRef(c), param(c, "signal")))
 }
 
 func (s *Server) containerRestart(c echo.Context) error {
@@ -81,7 +82,7 @@ func (s *Server) containerRestart(c echo.Context) error {
 }
 
 func (s *Server) containerRename(c echo.Context) error {
-	return done(c, s.cfg.Backend.ContainerRename(c.Request().Context(), containerRef(c), c.QueryParam("name")))
+	return done(c, s.cfg.Backend.ContainerRename(c.Request().Context(), containerRef(c), param(c, "name")))
 }
 
 func (s *Server) containerPrune(c echo.Context) error {
@@ -94,45 +95,73 @@ func (s *Server) containerPrune(c echo.Context) error {
 }
 
 // containerWait sends its headers as soon as it has found the container, as Docker does: clients start a container
-// when they receive the headers.
+// when they receive the headers. Front ends look for Error, so it is null where there is none.
 func (s *Server) containerWait(c echo.Context) error {
-	accepted := func() {
-		c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
-		c.Response().WriteHeader(http.StatusOK)
-		c.Response().Flush()
-	}
-	condition := api.WaitCondition(c.QueryParam("condition"))
-	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), containerRef(c), condition, accepted)
+	res, err := s.wait(c, api.WaitCondition(param(c, "condition")), true)
 	if err != nil {
-		if !c.Response().Committed || c.Request().Context().Err() != nil {
-			return err
-		}
-		// The status has been sent, so the body reports the error.
-		res = api.WaitResponse{StatusCode: -1, Error: &api.WaitError{Message: err.Error()}}
+		return err
 	}
-	// Front ends look for Error, which Docker's type omits when it is nil.
 	return json.NewEncoder(c.Response()).Encode(struct {
 		StatusCode int64
 		Error      *api.WaitError
 	}{res.StatusCode, res.Error})
 }
 
+// wait waits for a container. With early set, it sends the headers before it waits, and the response holds an error
+// that comes afterwards.
+func (s *Server) wait(c echo.Context, condition api.WaitCondition, early bool) (api.WaitResponse, error) {
+	send := func() {
+		c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+		c.Response().WriteHeader(http.StatusOK)
+		c.Response().Flush()
+	}
+	accepted := func() {}
+	if early {
+		accepted = send
+	}
+	res, err := s.cfg.Backend.ContainerWait(c.Request().Context(), containerRef(c), condition, accepted)
+	switch {
+	case err == nil && !early:
+		send()
+	case err != nil && c.Response().Committed && c.Request().Context().Err() == nil:
+		// The status has been sent, so the body reports the error.
+		return api.WaitResponse{StatusCode: -1, Error: &api.WaitError{Message: err.Error()}}, nil
+	}
+	return res, err
+}
+
+// containerRemove never removes a container when it is asked for a link only.
 func (s *Server) containerRemove(c echo.Context) error {
+	if boolean(c, "link") {
+		if _, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c)); err != nil {
+			return err
+		}
+		return api.Errorf(api.Conflict, "Conflict, cannot remove the default link name of the container")
+	}
 	force := boolean(c, "force")
 	return done(c, s.cfg.Backend.ContainerRemove(c.Request().Context(), containerRef(c), force))
 }
 
+// containerLogs answers at once with the lines that are there, whether or not the client wants to follow.
 func (s *Server) containerLogs(c echo.Context) error {
-	opts := api.LogOptions{
-		Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
-		Timestamps: boolean(c, "timestamps"), Follow: boolean(c, "follow"), Tail: -1,
-	}
-	var err error
-	if tail := c.QueryParam("tail"); tail != "" && tail != "all" {
-		if opts.Tail, err = number(c, "tail", -1); err != nil {
+	if tail := param(c, "tail"); tail != "all" {
+		if _, err := number(c, "tail", 0); err != nil {
 			return err
 		}
 	}
+	return s.logs(c, false, multiplexed)
+}
+
+// logs answers with a container's lines. contentType is that of lines in Docker's frames.
+func (s *Server) logs(c echo.Context, follow bool, contentType string) error {
+	opts := api.LogOptions{
+		Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
+		Timestamps: boolean(c, "timestamps"), Follow: follow, Tail: -1,
+	}
+	if tail, err := strconv.Atoi(param(c, "tail")); err == nil { // as in Docker, all that is no number means all
+		opts.Tail = max(tail, -1)
+	}
+	var err error
 	if opts.Since, err = logBound(c, "since"); err != nil {
 		return err
 	}
@@ -148,9 +177,8 @@ func (s *Server) containerLogs(c echo.Context) error {
 	if err != nil {
 		return errors.Join(err, stream.Close())
 	}
-	contentType := multiplexed
 	if info.Config != nil && info.Config.Tty {
-		contentType = "application/vnd.docker.raw-stream"
+		contentType = rawStream
 	}
 	return sendStream(c, contentType, stream)
 }

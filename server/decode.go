@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -69,9 +71,62 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// boolean reads a query parameter as Docker does: every value but these words is true.
+// forms reads the parameters of a request, which stand in the query or in a body of type
+// application/x-www-form-urlencoded. As in Docker, those in the body come first. Parameters that cannot be read are an
+// error, because a request without them may ask for more: a prune without its filters removes everything.
+func forms(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
+		return parsed(c, next)
+	}
+}
+
+// queries is forms for requests whose body is JSON. It reads the query alone: curl sends JSON as a form unless it is
+// told otherwise.
+func queries(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Request().PostForm = url.Values{}
+		return parsed(c, next)
+	}
+}
+
+func parsed(c echo.Context, next echo.HandlerFunc) error {
+	err := c.Request().ParseForm()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return echo.ErrStatusRequestEntityTooLarge
+	}
+	if err != nil && !strings.HasPrefix(err.Error(), "mime:") { // a body of another type holds no parameters
+		return api.Errorf(api.InvalidParameter, "invalid parameters: %w", err)
+	}
+	return next(c)
+}
+
+// param returns a parameter of the request, or "".
+func param(c echo.Context, name string) string { return c.Request().Form.Get(name) }
+
+// checkJSON refuses a body that is not declared as JSON, with Docker's rules and words. A web page can send other types
+// to any address without asking.
+func checkJSON(c echo.Context) error {
+	r := c.Request()
+	given := r.Header.Get(echo.HeaderContentType)
+	if given == "" && r.ContentLength == 0 {
+		return nil
+	}
+	mediaType, _, err := mime.ParseMediaType(given)
+	if err != nil {
+		return api.Errorf(api.InvalidParameter, "malformed Content-Type header (%s): %w", given, err)
+	}
+	if mediaType != echo.MIMEApplicationJSON {
+		return api.Errorf(api.InvalidParameter, "unsupported Content-Type header (%s): must be '%s'",
+			given, echo.MIMEApplicationJSON)
+	}
+	return nil
+}
+
+// boolean reads a parameter as Docker does: every value but these words is true.
 func boolean(c echo.Context, name string) bool {
-	switch strings.ToLower(strings.TrimSpace(c.QueryParam(name))) {
+	switch strings.ToLower(strings.TrimSpace(param(c, name))) {
 	case "", "0", "no", "false", "none":
 		return false
 	default:
@@ -79,53 +134,53 @@ func boolean(c echo.Context, name string) bool {
 	}
 }
 
-// number reads a whole number from a query parameter. It returns missing when the parameter is absent.
+// number reads a whole number from a parameter. It returns missing when the parameter is absent.
 func number(c echo.Context, name string, missing int) (int, error) {
-	value := c.QueryParam(name)
+	value := param(c, name)
 	if value == "" {
 		return missing, nil
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil {
-		return 0, api.Errorf(api.InvalidParameter, "query parameter %s: %q is not a whole number", name, value)
+		return 0, api.Errorf(api.InvalidParameter, "parameter %s: %q is not a whole number", name, value)
 	}
 	return n, nil
 }
 
 // optionalNumber is number, but returns nil when the parameter is absent.
 func optionalNumber(c echo.Context, name string) (*int, error) {
-	if c.QueryParam(name) == "" {
+	if param(c, name) == "" {
 		return nil, nil
 	}
 	n, err := number(c, name, 0)
 	return &n, err
 }
 
-// required returns a query parameter, or an error when it is absent.
+// required returns a parameter, or an error when it is absent.
 func required(c echo.Context, name string) (string, error) {
-	value := c.QueryParam(name)
+	value := param(c, name)
 	if value == "" {
-		return "", api.Errorf(api.InvalidParameter, "query parameter %s is missing", name)
+		return "", api.Errorf(api.InvalidParameter, "parameter %s is missing", name)
 	}
 	return value, nil
 }
 
 // moment reads a time as Docker does. The zero time means that the parameter is not given.
 func moment(c echo.Context, name string) (time.Time, error) {
-	value := c.QueryParam(name)
+	value := param(c, name)
 	if value == "" {
 		return time.Time{}, nil
 	}
 	t, err := dockerfilters.ParseTime(value, time.Now())
 	if err != nil {
-		return time.Time{}, fmt.Errorf("query parameter %s: %w", name, err)
+		return time.Time{}, fmt.Errorf("parameter %s: %w", name, err)
 	}
 	return t, nil
 }
 
 // logBound is moment, but reads 0 as no bound. Docker does that for logs only.
 func logBound(c echo.Context, name string) (time.Time, error) {
-	if c.QueryParam(name) == "0" {
+	if param(c, name) == "0" {
 		return time.Time{}, nil
 	}
 	return moment(c, name)
@@ -145,9 +200,9 @@ func pathParam(c echo.Context, name string) string {
 // containerRef returns the id or name of a container in the path.
 func containerRef(c echo.Context) string { return pathParam(c, "id") }
 
-// filters reads the query parameter of that name.
+// filters reads the parameter filters.
 func filters(c echo.Context) (api.Filters, error) {
-	return parseFilters(c.QueryParam("filters"))
+	return parseFilters(param(c, "filters"))
 }
 
 // parseFilters reads both of Docker's forms of filters: {"name": ["a", "b"]}, and {"name": {"a": true}} of old
@@ -158,7 +213,7 @@ func parseFilters(text string) (api.Filters, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := decodeJSON(strings.NewReader(text), &fields); err != nil {
-		return nil, api.Errorf(api.InvalidParameter, "query parameter filters: %w", err)
+		return nil, api.Errorf(api.InvalidParameter, "parameter filters: %w", err)
 	}
 	out := api.Filters{}
 	for name, field := range fields {
@@ -166,19 +221,11 @@ func parseFilters(text string) (api.Filters, error) {
 		if json.Unmarshal(field, &values) != nil {
 			var set map[string]bool
 			if err := json.Unmarshal(field, &set); err != nil {
-				return nil, api.Errorf(api.InvalidParameter, "query parameter filters: %q takes a list of strings", name)
+				return nil, api.Errorf(api.InvalidParameter, "parameter filters: %q takes a list of strings", name)
 			}
-			values = nil
-			for value, on := range set {
-				if on {
-					values = append(values, value)
-				}
-			}
-			slices.Sort(values)
+			values = slices.Sorted(maps.Keys(set)) // Docker looks at the keys
 		}
-		if len(values) > 0 {
-			out[name] = values
-		}
+		out[name] = values // without values too, so that an unknown filter is refused
 	}
 	return out, nil
 }

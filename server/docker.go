@@ -1,8 +1,6 @@
 package server
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -75,104 +73,4 @@ func (s *Server) ping(c echo.Context) error {
 	h.Set("Pragma", "no-cache")
 	h.Set("Swarm", "inactive")
 	return c.String(http.StatusOK, "OK")
-}
-
-// dockerCreate answers 404 for an unknown image, as Docker does: Docker's clients then pull the image and show the
-// pull's messages. A client that wants to attach gets the refusal as a warning: Docker's clients show warnings, but
-// not the reason for a refused attach.
-func (s *Server) dockerCreate(c echo.Context) error {
-	var req api.CreateRequest
-	if err := decode(c, &req); err != nil {
-		return err
-	}
-	if err := checkPlatform(c); err != nil {
-		return err
-	}
-	if req.Config != nil && req.Image != "" {
-		if _, err := s.cfg.Backend.ImageInspect(c.Request().Context(), req.Image); err != nil {
-			return err
-		}
-	}
-	ctx := c.Request().Context()
-	res, err := s.cfg.Backend.ContainerCreate(ctx, c.QueryParam("name"), req)
-	if err != nil {
-		return err
-	}
-	if req.Config != nil && (req.AttachStdin || req.AttachStdout || req.AttachStderr) {
-		if stream, err := s.cfg.Backend.ContainerAttach(ctx, res.ID, api.AttachOptions{}); err != nil {
-			res.Warnings = append(res.Warnings, err.Error())
-		} else if err := stream.Close(); err != nil {
-			return err
-		}
-	}
-	return c.JSON(http.StatusCreated, res)
-}
-
-// dockerAttach refuses within the stream when the container runs: Docker's clients show the stream, but not the
-// body of a 501. When the container does not run, the answer is a 501, which keeps a foreground docker run from
-// starting it.
-func (s *Server) dockerAttach(c echo.Context) error {
-	refusal := s.containerAttach(c)
-	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
-	if err != nil || info.State == nil || !info.State.Running || info.Config == nil || info.Config.Tty {
-		return refusal
-	}
-	if c.Request().Header.Get("Upgrade") == "" {
-		return refusal
-	}
-	conn, w, err := c.Response().Hijack()
-	if err != nil {
-		return errors.Join(refusal, err)
-	}
-	c.Response().Committed, c.Response().Status = true, http.StatusSwitchingProtocols
-	text := refusal.Error() + "\n"
-	frame := [8]byte{0: frameSystemError}
-	binary.BigEndian.PutUint32(frame[4:], uint32(len(text)))
-	_, err = fmt.Fprintf(w, "HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n%s%s",
-		multiplexed, frame[:], text)
-	return errors.Join(err, w.Flush(), conn.Close())
-}
-
-// frameSystemError is the stream number in Docker's frames for the daemon's own errors.
-const frameSystemError = 3
-
-// imageCreate pulls an image. Docker's clients name the image in two query parameters and send credentials in a
-// header.
-func (s *Server) imageCreate(c echo.Context) error {
-	if c.QueryParam("fromSrc") != "" {
-		return api.NotSupported("image import")
-	}
-	ref, err := required(c, "fromImage")
-	if err != nil {
-		return err
-	}
-	if tag := c.QueryParam("tag"); strings.Contains(tag, ":") {
-		ref += "@" + tag
-	} else if tag != "" {
-		ref += ":" + tag
-	}
-	auth, err := api.DecodeAuth(c.Request().Header.Get("X-Registry-Auth"))
-	if err != nil {
-		return err
-	}
-	return s.pull(c, ref, auth, c.QueryParam("platform"))
-}
-
-// dockerImageGet answers GET /images/<name>/<action>. Names may hold slashes, so the path's suffix selects the
-// action.
-func (s *Server) dockerImageGet(c echo.Context) error {
-	name, err := imageName(c)
-	if err != nil {
-		return err
-	}
-	if of, ok := strings.CutSuffix(name, "/json"); ok {
-		return s.inspectImage(c, of)
-	}
-	if strings.HasSuffix(name, "/history") {
-		return s.imageGet(c)
-	}
-	if strings.HasSuffix(name, "/get") {
-		return api.NotSupported("image get")
-	}
-	return echo.ErrNotFound
 }

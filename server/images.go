@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -60,9 +61,14 @@ func (s *Server) imageList(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	// Docker's name for the reference filter before 1.25.
+	if pattern := param(c, "filter"); pattern != "" && less(apiVersion(c), "1.25") && filters["reference"] == nil {
+		filters = maps.Clone(filters)
+		filters["reference"] = []string{pattern}
+	}
 	opts := api.ImageListOptions{All: boolean(c, "all"), Filters: filters}
 	list, err := s.cfg.Backend.ImageList(c.Request().Context(), opts)
-	return answer(c, list, err)
+	return answerIn(c, imageSummaryShape, list, err)
 }
 
 func (s *Server) imagePrune(c echo.Context) error {
@@ -85,7 +91,7 @@ func (s *Server) imageInspect(c echo.Context) error {
 
 func (s *Server) inspectImage(c echo.Context, name string) error {
 	res, err := s.cfg.Backend.ImageInspect(c.Request().Context(), name)
-	return answer(c, res, err)
+	return answerIn(c, imageShape, res, err)
 }
 
 // imageTag answers the tag whose query parameter names the image.
@@ -102,7 +108,7 @@ func (s *Server) tagImage(c echo.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Backend.ImageTag(c.Request().Context(), name, repo, c.QueryParam("tag")); err != nil {
+	if err := s.cfg.Backend.ImageTag(c.Request().Context(), name, repo, param(c, "tag")); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusCreated)
@@ -140,6 +146,10 @@ func (s *Server) imageRemove(c echo.Context) error {
 	name, err := imageName(c)
 	if err != nil {
 		return err
+	}
+	// Docker removes single platforms of an image then. Here an image has one platform, and the rest would be nothing.
+	if c.Request().Form.Has("platforms") {
+		return api.NotSupported("the removal of single platforms of an image")
 	}
 	force, prune := boolean(c, "force"), !boolean(c, "noprune")
 	list, err := s.cfg.Backend.ImageRemove(c.Request().Context(), name, force, prune)

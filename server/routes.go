@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -35,8 +36,10 @@ func (s *Server) routes() []route {
 		{head, none, "/_ping", s.ping},
 		{get, "/info", same, s.info},
 		{get, "/version", same, s.version},
-		{get, "/events", same, s.events},
-		{get, "/system/df", same, s.systemDf},
+		{get, "/events", none, s.events},
+		{get, none, "/events", s.dockerEvents},
+		{get, "/system/df", none, s.systemDf},
+		{get, none, "/system/df", s.dockerDf},
 		{post, "/auth", same, s.authLogin},
 		{get, "/gc", none, s.orphans},
 		{post, "/gc/confirm", none, s.orphansConfirm},
@@ -44,16 +47,20 @@ func (s *Server) routes() []route {
 		{post, "/containers", none, s.containerCreate},
 		{post, none, "/containers/create", s.dockerCreate},
 		{get, "/containers", "/containers/json", s.containerList},
-		{post, "/containers/prune", same, s.containerPrune},
+		{post, "/containers/prune", none, s.containerPrune},
+		{post, none, "/containers/prune", atLeast("1.25", s.containerPrune)},
 		{get, "/containers/:id", "/containers/:id/json", s.containerInspect},
 		{del, "/containers/:id", same, s.containerRemove},
-		{post, "/containers/:id/start", same, s.containerStart},
+		{post, "/containers/:id/start", none, s.containerStart},
+		{post, none, "/containers/:id/start", s.dockerStart},
 		{post, "/containers/:id/stop", same, s.containerStop},
 		{post, "/containers/:id/kill", same, s.containerKill},
 		{post, "/containers/:id/restart", same, s.containerRestart},
-		{post, "/containers/:id/wait", same, s.containerWait},
+		{post, "/containers/:id/wait", none, s.containerWait},
+		{post, none, "/containers/:id/wait", s.dockerWait},
 		{post, "/containers/:id/rename", same, s.containerRename},
-		{get, "/containers/:id/logs", same, s.containerLogs},
+		{get, "/containers/:id/logs", none, s.containerLogs},
+		{get, none, "/containers/:id/logs", s.dockerLogs},
 
 		{post, "/containers/:id/attach", none, s.containerAttach},
 		{post, none, "/containers/:id/attach", s.dockerAttach},
@@ -80,7 +87,8 @@ func (s *Server) routes() []route {
 		{get, "/images", "/images/json", s.imageList},
 		{get, "/images/inspect", none, s.imageInspect},
 		{post, "/images/tag", none, s.imageTag},
-		{post, "/images/prune", same, s.imagePrune},
+		{post, "/images/prune", none, s.imagePrune},
+		{post, none, "/images/prune", atLeast("1.25", s.imagePrune)},
 		{post, "/images/load", same, unsupported("image load")},
 		{post, "/images/build", none, unsupported("image build")},
 		{get, "/images/get", same, unsupported("image get")},
@@ -92,10 +100,12 @@ func (s *Server) routes() []route {
 		{del, "/images/*", same, s.imageRemove},
 		{get, none, "/distribution/*", unsupported("distribution inspect")},
 		{post, none, "/build", unsupported("image build")},
-		{post, none, "/build/prune", unsupported("image build")},
+		{post, none, "/build/prune", atLeast("1.31", nothingToPrune(noCachePruned))},
 		{post, none, "/session", unsupported("image build")},
 		{post, none, "/grpc", unsupported("image build")},
 
+		{post, none, "/networks/prune", atLeast("1.25", nothingToPrune(object{"NetworksDeleted": []string{}}))},
+		{post, none, "/volumes/prune", atLeast("1.25", nothingToPrune(noVolumesPruned))},
 		{anyMethod, "/networks", same, unsupported("networks")},
 		{anyMethod, "/networks/*", none, unsupported("networks")},
 		{anyMethod, none, "/networks/*", noSuchObject(unsupported("networks"))},
@@ -123,17 +133,28 @@ func (s *Server) routes() []route {
 func (s *Server) registerRoutes() {
 	for _, r := range s.routes() {
 		if r.internal != none {
-			s.register(r.method, Prefix+r.internal, r.handler)
+			s.register(r.method, Prefix+r.internal, r.handler, parameters(r.internal))
 		}
 		path := r.docker
 		if path == same {
 			path = r.internal
 		}
 		if path != none {
-			s.register(r.method, path, r.handler, dockerHeaders)
-			s.register(r.method, "/v:version"+path, r.handler, dockerHeaders, checkVersion)
+			s.register(r.method, path, r.handler, dockerHeaders, parameters(path))
+			s.register(r.method, "/v:version"+path, r.handler, dockerHeaders, checkVersion, parameters(path))
 		}
 	}
+}
+
+// jsonBodies are the paths whose requests have a JSON body.
+var jsonBodies = []string{"/containers", "/containers/create", "/images/pull", "/auth", "/gc/confirm"}
+
+// parameters returns what reads the parameters of requests for a path.
+func parameters(path string) echo.MiddlewareFunc {
+	if slices.Contains(jsonBodies, path) {
+		return queries
+	}
+	return forms
 }
 
 func (s *Server) register(method, path string, handler echo.HandlerFunc, middleware ...echo.MiddlewareFunc) {

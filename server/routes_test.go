@@ -131,12 +131,12 @@ func TestRefusals(t *testing.T) {
 		"commit":  {both: []string{"POST /commit"}},
 		"networks": {
 			both: []string{"GET /networks", "POST /networks/create", "POST /networks/x/connect",
-				"POST /networks/x/disconnect", "DELETE /networks/x", "POST /networks/prune"},
-			internal: []string{"GET /networks/x"},
+				"POST /networks/x/disconnect", "DELETE /networks/x"},
+			internal: []string{"GET /networks/x", "POST /networks/prune"},
 		},
 		"volumes": {
-			both:     []string{"GET /volumes", "POST /volumes/create", "DELETE /volumes/x", "POST /volumes/prune"},
-			internal: []string{"GET /volumes/x"},
+			both:     []string{"GET /volumes", "POST /volumes/create", "DELETE /volumes/x"},
+			internal: []string{"GET /volumes/x", "POST /volumes/prune"},
 		},
 		"image load":           {both: []string{"POST /images/load"}},
 		"image push":           {both: []string{"POST /images/a/b/push"}},

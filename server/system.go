@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -14,7 +15,7 @@ func (s *Server) capabilities(c echo.Context) error {
 
 func (s *Server) info(c echo.Context) error {
 	info, err := s.cfg.Backend.Info(c.Request().Context())
-	return answer(c, info, err)
+	return answerIn(c, infoShape, info, err)
 }
 
 func (s *Server) version(c echo.Context) error {
@@ -26,26 +27,30 @@ func (s *Server) healthz(c echo.Context) error {
 }
 
 func (s *Server) events(c echo.Context) error {
-	var opts api.EventsOptions
-	var err error
-	if opts.Since, err = moment(c, "since"); err != nil {
-		return err
-	}
-	if opts.Until, err = moment(c, "until"); err != nil {
-		return err
-	}
-	if opts.Filters, err = filters(c); err != nil {
-		return err
-	}
-	if !opts.Until.IsZero() && opts.Until.Before(opts.Since) {
-		return api.Errorf(api.InvalidParameter,
-			"`since` time (%s) cannot be after `until` time (%s)", c.QueryParam("since"), c.QueryParam("until"))
-	}
-	stream, err := s.cfg.Backend.SystemEvents(c.Request().Context(), opts)
+	stream, err := s.eventStream(c)
 	if err != nil {
 		return err
 	}
 	return sendStream(c, echo.MIMEApplicationJSON, stream)
+}
+
+func (s *Server) eventStream(c echo.Context) (io.ReadCloser, error) {
+	var opts api.EventsOptions
+	var err error
+	if opts.Since, err = moment(c, "since"); err != nil {
+		return nil, err
+	}
+	if opts.Until, err = moment(c, "until"); err != nil {
+		return nil, err
+	}
+	if opts.Filters, err = filters(c); err != nil {
+		return nil, err
+	}
+	if !opts.Until.IsZero() && opts.Until.Before(opts.Since) {
+		return nil, api.Errorf(api.InvalidParameter,
+			"`since` time (%s) cannot be after `until` time (%s)", param(c, "since"), param(c, "until"))
+	}
+	return s.cfg.Backend.SystemEvents(c.Request().Context(), opts)
 }
 
 func (s *Server) systemDf(c echo.Context) error {

@@ -47,6 +47,15 @@ type Container struct {
 	HostName    string
 	PlanSummary string
 
+	// ImageConfig is the configuration of the image, nil if it was not known when the container was created.
+	ImageConfig *api.ImageConfig
+	// Unnamed reports whether the daemon has chosen the name.
+	Unnamed bool
+	// StopAsked reports whether somebody has asked to stop the run under way.
+	StopAsked bool
+	// Claim says who waits for the answer to the create. CreateContainer sets it.
+	Claim string
+
 	// ImageID is the image from which the container was created, as long as that image is known. CreateContainer sets it.
 	ImageID string
 	// Failures counts the failed attempts to create or remove the container.
@@ -64,7 +73,8 @@ type App struct {
 
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
-	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at`
+	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
+	image_config, unnamed, stop_asked, claim`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
@@ -81,14 +91,21 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 	if err != nil {
 		return fmt.Errorf("encode networking config: %w", err)
 	}
+	imageConfig := []byte{}
+	if c.ImageConfig != nil {
+		if imageConfig, err = json.Marshal(c.ImageConfig); err != nil {
+			return fmt.Errorf("encode image config: %w", err)
+		}
+	}
 	return db.tx(ctx, func(tx *txn) error {
 		if err := nameFree(ctx, tx, c.Name); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers
-			(id, name, config, host_config, networking, state, created_at, function_app)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp)
+			(id, name, config, host_config, networking, state, created_at, function_app, image_config, unnamed, claim)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp,
+			string(imageConfig), c.Unnamed, db.DaemonID())
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
 		}
@@ -154,9 +171,9 @@ func hexPrefix(ref string) string {
 // means no limit.
 func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list []Container, err error) {
 	defer db.explain(&err)
-	query, args := "SELECT "+containerColumns+" FROM containers", []any{}
+	query, args := "", []any{}
 	if len(states) > 0 {
-		query += " WHERE state IN (" + placeholders(1, len(states)) + ")"
+		query = "WHERE state IN (" + placeholders(1, len(states)) + ")"
 		for _, s := range states {
 			args = append(args, s)
 		}
@@ -166,7 +183,12 @@ func (db *DB) Containers(ctx context.Context, limit int, states ...State) (list 
 		args = append(args, limit)
 		query += " LIMIT " + placeholders(len(args), 1)
 	}
-	rows, err := db.sql.QueryContext(ctx, query, args...)
+	return db.containers(ctx, query, args...)
+}
+
+// containers reads the containers that where selects.
+func (db *DB) containers(ctx context.Context, where string, args ...any) ([]Container, error) {
+	rows, err := db.sql.QueryContext(ctx, "SELECT "+containerColumns+" FROM containers "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -229,7 +251,8 @@ func (db *DB) Rename(ctx context.Context, id, name string) error {
 		if err := nameFree(ctx, tx, name); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE containers SET name = $1 WHERE id = $2", name, id); err != nil {
+		const query = "UPDATE containers SET name = $1, unnamed = FALSE WHERE id = $2"
+		if _, err := tx.ExecContext(ctx, query, name, id); err != nil {
 			return fmt.Errorf("rename container %s: %w", id, err)
 		}
 		old := c.Name
@@ -256,16 +279,16 @@ func nameFree(ctx context.Context, tx *txn, name string) error {
 const exitKilled = 137
 
 // Remove makes a container Removing and inserts the job that destroys its function app. A running container needs
-// force. Its run ends with exit code 137.
+// force, unless it was asked to stop. Its run ends with exit code 137.
 func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) error {
-	from := []State{Created, Exited, Dead}
-	if force {
-		from = append(from, Running)
-	}
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, id)
 		if err != nil {
 			return err
+		}
+		from := []State{Created, Exited, Dead}
+		if force || c.StopAsked {
+			from = append(from, Running)
 		}
 		if err := transition(ctx, tx, id, from, Removing, "error = ''"); err != nil {
 			return err
@@ -275,8 +298,7 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) e
 			if err != nil {
 				return err
 			}
-			killed := Result{ExitCode: exitKilled, Error: "the container was removed by force"}
-			if _, err := db.endRun(ctx, tx, run, killed); err != nil {
+			if _, err := db.endRun(ctx, tx, run, Result{ExitCode: exitKilled}); err != nil {
 				return err
 			}
 		}
@@ -357,11 +379,12 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var c Container
-		var config, hostConfig, networking string
+		var config, hostConfig, networking, imageConfig string
 		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
-			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry)
+			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
+			&imageConfig, &c.Unnamed, &c.StopAsked, &c.Claim)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
@@ -370,7 +393,10 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 		for _, field := range []struct {
 			from string
 			into any
-		}{{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}} {
+		}{{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}, {imageConfig, &c.ImageConfig}} {
+			if field.from == "" {
+				continue
+			}
 			if err := json.Unmarshal([]byte(field.from), field.into); err != nil {
 				return nil, fmt.Errorf("decode container %s: %w", c.ID, err)
 			}

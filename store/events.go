@@ -121,3 +121,21 @@ func (db *DB) insertEvent(
 	tx.wake(actorID)
 	return nil
 }
+
+// Restarted records that a container was restarted, after the events of the end of its run and of the next start.
+func (db *DB) Restarted(ctx context.Context, id string) error {
+	return db.tx(ctx, func(tx *txn) error {
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return db.containerEvent(ctx, tx, c, api.EventRestart, nil)
+	})
+}
+
+// Pruned records that unused containers or images were removed. It frees no space on this machine.
+func (db *DB) Pruned(ctx context.Context, kind api.EventType) error {
+	return db.tx(ctx, func(tx *txn) error {
+		return db.insertEvent(ctx, tx, kind, api.EventPrune, "", map[string]string{"reclaimed": "0"})
+	})
+}

@@ -212,16 +212,19 @@ func (db *DB) findImage(ctx context.Context, q querier, name string) (Image, err
 	prefix := "sha256:" + hexPrefix(strings.TrimPrefix(name, "sha256:"))
 	if len(prefix) < len("sha256:")+64 {
 		ref, err := api.ParseReference(name)
-		if err != nil {
+		isID := strings.HasPrefix(name, "sha256:")
+		if err != nil && !isID && api.KindOf(err) != api.Forbidden {
 			return Image{}, err
 		}
-		missing = api.Errorf(api.NotFound, "No such image: %s", reference.FamiliarString(ref))
-		found, err := db.images(ctx, q, "WHERE id = (SELECT image_id FROM image_names WHERE name = $1)", ref.String())
-		if err != nil {
-			return Image{}, err
-		}
-		if len(found) == 1 {
-			return found[0], nil
+		if err == nil {
+			missing = api.Errorf(api.NotFound, "No such image: %s", reference.FamiliarString(ref))
+			found, err := db.images(ctx, q, "WHERE id = (SELECT image_id FROM image_names WHERE name = $1)", ref.String())
+			if err != nil {
+				return Image{}, err
+			}
+			if len(found) == 1 {
+				return found[0], nil
+			}
 		}
 		if prefix == "sha256:" {
 			return Image{}, missing
@@ -251,7 +254,8 @@ func (db *DB) findImage(ctx context.Context, q querier, name string) (Image, err
 func (db *DB) PullReference(ctx context.Context, name string) (pull string, err error) {
 	defer db.explain(&err)
 	img, err := db.findImage(ctx, db.sql, name)
-	if api.KindOf(err) == api.NotFound && len(hexPrefix(strings.TrimPrefix(name, "sha256:"))) < 64 {
+	isID := strings.HasPrefix(name, "sha256:") || len(hexPrefix(name)) == 64
+	if api.KindOf(err) == api.NotFound && !isID {
 		return name, nil
 	}
 	if err != nil {
@@ -324,4 +328,26 @@ func (db *DB) imageEvent(ctx context.Context, tx *txn, action api.EventAction, i
 		actor = id
 	}
 	return db.insertEvent(ctx, tx, api.ImageEvent, action, actor, map[string]string{"name": name})
+}
+
+// ImageNames returns the ids of all images by their full names.
+func (db *DB) ImageNames(ctx context.Context) (ids map[string]string, err error) {
+	defer db.explain(&err)
+	rows, err := db.sql.QueryContext(ctx, "SELECT name, image_id FROM image_names")
+	if err != nil {
+		return nil, fmt.Errorf("list image names: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	ids = map[string]string{}
+	for rows.Next() {
+		var name, id string
+		if err := rows.Scan(&name, &id); err != nil {
+			return nil, fmt.Errorf("list image names: %w", err)
+		}
+		ids[name] = id
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list image names: %w", err)
+	}
+	return ids, nil
 }

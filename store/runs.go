@@ -54,7 +54,7 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 		}
 		now := nanos(db.now())
 		err = transition(ctx, tx, run.ContainerID, []State{Created, Exited}, Running,
-			"error = '', exit_code = 0, started_at = $3, finished_at = NULL", now)
+			"error = '', exit_code = 0, started_at = $3, finished_at = NULL, stop_asked = FALSE", now)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/build"
@@ -34,6 +35,20 @@ type (
 	HostConfig = container.HostConfig
 	// NetworkingConfig holds the networks that a create asks for.
 	NetworkingConfig = network.NetworkingConfig
+	// EndpointSettings is a container's part of a network.
+	EndpointSettings = network.EndpointSettings
+	// Port is a port with its protocol, such as 80/tcp. PortSet and PortMap are sets of ports, and ports with the
+	// addresses at which they are published.
+	Port    = network.Port
+	PortSet = network.PortSet
+	PortMap = network.PortMap
+	// PortSummary is a port in a list. HealthSummary is the health in a list.
+	PortSummary   = container.PortSummary
+	HealthSummary = container.HealthSummary
+	// MountPoint is a mount of a container.
+	MountPoint = container.MountPoint
+	// RestartPolicy says when Docker starts a container again.
+	RestartPolicy = container.RestartPolicy
 	// NetworkSettings holds the networks that an inspect shows.
 	NetworkSettings = container.NetworkSettings
 	// NetworkSettingsSummary holds the networks that a list shows.
@@ -98,9 +113,29 @@ type (
 	EventType   = events.Type
 	EventAction = events.Action
 
-	// Info describes the daemon and its host.
-	Info = system.Info
+	// Info describes the daemon and its host. Runtime and RegistryConfig are parts of it.
+	Info           = system.Info
+	Runtime        = system.RuntimeWithStatus
+	RegistryConfig = registry.ServiceConfig
 )
+
+// ParsePort reads a port in the form 80/tcp; the protocol may be missing.
+func ParsePort(text string) (Port, error) { return network.ParsePort(text) }
+
+// ParsePorts reads a port or a range of ports, such as 80-82/tcp, and returns each of them.
+func ParsePorts(text string) ([]Port, error) {
+	ports, err := network.ParsePortRange(text)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(ports.All()), nil
+}
+
+// CheckRestartPolicy returns an error, in Docker's words, for a restart policy that Docker refuses.
+func CheckRestartPolicy(policy RestartPolicy) error { return container.ValidateRestartPolicy(policy) }
+
+// NoHealthcheck is the health of a container without a health check.
+const NoHealthcheck = container.NoHealthcheck
 
 // Kinds of objects that events are about.
 const (
@@ -119,6 +154,8 @@ const (
 	EventTag     = events.ActionTag
 	EventUntag   = events.ActionUnTag
 	EventDelete  = events.ActionDelete
+	EventRestart = events.ActionRestart
+	EventPrune   = events.ActionPrune
 )
 
 // Conditions of a wait.

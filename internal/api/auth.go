@@ -1,11 +1,21 @@
 package api
 
-import "github.com/moby/moby/api/pkg/authconfig"
+import (
+	"strings"
 
-// DecodeAuth reads credentials in the form of Docker's X-Registry-Auth header: JSON as base64url. An empty header
-// means no credentials. An invalid one is an InvalidParameter error, which does not show the header.
+	"github.com/moby/moby/api/pkg/authconfig"
+)
+
+// urlAlphabet turns base64 into base64url.
+var urlAlphabet = strings.NewReplacer("+", "-", "/", "_")
+
+// DecodeAuth reads credentials in the form of Docker's X-Registry-Auth header: JSON as base64url, or as base64 in its
+// other alphabet, padded or not. An empty header means no credentials. An invalid one is an InvalidParameter error,
+// which does not show the header.
 func DecodeAuth(header string) (AuthConfig, error) {
-	auth, err := authconfig.Decode(header)
+	encoded := strings.TrimRight(urlAlphabet.Replace(header), "=")
+	encoded += strings.Repeat("=", -len(encoded)&3)
+	auth, err := authconfig.Decode(encoded)
 	if err != nil {
 		return AuthConfig{}, Errorf(InvalidParameter, "invalid registry credentials: they must be a JSON object as base64url")
 	}

@@ -17,10 +17,15 @@ type (
 
 // ParseReference reads an image reference as Docker does. The default domain is docker.io, and the default tag is
 // latest. A tag beside a digest is dropped, so that the result has either a tag or a digest. An invalid reference
-// is an InvalidParameter error.
+// is an InvalidParameter error. So is an id such as sha256:1f2d..., which would be read as a tag of an image that is
+// named sha256. The reserved name scratch is a Forbidden error.
 func ParseReference(text string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(text)
 	switch {
+	case err == nil && reference.FamiliarName(named) == "sha256":
+		return nil, Errorf(InvalidParameter, "invalid reference format: %q is not a name: sha256 is a digest algorithm", text)
+	case err == nil && reference.FamiliarName(named) == "scratch":
+		return nil, Errorf(Forbidden, "'scratch' is a reserved name")
 	case err == nil:
 		return named, nil
 	case errors.Is(err, reference.ErrReferenceInvalidFormat):

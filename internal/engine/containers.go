@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -27,25 +28,16 @@ func checkName(name string) error {
 	return nil
 }
 
-// ContainerCreate implements api.Backend.
+// ContainerCreate implements api.Backend. When ctx ends before the function app exists, the creation goes on. What
+// becomes of the container then is up to store.DB.Lose.
 func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.CreateRequest) (api.CreateResponse, error) {
 	id, err := randomHex(32)
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
-	name = strings.TrimPrefix(name, "/")
-	if name == "" {
-		name = "azf-" + id[:12]
-	}
-	if err := checkName(name); err != nil {
+	c, err := e.requestedImage(ctx, requested(id, name, req))
+	if err != nil {
 		return api.CreateResponse{}, err
-	}
-	c := requested(id, name, req)
-	if c.Config.Image != "" {
-		// Azure does not know an image's id, nor a name that only this daemon has given it.
-		if c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image); err != nil {
-			return api.CreateResponse{}, err
-		}
 	}
 	warnings, err := e.validate(c)
 	if err != nil {
@@ -55,18 +47,56 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 		return api.CreateResponse{}, err
 	}
 	var job int64
-	if err := e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job)); err != nil {
+	err = e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job))
+	if api.KindOf(err) == api.Conflict {
+		earlier, joinErr := e.cfg.Store.Join(ctx, c, func(id string) store.InTx {
+			return e.enqueue(provisionArgs{ContainerID: id}, &job)
+		})
+		if joinErr != nil {
+			return api.CreateResponse{}, joinErr
+		}
+		if earlier != "" {
+			id, err = earlier, nil
+		}
+	}
+	if err != nil {
 		return api.CreateResponse{}, err
 	}
-	if err := e.await(ctx, id, store.Creating, job); err != nil {
-		return api.CreateResponse{}, err
+	if job != 0 {
+		err = e.await(ctx, id, store.Creating, job)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = e.cfg.Store.Answered(ctx, id)
+	}
+	if err != nil {
+		return api.CreateResponse{}, errors.Join(err, e.cfg.Store.Lose(context.WithoutCancel(ctx), id, e.enqueueDestroy(id)))
 	}
 	return api.CreateResponse{ID: id, Warnings: warnings}, nil
 }
 
+// requestedImage completes a requested container with what is known of its image.
+func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.Container, error) {
+	if err := checkName(c.Name); err != nil || c.Config.Image == "" {
+		return c, err
+	}
+	img, err := e.cfg.Store.Image(ctx, c.Config.Image)
+	if err == nil && img.Resolved {
+		c.ImageConfig = &img.Spec.Config
+	}
+	// Azure does not know an image's id, nor a name that only this daemon has given it.
+	c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image)
+	return c, err
+}
+
 // requested returns the container that a create request describes.
 func requested(id, name string, req api.CreateRequest) store.Container {
-	c := store.Container{ID: id, Name: name, FunctionApp: appName(id)}
+	c := store.Container{ID: id, Name: strings.TrimPrefix(name, "/"), FunctionApp: appName(id)}
+	if c.Name == "" {
+		c.Name, c.Unnamed = "azf-"+id[:shortID], true
+	}
 	if req.Config != nil {
 		c.Config = *req.Config
 	}
@@ -75,9 +105,6 @@ func requested(id, name string, req api.CreateRequest) store.Container {
 	}
 	if req.NetworkingConfig != nil {
 		c.Networking = *req.NetworkingConfig
-	}
-	if slices.Equal(c.Config.Entrypoint, []string{""}) {
-		c.Config.Entrypoint = nil // clients send [""] for no entrypoint
 	}
 	return c
 }
@@ -92,16 +119,19 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	if err != nil {
 		return api.InspectResponse{}, err
 	}
+	config, hostConfig := merged(c), withDefaults(c.HostConfig)
 	var out api.InspectResponse
 	out.ID = c.ID
 	out.Name = "/" + c.Name
 	out.Created = c.Created.Format(time.RFC3339Nano)
-	if command := slices.Concat(c.Config.Entrypoint, c.Config.Cmd); len(command) > 0 {
-		out.Path, out.Args = command[0], command[1:]
-	}
+	out.Path, out.Args = pathAndArgs(config)
 	out.Image, out.Driver, out.Platform = c.ImageID, "azf", "linux"
-	out.Config, out.HostConfig = &c.Config, &c.HostConfig
-	out.NetworkSettings = &api.NetworkSettings{Networks: c.Networking.EndpointsConfig}
+	out.Config, out.HostConfig = &config, &hostConfig
+	out.Mounts = []api.MountPoint{}
+	out.NetworkSettings = &api.NetworkSettings{Ports: api.PortMap{}, Networks: networks(c)}
+	for _, port := range exposedPorts(c, config) {
+		out.NetworkSettings.Ports[port] = nil // exposed, and not published
+	}
 	out.State = &api.State{
 		Status: dockerState(c.State), Running: c.State == store.Running, Dead: c.State == store.Dead,
 		ExitCode: c.ExitCode, Error: c.Error, StartedAt: dockerTime(c.Started), FinishedAt: dockerTime(c.Finished),
@@ -111,6 +141,28 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 		Workspace: e.cfg.Workspaces.Path(c.ID), Plan: c.PlanSummary, RunID: run.ID, TraceID: run.TraceID,
 	}
 	return out, nil
+}
+
+// pathAndArgs returns the command of a configuration in the form of an inspect. The arguments are never nil.
+func pathAndArgs(config api.Config) (path string, args []string) {
+	command := slices.Concat(config.Entrypoint, config.Cmd)
+	if len(command) == 0 {
+		return "", []string{}
+	}
+	return command[0], command[1:]
+}
+
+// commandLine returns the command of a configuration for a list. Like Docker, it quotes arguments with spaces.
+func commandLine(config api.Config) string {
+	path, args := pathAndArgs(config)
+	words := []string{path}
+	for _, arg := range args {
+		if strings.Contains(arg, " ") {
+			arg = "'" + arg + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
 }
 
 // dockerState returns Docker's word for a state. Docker has none for a container that is being created.
@@ -126,7 +178,10 @@ func dockerTime(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
 // ContainerList implements api.Backend.
 func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api.Summary, error) {
-	match, err := filters.Containers(opts.Filters, e.containerCreated(ctx))
+	match, err := filters.Containers(opts.Filters, filters.Lookup{
+		Created: e.containerCreated(ctx),
+		ImageID: e.imageID(ctx),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -142,12 +197,17 @@ func (e *Engine) ContainerList(ctx context.Context, opts api.ListOptions) ([]api
 	if err != nil {
 		return nil, err
 	}
+	names, err := e.cfg.Store.ImageNames(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := []api.Summary{}
 	for _, c := range list {
-		if !match(filtered(c)) {
+		config := merged(c)
+		if !match(filtered(c, config)) {
 			continue
 		}
-		out = append(out, e.summary(c))
+		out = append(out, e.summary(c, config, names))
 		if len(out) == opts.Limit {
 			break
 		}
@@ -163,22 +223,49 @@ func (e *Engine) containerCreated(ctx context.Context) filters.Created {
 	}
 }
 
-// filtered returns what filters look at of a container.
-func filtered(c store.Container) filters.Container {
-	return filters.Container{
-		ID: c.ID, Name: c.Name, Image: c.Config.Image, ImageID: c.ImageID, Labels: c.Config.Labels,
-		Created: c.Created, State: dockerState(c.State), ExitCode: c.ExitCode,
+// imageID returns the function with which filters find the id of an image. It is "" for an unknown one.
+func (e *Engine) imageID(ctx context.Context) func(ref string) (string, error) {
+	return func(ref string) (string, error) {
+		img, err := e.cfg.Store.Image(ctx, ref)
+		if kind := api.KindOf(err); kind == api.NotFound || kind == api.InvalidParameter {
+			return "", nil
+		}
+		return img.ID, err
 	}
 }
 
-func (e *Engine) summary(c store.Container) api.Summary {
-	s := api.Summary{
-		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID, Created: c.Created.Unix(),
-		Command: strings.Join(slices.Concat(c.Config.Entrypoint, c.Config.Cmd), " "),
-		Labels:  c.Config.Labels, State: dockerState(c.State), Status: e.status(c),
-		NetworkSettings: &api.NetworkSettingsSummary{Networks: c.Networking.EndpointsConfig},
+// filtered returns what filters look at of a container with that configuration.
+func filtered(c store.Container, config api.Config) filters.Container {
+	f := filters.Container{
+		ID: c.ID, Name: c.Name, Image: config.Image, ImageID: c.ImageID, Labels: config.Labels,
+		Created: c.Created, State: dockerState(c.State), ExitCode: c.ExitCode, Ended: !c.Finished.IsZero(),
 	}
-	s.HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
+	for name := range networks(c) {
+		f.Networks = append(f.Networks, name)
+	}
+	for _, port := range exposedPorts(c, config) {
+		f.Exposed = append(f.Exposed, port.String())
+	}
+	return f
+}
+
+// summary returns the entry of a list for a container with that configuration. names are the ids of images by name.
+func (e *Engine) summary(c store.Container, config api.Config, names map[string]string) api.Summary {
+	s := api.Summary{
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: config.Image, ImageID: c.ImageID, Created: c.Created.Unix(),
+		Command: commandLine(config), Labels: config.Labels, State: dockerState(c.State), Status: e.status(c),
+		Ports: []api.PortSummary{}, Mounts: []api.MountPoint{}, Health: &api.HealthSummary{Status: api.NoHealthcheck},
+		NetworkSettings: &api.NetworkSettingsSummary{Networks: networks(c)},
+	}
+	// When another image has the name by now, Docker shows the id of the one that the container was created from.
+	if ref, err := api.ParseReference(config.Image); err == nil && c.ImageID != "" && names[ref.String()] != c.ImageID {
+		s.Image = c.ImageID
+	}
+	for _, port := range exposedPorts(c, config) {
+		s.Ports = append(s.Ports, api.PortSummary{PrivatePort: port.Num(), Type: string(port.Proto())})
+	}
+	s.HostConfig.NetworkMode = string(withDefaults(c.HostConfig).NetworkMode)
+	s.HostConfig.Annotations = c.HostConfig.Annotations
 	return s
 }
 

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -14,11 +16,13 @@ import (
 type field struct {
 	// names are Docker's names of the fields, as docs/api.md lists them.
 	names string
-	// capability, when set, names what the refusal of a request that uses the field does not support. Otherwise the
-	// request is accepted with warning.
+	// capability, when set, names what the refusal of a request that uses the field does not support. value returns the
+	// field with its value in the request, such as HostConfig.Privileged, or "" when the request does not use it.
 	capability string
-	warning    string
-	used       func(c *store.Container) bool
+	value      func(c *store.Container) string
+	// Otherwise the request is accepted with warning when it uses the field.
+	warning string
+	used    func(c *store.Container) bool
 }
 
 // fields decides between refusal and warning. A field without which the command would do something else is refused. A
@@ -27,70 +31,97 @@ var fields = []field{
 	{
 		names:      "HostConfig.Binds, Mounts, Volumes, VolumesFrom, Tmpfs",
 		capability: "volumes",
-		used: func(c *store.Container) bool {
+		value: func(c *store.Container) string {
 			h := c.HostConfig
-			return len(h.Binds)+len(h.Mounts)+len(c.Config.Volumes)+len(h.VolumesFrom)+len(h.Tmpfs) > 0
+			var targets []string
+			for _, m := range h.Mounts {
+				targets = append(targets, m.Target)
+			}
+			return first(has("HostConfig.Binds", h.Binds), has("HostConfig.Mounts", targets),
+				has("Volumes", sortedKeys(c.Config.Volumes)), has("HostConfig.VolumesFrom", h.VolumesFrom),
+				has("HostConfig.Tmpfs", sortedKeys(h.Tmpfs)))
 		},
 	},
 	{
 		names: "HostConfig.NetworkMode (other than default and bridge), Links; NetworkDisabled; " +
 			"NetworkingConfig (other networks)",
 		capability: "networks",
-		used: func(c *store.Container) bool {
-			for name := range c.Networking.EndpointsConfig {
+		value: func(c *store.Container) string {
+			h := c.HostConfig
+			if mode := string(h.NetworkMode); !defaultNetwork(mode) {
+				return has("HostConfig.NetworkMode", []string{mode})
+			}
+			var others []string
+			for _, name := range sortedKeys(c.Networking.EndpointsConfig) {
 				if !defaultNetwork(name) {
-					return true
+					others = append(others, name)
 				}
 			}
-			h := c.HostConfig
-			return !defaultNetwork(string(h.NetworkMode)) || len(h.Links) > 0 || c.Config.NetworkDisabled
+			return first(has("NetworkingConfig.EndpointsConfig", others), has("HostConfig.Links", h.Links),
+				set("NetworkDisabled", c.Config.NetworkDisabled))
 		},
 	},
 	{
 		names:      "Healthcheck (other than NONE)",
 		capability: "health checks",
-		used: func(c *store.Container) bool {
+		value: func(c *store.Container) string {
 			h := c.Config.Healthcheck
-			return h != nil && !reflect.ValueOf(*h).IsZero() && (len(h.Test) == 0 || h.Test[0] != "NONE")
+			if h == nil || reflect.ValueOf(*h).IsZero() || len(h.Test) > 0 && h.Test[0] == "NONE" {
+				return ""
+			}
+			return "Healthcheck.Test " + quoted(h.Test)
 		},
 	},
 	{
 		names:      "HostConfig.Privileged",
 		capability: "privileged containers",
-		used:       func(c *store.Container) bool { return c.HostConfig.Privileged },
+		value:      func(c *store.Container) string { return set("HostConfig.Privileged", c.HostConfig.Privileged) },
 	},
 	{
 		names:      "HostConfig.Devices, DeviceRequests, DeviceCgroupRules",
 		capability: "devices",
-		used: func(c *store.Container) bool {
+		value: func(c *store.Container) string {
 			h := c.HostConfig
-			return len(h.Devices)+len(h.DeviceRequests)+len(h.DeviceCgroupRules) > 0
+			var devices, requests []string
+			for _, d := range h.Devices {
+				devices = append(devices, d.PathOnHost)
+			}
+			for _, d := range h.DeviceRequests {
+				requests = append(requests, d.Driver)
+			}
+			return first(has("HostConfig.Devices", devices), has("HostConfig.DeviceRequests", requests),
+				has("HostConfig.DeviceCgroupRules", h.DeviceCgroupRules))
 		},
 	},
 	{
 		names:      "HostConfig.CapAdd",
 		capability: "added capabilities",
-		used:       func(c *store.Container) bool { return len(c.HostConfig.CapAdd) > 0 },
+		value:      func(c *store.Container) string { return has("HostConfig.CapAdd", c.HostConfig.CapAdd) },
 	},
 	{
 		names:      "HostConfig.PidMode, IpcMode, UTSMode, CgroupnsMode, Cgroup (host or another container's)",
 		capability: "shared namespaces",
-		used: func(c *store.Container) bool {
+		value: func(c *store.Container) string {
 			h := c.HostConfig
-			modes := []string{
-				string(h.PidMode), string(h.IpcMode), string(h.UTSMode), string(h.CgroupnsMode), string(h.Cgroup),
+			for _, mode := range [][2]string{
+				{"PidMode", string(h.PidMode)}, {"IpcMode", string(h.IpcMode)}, {"UTSMode", string(h.UTSMode)},
+				{"CgroupnsMode", string(h.CgroupnsMode)}, {"Cgroup", string(h.Cgroup)},
+			} {
+				if mode[1] == "host" || strings.HasPrefix(mode[1], "container:") {
+					return has("HostConfig."+mode[0], mode[1:])
+				}
 			}
-			return slices.ContainsFunc(modes, func(mode string) bool {
-				return mode == "host" || strings.HasPrefix(mode, "container:")
-			})
+			return ""
 		},
 	},
 	{
 		names:      "HostConfig.RestartPolicy (other than no)",
 		capability: "restart policies",
-		used: func(c *store.Container) bool {
-			name := string(c.HostConfig.RestartPolicy.Name)
-			return name != "" && name != "no"
+		value: func(c *store.Container) string {
+			if name := string(c.HostConfig.RestartPolicy.Name); name != "" && name != "no" {
+				return has("HostConfig.RestartPolicy.Name", []string{name})
+			}
+			return ""
 		},
 	},
 
@@ -145,7 +176,8 @@ var fields = []field{
 		warning: "kernel and runtime options are not applied",
 		used: func(c *store.Container) bool {
 			h := c.HostConfig
-			return len(h.Sysctls)+len(h.StorageOpt)+len(h.Annotations) > 0 || h.Runtime != "" ||
+			return len(h.Sysctls)+len(h.StorageOpt)+len(h.Annotations) > 0 ||
+				h.Runtime != "" && h.Runtime != defaultRuntime ||
 				(h.Init != nil && *h.Init) || h.OomScoreAdj != 0 || h.VolumeDriver != "" || h.CgroupParent != "" ||
 				!h.Isolation.IsDefault()
 		},
@@ -154,7 +186,7 @@ var fields = []field{
 		names:   "HostConfig.LogConfig (other than json-file)",
 		warning: "the log driver is not applied: output goes to Log Analytics",
 		used: func(c *store.Container) bool {
-			return c.HostConfig.LogConfig.Type != "" && c.HostConfig.LogConfig.Type != "json-file"
+			return c.HostConfig.LogConfig.Type != "" && c.HostConfig.LogConfig.Type != defaultLogDriver
 		},
 	},
 	{
@@ -163,6 +195,41 @@ var fields = []field{
 		used:    func(c *store.Container) bool { return c.Config.StopSignal != "" || c.Config.StopTimeout != nil },
 	},
 }
+
+// has returns a field with its values, or "" without any.
+func has(name string, values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return name + " " + quoted(values)
+}
+
+// set returns the name of a field that is true.
+func set(name string, value bool) string {
+	if !value {
+		return ""
+	}
+	return name
+}
+
+func first(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+func quoted(values []string) string {
+	out := make([]string, 0, len(values))
+	for _, value := range values {
+		out = append(out, strconv.Quote(value))
+	}
+	return strings.Join(out, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // defaultNetwork reports whether a network's name stands for the default network.
 func defaultNetwork(name string) bool { return name == "" || name == "default" || name == "bridge" }
@@ -182,7 +249,8 @@ func usesNetworkOptions(c *store.Container) bool {
 
 func usesResourceLimits(c *store.Container) bool {
 	h := c.HostConfig
-	return h.Memory > 0 || h.MemoryReservation > 0 || h.MemorySwap > 0 || h.ShmSize > 0 ||
+	return h.Memory > 0 || h.MemoryReservation > 0 || h.MemorySwap > 0 ||
+		h.ShmSize > 0 && h.ShmSize != defaultShmSize ||
 		h.NanoCPUs > 0 || h.CPUShares > 0 || h.CPUQuota > 0 || h.CPUPeriod > 0 || h.CpusetCpus != "" || h.CpusetMems != "" ||
 		h.CPURealtimePeriod > 0 || h.CPURealtimeRuntime > 0 || h.CPUCount > 0 || h.CPUPercent > 0 ||
 		(h.PidsLimit != nil && *h.PidsLimit > 0) || len(h.Ulimits) > 0 || h.IOMaximumIOps > 0 || h.IOMaximumBandwidth > 0 ||
@@ -191,15 +259,18 @@ func usesResourceLimits(c *store.Container) bool {
 		len(h.BlkioDeviceReadIOps)+len(h.BlkioDeviceWriteIOps) > 0
 }
 
-// checkFields returns a warning for each field that has no effect, or the error for a field that is refused.
+// checkFields returns a warning for each field that has no effect, or the error for a field that is refused. The error
+// names the field and its value, so that a client can tell which of its options to leave out.
 func checkFields(c *store.Container) (warnings []string, err error) {
 	for _, f := range fields {
-		switch {
-		case !f.used(c):
-		case f.capability != "":
-			return nil, api.NotSupported(f.capability)
-		default:
-			warnings = append(warnings, f.warning)
+		if f.capability == "" {
+			if f.used(c) {
+				warnings = append(warnings, f.warning)
+			}
+		} else if value := f.value(c); value != "" {
+			refusal := api.NotSupported(f.capability)
+			refusal.Message += " The request has " + value + "."
+			return nil, refusal
 		}
 	}
 	return warnings, nil

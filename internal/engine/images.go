@@ -112,7 +112,7 @@ func (e *Engine) ImageInspect(ctx context.Context, name string) (api.ImageInspec
 	out.Author, out.Config = img.Spec.Author, &img.Spec.Config
 	out.Os, out.OsVersion = img.Spec.OS, img.Spec.OSVersion
 	out.Architecture, out.Variant = img.Spec.Architecture, img.Spec.Variant
-	out.Size, out.RootFS.Type = img.Size, img.Spec.RootFS.Type
+	out.Size, out.RootFS.Type, out.RootFS.Layers = img.Size, or(img.Spec.RootFS.Type, "layers"), []string{}
 	for _, layer := range img.Spec.RootFS.DiffIDs {
 		out.RootFS.Layers = append(out.RootFS.Layers, layer.String())
 	}
@@ -136,8 +136,11 @@ func tagReference(repo, tag string) (reference.NamedTagged, error) {
 		if _, digested := named.(reference.Digested); digested {
 			return nil, api.Errorf(api.InvalidParameter, "refusing to create a tag with a digest reference")
 		}
-		if reference.FamiliarName(named) == "sha256" {
+		switch reference.FamiliarName(named) {
+		case "sha256":
 			return nil, api.Errorf(api.InvalidParameter, "refusing to create an ambiguous tag using digest algorithm as name")
+		case "scratch":
+			return nil, api.Errorf(api.Forbidden, "'scratch' is a reserved name")
 		}
 		if tag != "" {
 			named, err = reference.WithTag(reference.TrimNamed(named), tag)
@@ -180,7 +183,7 @@ func (e *Engine) ImageList(ctx context.Context, opts api.ImageListOptions) ([]ap
 		}
 		out = append(out, api.ImageSummary{
 			ID: img.ID, RepoTags: filter.Names(tags), RepoDigests: filter.Names(digests), Created: img.Created().Unix(),
-			Size: img.Size, SharedSize: -1, Labels: labels, Containers: -1,
+			Size: img.Size, SharedSize: -1, Labels: labels, Containers: int64(len(img.Users)),
 		})
 	}
 	return out, nil
@@ -220,6 +223,9 @@ func (e *Engine) ImageHistory(ctx context.Context, name string) ([]api.ImageHist
 	if len(out) > 0 {
 		out[0].ID, out[0].Tags = img.ID, img.RepoTags()
 	}
+	for i := range out {
+		api.NoNulls(&out[i])
+	}
 	return out, nil
 }
 
@@ -229,8 +235,13 @@ func (e *Engine) ImagePrune(ctx context.Context, given api.Filters) (api.ImagePr
 	if err != nil {
 		return api.ImagePruneReport{}, err
 	}
+	report := api.ImagePruneReport{ImagesDeleted: []api.ImageDeleted{}}
 	deleted, err := e.cfg.Store.PruneImages(ctx, func(img store.Image) bool { return match(filteredImage(img)) })
-	return api.ImagePruneReport{ImagesDeleted: deleted}, err
+	if err != nil {
+		return report, err
+	}
+	report.ImagesDeleted = append(report.ImagesDeleted, deleted...)
+	return report, e.cfg.Store.Pruned(ctx, api.ImageEvent)
 }
 
 // AuthLogin implements api.Backend.

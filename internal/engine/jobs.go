@@ -129,6 +129,7 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 			return err
 		}
 		log.Info().Str("function_app", c.FunctionApp).Msg("container created")
+		e.loseIfLost(ctx, id)
 		return nil
 	}
 	if later := snoozed(err); later != nil {
@@ -142,6 +143,18 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.InTx {
 		return ended(job, calls, err)
 	})
+}
+
+// loseIfLost gives up a container that is created now, if its client has left before. The next comparison of jobs does
+// what fails here: the job is completed, so that it must not return an error.
+func (e *Engine) loseIfLost(ctx context.Context, id string) {
+	c, err := e.cfg.Store.Container(ctx, id)
+	if err == nil && c.Lost() {
+		err = e.cfg.Store.Lose(ctx, id, e.enqueueDestroy(id))
+	}
+	if err != nil && api.KindOf(err) != api.NotFound {
+		e.cfg.Log.Warn().Err(err).Str("container_id", id).Msg("cannot give up a container whose client has left")
+	}
 }
 
 func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, error) {

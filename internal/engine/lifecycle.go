@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -135,8 +136,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, _ *int) error {
 	if c.State != store.Running {
 		return api.Errorf(api.NotModified, "container %s is not running", c.Name)
 	}
-	e.warnOfRun(c, "stop")
-	return nil
+	return e.askToStop(ctx, c, "stop")
 }
 
 // ContainerKill implements api.Backend.
@@ -153,14 +153,15 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	if c.State != store.Running {
 		return api.Errorf(api.Conflict, "cannot kill container: %s: container %s is not running", ref, c.ID)
 	}
-	e.warnOfRun(c, "kill")
-	return nil
+	return e.askToStop(ctx, c, "kill")
 }
 
-// warnOfRun logs that stop and kill do not end a run.
-func (e *Engine) warnOfRun(c store.Container, verb string) {
+// askToStop records that somebody wants the run to end. It goes on; but the container can be removed without force then,
+// as schedulers do after a stop, and that ends the run.
+func (e *Engine) askToStop(ctx context.Context, c store.Container, verb string) error {
 	e.cfg.Log.Warn().Str("container_id", c.ID).Str("verb", verb).
-		Msg("the run goes on: it ends by itself, at its time limit, or when the container is removed by force")
+		Msg("the run goes on: it ends by itself, at its time limit, or when the container is removed")
+	return e.cfg.Store.AskToStop(ctx, c.ID)
 }
 
 // ContainerRestart implements api.Backend.
@@ -171,6 +172,9 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, _ *int) error
 	}
 	for {
 		err := e.ContainerStart(ctx, c.ID)
+		if err == nil {
+			return e.cfg.Store.Restarted(ctx, c.ID)
+		}
 		if api.KindOf(err) != api.NotModified {
 			return err
 		}
@@ -211,7 +215,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 	var mu sync.Mutex
 	var g errgroup.Group // one failure does not end the others; the queue bounds how many run at once
 	for _, c := range list {
-		if !match(filtered(c)) {
+		if !match(filtered(c, merged(c))) {
 			continue
 		}
 		g.Go(func() error {
@@ -227,7 +231,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 			return err
 		})
 	}
-	err = g.Wait()
+	err = errors.Join(g.Wait(), e.cfg.Store.Pruned(context.WithoutCancel(ctx), api.ContainerEvent))
 	slices.Sort(report.ContainersDeleted)
 	if len(report.ContainersDeleted) > 0 && ctx.Err() == nil {
 		return report, nil // the daemon's log has the failures

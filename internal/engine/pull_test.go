@@ -143,7 +143,7 @@ func TestPullFromARegistry(t *testing.T) {
 		list, err := f.ImageList(t.Context(), api.ImageListOptions{})
 		if diff := cmp.Diff([]api.ImageSummary{{
 			ID: p.id, RepoTags: tags, RepoDigests: digests, Created: imageBuilt.Unix(), Size: p.size, SharedSize: -1,
-			Containers: -1, Labels: map[string]string{"k": "v"},
+			Labels: map[string]string{"k": "v"},
 		}}, list); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
@@ -153,8 +153,8 @@ func TestPullFromARegistry(t *testing.T) {
 		history, err := f.ImageHistory(t.Context(), p.id[7:20])
 		if diff := cmp.Diff([]api.ImageHistoryItem{
 			{ID: p.id, CreatedBy: "COPY b", Comment: "last", Size: p.second.Size, Tags: tags, Created: never},
-			{ID: "<missing>", CreatedBy: "ENV A=b", Created: never},
-			{ID: "<missing>", CreatedBy: "COPY a", Size: p.first.Size, Created: imageBuilt.Unix()},
+			{ID: "<missing>", CreatedBy: "ENV A=b", Created: never, Tags: []string{}},
+			{ID: "<missing>", CreatedBy: "COPY a", Size: p.first.Size, Created: imageBuilt.Unix(), Tags: []string{}},
 		}, history); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
@@ -197,7 +197,7 @@ func TestPullWithoutItsRegistry(t *testing.T) {
 	}
 	want := api.ImageInspectResponse{AZF: api.ImageDetails{Error: down}}
 	want.ID, want.RepoTags, want.RepoDigests = got.ID, []string{"example.com/app:latest"}, []string{}
-	want.Config = new(api.ImageConfig)
+	want.Config, want.RootFS.Type, want.RootFS.Layers = new(api.ImageConfig), "layers", []string{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

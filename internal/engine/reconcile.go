@@ -83,7 +83,7 @@ func (e *Engine) compareOutside(ctx context.Context) error {
 func (e *Engine) compareJobs(ctx context.Context) error {
 	// It is enough that one daemon at a time does so.
 	return e.cfg.Store.Exclusive(ctx, "compare jobs", func(ctx context.Context) error {
-		return errors.Join(e.requeue(ctx), e.retryRemovals(ctx))
+		return errors.Join(e.requeue(ctx), e.retryRemovals(ctx), e.giveUpUnanswered(ctx))
 	})
 }
 
@@ -206,6 +206,25 @@ func (e *Engine) retryRemovals(ctx context.Context) error {
 		e.cfg.Log.Info().Str("container_id", id).Msg("retrying a removal")
 	}
 	return nil
+}
+
+// giveUpUnanswered deals with the creates whose clients left without the answer because their daemon died, and with
+// those that this daemon could not record.
+func (e *Engine) giveUpUnanswered(ctx context.Context) error {
+	list, err := e.cfg.Store.Unanswered(ctx)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	live, err := e.cfg.Store.LiveDaemons(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if !live[c.Claim] {
+			err = errors.Join(err, e.cfg.Store.Lose(ctx, c.ID, e.enqueueDestroy(c.ID)))
+		}
+	}
+	return err
 }
 
 // gone reports whether there is no container with this id.

@@ -3,7 +3,6 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -27,9 +26,8 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	if e.cfg.Settings.AppServicePlan == "" && !runsImages(sku) {
 		warnings = append(warnings, noImagesWarning(sku))
 	}
-	if dir := c.Config.WorkingDir; dir != "" && !path.IsAbs(dir) {
-		return nil, api.Errorf(api.InvalidParameter,
-			"the working directory '%s' is invalid, it needs to be an absolute path", dir)
+	if err := checkRequest(c); err != nil {
+		return nil, err
 	}
 	unhonoured, err := checkFields(&c)
 	if err != nil {
@@ -53,7 +51,7 @@ func (s Settings) functionAppSpec(
 		ServicePlanID: shared.ServicePlanID, AlwaysOn: alwaysOn(shared.ServicePlanSKU),
 		StorageAccountName: storage.Name, StorageAccountResourceGroupName: storage.ResourceGroupName,
 		Identity: s.Identity, ApplicationInsightsConnectionString: shared.InsightsConnection,
-		Command:    append(append([]string{}, c.Config.Entrypoint...), c.Config.Cmd...), // never null
+		Command:    command(c),
 		WorkingDir: c.Config.WorkingDir, FunctionTimeout: s.functionTimeout(shared.ServicePlanSKU),
 	}
 	if err := s.image(&spec, c.Config.Image); err != nil {

@@ -73,9 +73,14 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 		KernelVersion: kernelVersion(), NCPU: runtime.NumCPU(), MemTotal: int64(memory.Totalram) * int64(memory.Unit),
 		SystemTime: e.cfg.Store.Now().UTC().Format(time.RFC3339Nano), LoggingDriver: "log-analytics",
 		IndexServerAddress: "https://index.docker.io/v1/",
-		Labels:             []string{}, SecurityOptions: []string{}, Warnings: []string{},
 	}
 	info.Swarm.LocalNodeState = "inactive"
+	info.CgroupDriver, info.CgroupVersion, info.DefaultRuntime = "none", "2", defaultRuntime
+	info.Runtimes = map[string]api.Runtime{defaultRuntime: {}}
+	info.RegistryConfig = &api.RegistryConfig{}
+	// What Docker's clients warn of when it is false. None of it is a matter of this machine.
+	info.MemoryLimit, info.SwapLimit, info.PidsLimit, info.IPv4Forwarding = true, true, true, true
+	info.CPUCfsPeriod, info.CPUCfsQuota, info.CPUShares, info.CPUSet, info.OomKillDisable = true, true, true, true, true
 	if sku := s.sku(); s.AppServicePlan == "" && !runsImages(sku) {
 		info.Warnings = append(info.Warnings, "WARNING: "+noImagesWarning(sku))
 	}
@@ -98,6 +103,8 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	}
 	images, err := e.ImageList(ctx, api.ImageListOptions{})
 	info.Images = len(images)
+	api.NoNulls(&info)
+	api.NoNulls(info.RegistryConfig)
 	return info, err
 }
 
@@ -137,5 +144,6 @@ func (e *Engine) SystemDf(ctx context.Context) (api.DiskUsage, error) {
 	}
 	df.ImageUsage.Items, df.ImageUsage.TotalCount, df.ImageUsage.TotalSize = images, int64(len(images)), df.LayersSize
 	df.ContainerUsage.Items, df.ContainerUsage.TotalCount = containers, int64(len(containers))
+	api.NoNulls(&df)
 	return df, nil
 }

@@ -29,6 +29,35 @@ func check(given api.Filters, known ...string) error {
 	return nil
 }
 
+// checkPrune is check for a request that removes what its filters select. It also refuses a filter without a value:
+// elsewhere it selects everything.
+func checkPrune(given api.Filters, known ...string) error {
+	if err := check(given, known...); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if len(given[name]) == 0 {
+			return api.Errorf(api.InvalidParameter, "invalid filter '%s': it has no value", name)
+		}
+	}
+	return nil
+}
+
+// truth reads a filter that is true or false; nil means that it is not given.
+func truth(given api.Filters, name string) (value *bool, err error) {
+	values, ok := given[name]
+	if !ok {
+		return nil, nil
+	}
+	yes := slices.Contains(values, "true") || slices.Contains(values, "1")
+	no := slices.Contains(values, "false") || slices.Contains(values, "0")
+	if yes == no {
+		return nil, api.Errorf(api.InvalidParameter, "invalid filter '%s=%s': use true or false",
+			name, strings.Join(values, ","))
+	}
+	return &yes, nil
+}
+
 // invalid returns an InvalidParameter error for the value of a filter.
 func invalid(name, value string) error {
 	return api.Errorf(api.InvalidParameter, "invalid filter '%s=%s'", name, value)

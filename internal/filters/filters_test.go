@@ -21,6 +21,17 @@ func createdAt(ref string) (time.Time, error) {
 	return noon.Add(-time.Duration(hours) * time.Hour), nil
 }
 
+// lookup knows one image, by two names.
+var lookup = Lookup{Created: createdAt, ImageID: func(ref string) (string, error) {
+	switch ref {
+	case "docker.io/library/alpine:latest", "alpine", "cdcd", "sha256:cdcd", "local:1":
+		return "sha256:" + strings.Repeat("cd", 32), nil
+	case "alpine:3":
+		return "sha256:" + strings.Repeat("ef", 32), nil
+	}
+	return "", nil
+}}
+
 func TestLabels(t *testing.T) {
 	have := map[string]string{"app": "web", "empty": "", "eq": "a=b"}
 	for _, row := range []struct {
@@ -50,7 +61,8 @@ func TestLabels(t *testing.T) {
 func TestContainers(t *testing.T) {
 	c := Container{
 		ID: strings.Repeat("ab", 32), Name: "web-1", Image: "alpine", ImageID: "sha256:" + strings.Repeat("cd", 32),
-		Labels: map[string]string{"app": "web"}, Created: noon.Add(-2 * time.Hour), State: "exited", ExitCode: 3,
+		Labels: map[string]string{"app": "web"}, Created: noon.Add(-2 * time.Hour), State: "exited", ExitCode: 3, Ended: true,
+		Networks: []string{"bridge"}, Exposed: []string{"80/tcp"},
 	}
 	for _, row := range []struct {
 		given api.Filters
@@ -71,6 +83,22 @@ func TestContainers(t *testing.T) {
 		{api.Filters{"ancestor": {"sha256:cdcd"}}, true},
 		{api.Filters{"ancestor": {"sha256:"}}, false},
 		{api.Filters{"ancestor": {"alpine:3"}}, false},
+		{api.Filters{"ancestor": {"local:1"}}, true},
+		{api.Filters{"ancestor": {"unknown"}}, false},
+		{api.Filters{"ancestor": {"unknown", "alpine"}}, true},
+		{api.Filters{"health": {"none"}}, true},
+		{api.Filters{"health": {"healthy"}}, false},
+		{api.Filters{"network": {"bridge"}}, true},
+		{api.Filters{"network": {"mine"}}, false},
+		{api.Filters{"volume": {"data"}}, false},
+		{api.Filters{"expose": {"80"}}, true},
+		{api.Filters{"expose": {"79-81/tcp"}}, true},
+		{api.Filters{"expose": {"80/udp"}}, false},
+		{api.Filters{"publish": {"80"}}, false},
+		{api.Filters{"is-task": {"false"}}, true},
+		{api.Filters{"is-task": {"true"}}, false},
+		{api.Filters{"isolation": {"default"}}, true},
+		{api.Filters{"label": {}}, true},
 		{api.Filters{"label": {"app=web"}}, true},
 		{api.Filters{"label": {"app=job"}}, false},
 		{api.Filters{"before": {"1"}}, true},
@@ -78,20 +106,20 @@ func TestContainers(t *testing.T) {
 		{api.Filters{"since": {"3"}}, true},
 		{api.Filters{"since": {"3"}, "before": {"3"}}, false},
 	} {
-		match, err := Containers(row.given, createdAt)
+		match, err := Containers(row.given, lookup)
 		if err != nil || match(c) != row.want {
 			t.Errorf("%v: got %v, want %t", row.given, err, row.want)
 		}
 	}
 	running := c
 	running.State, running.ExitCode = "running", 3
-	if match, err := Containers(api.Filters{"exited": {"3"}}, createdAt); err != nil || match(running) {
+	if match, err := Containers(api.Filters{"exited": {"3"}}, lookup); err != nil || match(running) {
 		t.Errorf("exited: a running container is selected, %v", err)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	list := func(given api.Filters) error { _, err := Containers(given, createdAt); return err }
+	list := func(given api.Filters) error { _, err := Containers(given, lookup); return err }
 	prune := func(given api.Filters) error { _, err := PruneContainers(given, noon); return err }
 	images := func(given api.Filters) error { _, err := Images(given, noon, createdAt); return err }
 	pruneImages := func(given api.Filters) error { _, err := PruneImages(given, noon); return err }
@@ -106,12 +134,21 @@ func TestRefusals(t *testing.T) {
 		{list, api.Filters{"status": {"asleep"}}, api.InvalidParameter, "invalid filter 'status=asleep'"},
 		{list, api.Filters{"exited": {"many"}}, api.InvalidParameter, "invalid filter 'exited=many'"},
 		{list, api.Filters{"name": {"("}}, api.InvalidParameter, "invalid filter 'name=('"},
+		{list, api.Filters{"colour": {}}, api.InvalidParameter, "invalid filter 'colour'"},
+		{list, api.Filters{"health": {"fine"}}, api.InvalidParameter, "invalid filter 'health=fine'"},
+		{list, api.Filters{"expose": {"1.2.3.4:80"}}, api.InvalidParameter, "invalid filter 'expose=1.2.3.4:80'"},
+		{list, api.Filters{"publish": {"many"}}, api.InvalidParameter, "invalid filter 'publish=many'"},
+		{list, api.Filters{"is-task": {"maybe"}}, api.InvalidParameter, "invalid filter 'is-task=maybe'"},
+		{prune, api.Filters{"label": {}}, api.InvalidParameter, "invalid filter 'label': it has no value"},
+		{prune, api.Filters{"label!": {}}, api.InvalidParameter, "invalid filter 'label!': it has no value"},
+		{prune, api.Filters{"until": {}}, api.InvalidParameter, "invalid filter 'until': it has no value"},
+		{pruneImages, api.Filters{"dangling": {}}, api.InvalidParameter, "invalid filter 'dangling': it has no value"},
+		{images, api.Filters{"dangling": {"true", "false"}}, api.InvalidParameter, "invalid filter 'dangling=true,false'"},
 		{list, api.Filters{"before": {"nobody"}}, api.NotFound, "No such thing: nobody"},
 		{prune, api.Filters{"name": {"web"}}, api.InvalidParameter, "invalid filter 'name': use one of label, label!, until"},
 		{prune, api.Filters{"until": {"soon"}}, api.InvalidParameter,
 			`invalid filter 'until=soon': "soon" is not a valid time`},
 		{prune, api.Filters{"until": {"1h", "2h"}}, api.InvalidParameter, "more than one until filter specified"},
-		{images, api.Filters{"label!": {"app"}}, api.InvalidParameter, "invalid filter 'label!'"},
 		{images, api.Filters{"dangling": {"maybe"}}, api.InvalidParameter,
 			"invalid filter 'dangling=maybe': use true or false"},
 		{images, api.Filters{"reference": {"["}}, api.InvalidParameter, "invalid filter 'reference=['"},
@@ -128,7 +165,7 @@ func TestRefusals(t *testing.T) {
 	}
 	broken := errors.New("the database is down")
 	fails := func(string) (time.Time, error) { return time.Time{}, broken }
-	if _, err := Containers(api.Filters{"since": {"web"}}, fails); !errors.Is(err, broken) {
+	if _, err := Containers(api.Filters{"since": {"web"}}, Lookup{Created: fails}); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Images(api.Filters{"before": {"web"}}, noon, fails); !errors.Is(err, broken) {

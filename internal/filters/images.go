@@ -31,11 +31,11 @@ type ImageFilter struct {
 // different filters must all match. Errors are InvalidParameter errors or created's.
 func Images(given api.Filters, now time.Time, created Created) (ImageFilter, error) {
 	f := ImageFilter{labels: labelsOf(given), references: given["reference"]}
-	if err := check(given, "before", "dangling", "label", "reference", "since", "until"); err != nil {
+	if err := check(given, "before", "dangling", "label", "label!", "reference", "since", "until"); err != nil {
 		return f, err
 	}
 	var err error
-	if f.dangling, err = dangling(given); err != nil {
+	if f.dangling, err = truth(given, "dangling"); err != nil {
 		return f, err
 	}
 	for _, pattern := range f.references {
@@ -72,10 +72,10 @@ func Images(given api.Filters, now time.Time, created Created) (ImageFilter, err
 // PruneImages reads the filters of a prune of images and returns what selects one. Without dangling, or with
 // dangling=true, tagged images stay.
 func PruneImages(given api.Filters, now time.Time) (func(Image) bool, error) {
-	if err := check(given, "dangling", "label", "label!", "until"); err != nil {
+	if err := checkPrune(given, "dangling", "label", "label!", "until"); err != nil {
 		return nil, err
 	}
-	untagged, err := dangling(given)
+	untagged, err := truth(given, "dangling")
 	if err != nil {
 		return nil, err
 	}
@@ -88,21 +88,6 @@ func PruneImages(given api.Filters, now time.Time) (func(Image) bool, error) {
 		f.dangling = new(true)
 	}
 	return f.Match, nil
-}
-
-// dangling reads the filter of that name; nil means that it is not given.
-func dangling(given api.Filters) (value *bool, err error) {
-	for _, text := range given["dangling"] {
-		switch text {
-		case "true", "1":
-			value = new(true)
-		case "false", "0":
-			value = new(false)
-		default:
-			return nil, api.Errorf(api.InvalidParameter, "invalid filter 'dangling=%s': use true or false", text)
-		}
-	}
-	return value, nil
 }
 
 func (f *ImageFilter) boundBefore(t time.Time) {

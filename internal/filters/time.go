@@ -46,7 +46,7 @@ func ParseTime(value string, now time.Time) (time.Time, error) {
 // parseSeconds reads seconds since 1970. Of the decimals, the first nine count.
 func parseSeconds(value string) (time.Time, bool) {
 	whole, fraction, _ := strings.Cut(value, ".")
-	if !digits(whole) || !digits(fraction) && fraction != "" || len(fraction) > maxFraction {
+	if !digits(strings.TrimPrefix(whole, "+")) || !digits(fraction) && fraction != "" || len(fraction) > maxFraction {
 		return time.Time{}, false
 	}
 	seconds, err := strconv.ParseInt(whole, 10, 64)

@@ -1,0 +1,10 @@
+-- The configuration of the image from which a container was created, as it was known then: '' if it was not.
+ALTER TABLE containers ADD COLUMN image_config TEXT NOT NULL DEFAULT ''
+    CHECK (CASE WHEN image_config = '' THEN TRUE ELSE image_config::json IS NOT NULL END);
+-- Whether somebody has asked to stop the run under way.
+ALTER TABLE containers ADD COLUMN stop_asked BOOLEAN NOT NULL DEFAULT FALSE;
+-- Whether the daemon has chosen the name.
+ALTER TABLE containers ADD COLUMN unnamed BOOLEAN NOT NULL DEFAULT FALSE;
+-- Who waits for the answer to the create: the id of the daemon that the client asked, 'lost' when the client has gone
+-- without the answer, '' when it was answered.
+ALTER TABLE containers ADD COLUMN claim TEXT NOT NULL DEFAULT '';
