@@ -182,15 +182,3 @@ func (s *Server) logs(c echo.Context, follow bool, contentType string) error {
 	}
 	return sendStream(c, contentType, stream)
 }
-
-// containerAttach asks the Backend, whose refusal depends on the container's state. The server cannot carry a stream.
-func (s *Server) containerAttach(c echo.Context) error {
-	stream, err := s.cfg.Backend.ContainerAttach(c.Request().Context(), containerRef(c), api.AttachOptions{
-		Stdin: boolean(c, "stdin"), Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
-		Stream: boolean(c, "stream"), Logs: boolean(c, "logs"),
-	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(api.NotSupported("interactive streams"), stream.Close())
-}

@@ -1,11 +1,9 @@
 package server
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -13,8 +11,8 @@ import (
 )
 
 // dockerCreate answers 404 for an unknown image, as Docker does: Docker's clients then pull the image and show the
-// pull's messages. A client that wants to attach gets the refusal as a warning: Docker's clients show warnings, but
-// not the reason for a refused attach.
+// pull's messages. The docker CLI shows warnings, but not the reason for a refused attach, so that its foreground run
+// gets the reason as a warning.
 func (s *Server) dockerCreate(c echo.Context) error {
 	var req api.CreateRequest
 	if err := checkJSON(c); err != nil {
@@ -26,53 +24,27 @@ func (s *Server) dockerCreate(c echo.Context) error {
 	if err := checkPlatform(c); err != nil {
 		return err
 	}
+	ctx := c.Request().Context()
 	if req.Config != nil && req.Image != "" {
-		if _, err := s.cfg.Backend.ImageInspect(c.Request().Context(), req.Image); err != nil {
+		if _, err := s.cfg.Backend.ImageInspect(ctx, req.Image); err != nil {
 			return err
 		}
 	}
-	ctx := c.Request().Context()
 	res, err := s.cfg.Backend.ContainerCreate(ctx, param(c, "name"), req)
 	if err != nil {
 		return err
 	}
-	if req.Config != nil && (req.AttachStdin || req.AttachStdout || req.AttachStderr) {
-		if stream, err := s.cfg.Backend.ContainerAttach(ctx, res.ID, api.AttachOptions{}); err != nil {
-			res.Warnings = append(res.Warnings, err.Error())
-		} else if err := stream.Close(); err != nil {
+	if !s.cfg.Backend.Capabilities().Attach && req.Config != nil && (req.AttachStdout || req.AttachStderr) && isDockerRun(c) {
+		info, err := s.cfg.Backend.ContainerInspect(ctx, res.ID)
+		if err != nil {
 			return err
 		}
+		autoRemove := req.HostConfig != nil && req.HostConfig.AutoRemove
+		advice := api.AfterRefusedAttach(strings.TrimPrefix(info.Name, "/"), autoRemove)
+		res.Warnings = append(res.Warnings, api.NeedsExec("attach").Message+" "+advice)
 	}
 	return c.JSON(http.StatusCreated, res)
 }
-
-// dockerAttach refuses within the stream when the container runs: Docker's clients show the stream, but not the
-// body of a 501. When the container does not run, the answer is a 501, which keeps a foreground docker run from
-// starting it.
-func (s *Server) dockerAttach(c echo.Context) error {
-	refusal := s.containerAttach(c)
-	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
-	if err != nil || info.State == nil || !info.State.Running || info.Config == nil || info.Config.Tty {
-		return refusal
-	}
-	if c.Request().Header.Get("Upgrade") == "" {
-		return refusal
-	}
-	conn, w, err := c.Response().Hijack()
-	if err != nil {
-		return errors.Join(refusal, err)
-	}
-	c.Response().Committed, c.Response().Status = true, http.StatusSwitchingProtocols
-	text := refusal.Error() + "\n"
-	frame := [8]byte{0: frameSystemError}
-	binary.BigEndian.PutUint32(frame[4:], uint32(len(text)))
-	_, err = fmt.Fprintf(w, "HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n%s%s",
-		multiplexed, frame[:], text)
-	return errors.Join(err, w.Flush(), conn.Close())
-}
-
-// frameSystemError is the stream number in Docker's frames for the daemon's own errors.
-const frameSystemError = 3
 
 // maxEmptyBody is the largest body of a start that Docker takes for none, in bytes.
 const maxEmptyBody = 7

@@ -64,7 +64,7 @@ func (s *Server) routes() []route {
 
 		{post, "/containers/:id/attach", none, s.containerAttach},
 		{post, none, "/containers/:id/attach", s.dockerAttach},
-		{get, none, "/containers/:id/attach/ws", s.containerAttach},
+		{get, none, "/containers/:id/attach/ws", s.websocketAttach},
 		{post, "/containers/:id/resize", same, refused(api.NeedsExec("attach"))},
 		{post, "/containers/:id/exec", same, refused(api.NeedsExec("exec"))},
 		{post, "/exec/:id/start", same, refused(api.NeedsExec("exec"))},

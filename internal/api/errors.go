@@ -66,3 +66,13 @@ func NeedsExec(capability string) *Error {
 	return Errorf(NotImplemented, "This backend (azf) does not support %s. "+
 		"CI runners require exec-capable backends (ecs, cloudrun, aca, docker).", capability)
 }
+
+// AfterRefusedAttach says what becomes of a container that was created to be attached to, and that removes itself or
+// does not.
+func AfterRefusedAttach(name string, autoRemove bool) string {
+	if autoRemove {
+		return fmt.Sprintf("The container %s is removed, as it would have been after its run.", name)
+	}
+	return fmt.Sprintf(
+		"The container is kept as %[1]s: \"docker start %[1]s\" starts it, \"docker rm %[1]s\" removes it.", name)
+}

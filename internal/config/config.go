@@ -42,6 +42,8 @@ type Config struct {
 	// GC is GCReport or GCDelete.
 	GC      string
 	GCGrace time.Duration
+	// Attach is AttachOff or AttachOutput.
+	Attach string
 	// FoundationChanges is FoundationRefuse or FoundationReplace.
 	FoundationChanges string
 	ReconcileInterval time.Duration

@@ -73,6 +73,7 @@ var samples = map[string][3]string{
 	"gc":                                  {"delete", "report", "delete"},
 	"gc_grace":                            {"24h", "90m", "1m"},
 	"foundation_changes":                  {"replace", "refuse", "replace"},
+	"attach":                              {"output", "off", "output"},
 	"reconcile_interval":                  {"1m", "1h", "1s"},
 	"max_terraform_runs":                  {"1", "8", "16"},
 	"max_terraform_runs_per_service_plan": {"1", "2", "4"},
@@ -242,6 +243,7 @@ shutdown_timeout: 1m30s
 gc: delete
 gc_grace: 30m
 foundation_changes: replace
+attach: output
 reconcile_interval: 2m
 max_terraform_runs: 8
 max_terraform_runs_per_service_plan: 2
@@ -293,7 +295,8 @@ azf:
 			"conn_str": "postgres://azf:pass%3Aword@db.example.com/azf?sslmode=verify-full",
 		}},
 		Limits: engine.Limits{TerraformRuns: 8, TerraformRunsPerServicePlan: 2, AzureWritesPerMinute: 300, Queue: 7},
-		GC:     "delete", GCGrace: 30 * time.Minute, FoundationChanges: FoundationReplace, ReconcileInterval: 2 * time.Minute,
+		GC:     "delete", GCGrace: 30 * time.Minute, FoundationChanges: FoundationReplace,
+		Attach: AttachOutput, ReconcileInterval: 2 * time.Minute,
 		Providers: Providers{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerTerraformRuns: 8},
 		Azure: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan",

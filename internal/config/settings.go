@@ -26,6 +26,12 @@ const (
 	GCDelete = "delete"
 )
 
+// Values of attach: whether every attach is refused, or shows the output of a run when the run ends.
+const (
+	AttachOff    = "off"
+	AttachOutput = "output"
+)
+
 // Values of foundation_changes: what happens to a plan that deletes, replaces or shrinks what containers share.
 const (
 	FoundationRefuse  = "refuse"
@@ -77,6 +83,9 @@ func settings() []setting {
 		{key: "foundation_changes", fallback: FoundationRefuse, check: oneOf(FoundationRefuse, FoundationReplace),
 			field: func(g *given) any { return &g.FoundationChanges },
 			help:  "refuse or replace: whether one plan may delete, replace or shrink what containers share"},
+		{key: "attach", fallback: AttachOff, check: oneOf(AttachOff, AttachOutput),
+			field: func(g *given) any { return &g.Attach },
+			help:  "off or output: whether an attach is refused, or shows the output of a run and takes no input"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
 			field: func(g *given) any { return &g.ReconcileInterval },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +

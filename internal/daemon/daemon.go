@@ -153,7 +153,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Settings: settings, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,
-		OrphanGrace: cfg.GCGrace, ReplaceFoundation: cfg.FoundationChanges == config.FoundationReplace, Log: cfg.Log,
+		OrphanGrace: cfg.GCGrace, ReplaceFoundation: cfg.FoundationChanges == config.FoundationReplace,
+		AttachOutput: cfg.Attach == config.AttachOutput, Log: cfg.Log,
 		Components: []api.ComponentVersion{
 			{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion},
 		},

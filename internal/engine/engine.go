@@ -96,6 +96,8 @@ type Config struct {
 	// container was removed, and OrphanGrace after it was first seen; 0 means an hour. Otherwise it only reports it.
 	DeleteOrphans bool
 	OrphanGrace   time.Duration
+	// AttachOutput makes an attach show the output of a run. Otherwise every attach is refused.
+	AttachOutput bool
 	// ReplaceFoundation allows one plan that deletes, replaces or shrinks what containers share.
 	ReplaceFoundation bool
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
@@ -237,7 +239,7 @@ var (
 // Capabilities implements api.Backend.
 func (e *Engine) Capabilities() api.Capabilities {
 	return api.Capabilities{
-		Backend: "azf", Version: e.cfg.Version, Logs: true,
+		Backend: "azf", Version: e.cfg.Version, Logs: true, Attach: e.cfg.AttachOutput,
 		MaxTimeoutSeconds: int(e.cfg.Settings.Timeout / time.Second),
 	}
 }

@@ -29,20 +29,21 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opts api.LogOpti
 	if err != nil {
 		return nil, err
 	}
-	lines, err := e.lines(ctx, c, opts)
+	f, err := e.follower(ctx, c, opts)
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	for _, line := range lines {
-		writeLine(&out, line, opts.Timestamps, c.Config.Tty)
+	if err := f.begin(ctx); err != nil {
+		return nil, err
 	}
-	return io.NopCloser(&out), nil
+	return f, nil
 }
 
-// lines returns the lines that opts selects of all runs of a container.
-func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptions) ([]api.LogLine, error) {
-	parts, q, err := e.captured(ctx, c, opts)
+// lines returns the lines that opts selects of runs of a container, which are in the order of their starts.
+func (e *Engine) lines(
+	ctx context.Context, c store.Container, runs []string, opts api.LogOptions,
+) ([]api.LogLine, error) {
+	parts, q, err := e.captured(ctx, c, runs, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -64,21 +65,22 @@ func (e *Engine) lines(ctx context.Context, c store.Container, opts api.LogOptio
 		cut := q.Tail > 0 && len(found) >= q.Tail && found[0].RunID == p.run
 		out = append(out, p.merged(linesOf(found, p.run), opts, cut)...)
 	}
-	if opts.Tail >= 0 {
-		out = out[max(0, len(out)-opts.Tail):]
+	return last(out, opts.Tail), nil
+}
+
+// last returns the last n lines, or all if n is negative.
+func last(lines []api.LogLine, n int) []api.LogLine {
+	if n < 0 {
+		return lines
 	}
-	return out, nil
+	return lines[max(0, len(lines)-n):]
 }
 
 // captured returns the captured lines of each run, the newest run first, and the query for the lines that they lack. It
 // goes back as far as opts.Tail needs. A query without runs means that nothing is lacking.
 func (e *Engine) captured(
-	ctx context.Context, c store.Container, opts api.LogOptions,
+	ctx context.Context, c store.Container, ids []string, opts api.LogOptions,
 ) (parts []part, q logs.Query, err error) {
-	ids, err := e.cfg.Store.RunIDs(ctx, c.ID)
-	if err != nil {
-		return nil, q, err
-	}
 	q = logs.Query{App: c.FunctionApp, Stdout: opts.Stdout, Stderr: opts.Stderr, Since: opts.Since, Until: opts.Until}
 	var next time.Time // the start of the run after this one
 	have := 0

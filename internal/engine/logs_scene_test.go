@@ -152,7 +152,11 @@ func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := s.lines(t.Context(), c, opts)
+	runs, err := s.db.RunIDs(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := s.lines(t.Context(), c, runs, opts)
 	marks := strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]")
 	var texts []string
 	for _, l := range lines {

@@ -57,7 +57,11 @@ func (s Settings) functionAppSpec(
 	if err := s.image(&spec, c.Config.Image); err != nil {
 		return spec, nil, err
 	}
-	if spec.Environment, err = appSettings(c.Config.Env); err != nil {
+	var imageEnv []string
+	if c.ImageConfig != nil {
+		imageEnv = c.ImageConfig.Env
+	}
+	if spec.Environment, err = appSettings(c.Config.Env, imageEnv); err != nil {
 		return spec, nil, err
 	}
 	if command, err := json.Marshal(spec.Command); err != nil || len(command) > maxSettingBytes {

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/sockerless/backend-azf/internal/api"
+)
+
+// containerAttach answers an attach. The Backend refuses it, or returns a stream.
+func (s *Server) containerAttach(c echo.Context) error {
+	stream, err := s.cfg.Backend.ContainerAttach(c.Request().Context(), containerRef(c), api.AttachOptions{
+		Stdin: boolean(c, "stdin"), Stdout: boolean(c, "stdout"), Stderr: boolean(c, "stderr"),
+		Stream: boolean(c, "stream"), Logs: boolean(c, "logs"),
+	})
+	if err != nil {
+		return err
+	}
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
+	if err != nil {
+		return errors.Join(err, stream.Close())
+	}
+	return s.upgraded(c, info.Config != nil && info.Config.Tty, stream)
+}
+
+// websocketAttach refuses: the server has no websockets.
+func (s *Server) websocketAttach(echo.Context) error { return api.NeedsExec("attach") }
+
+// dockerAttach is containerAttach, but refuses within the stream when the container runs: Docker's clients show the
+// stream, but not the body of a 501. When the container does not run, the answer is a 501, which keeps a foreground
+// docker run from starting it.
+func (s *Server) dockerAttach(c echo.Context) error {
+	refusal := s.containerAttach(c)
+	if api.KindOf(refusal) != api.NotImplemented || c.Response().Committed {
+		return refusal
+	}
+	info, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
+	if err != nil || info.State == nil || !info.State.Running || info.Config == nil || info.Config.Tty {
+		return refusal
+	}
+	if c.Request().Header.Get("Upgrade") == "" {
+		return refusal
+	}
+	text := refusal.Error() + "\n"
+	frame := [8]byte{0: frameSystemError}
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(text)))
+	return s.upgraded(c, false, io.NopCloser(io.MultiReader(bytes.NewReader(frame[:]), strings.NewReader(text))))
+}
+
+// frameSystemError is the stream number in Docker's frames for the daemon's own errors.
+const frameSystemError = 3
+
+// upgraded takes over the connection and sends a stream on it. It closes the stream and the connection at the end.
+// What the client sends is ignored.
+func (s *Server) upgraded(c echo.Context, tty bool, stream io.ReadCloser) (err error) {
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	conn, w, err := c.Response().Hijack()
+	if err != nil {
+		return fmt.Errorf("take over the connection: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	contentType := rawStream
+	if !tty && !less(apiVersion(c), "1.42") {
+		contentType = multiplexed
+	}
+	head := "HTTP/1.1 200 OK\r\nContent-Type: " + contentType + "\r\n\r\n"
+	c.Response().Committed, c.Response().Status = true, http.StatusOK
+	if c.Request().Header.Get("Upgrade") != "" {
+		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+		c.Response().Status = http.StatusSwitchingProtocols
+	}
+	if _, err := w.WriteString(head); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	_, err = io.Copy(conn, stream)
+	return err
+}
