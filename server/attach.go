@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -57,15 +59,32 @@ func (s *Server) dockerAttach(c echo.Context) error {
 // frameSystemError is the stream number in Docker's frames for the daemon's own errors.
 const frameSystemError = 3
 
+// leaveTime is the time that a client has to close its side after the end of a stream.
+const leaveTime = 5 * time.Second
+
 // upgraded takes over the connection and sends a stream on it. It closes the stream and the connection at the end.
-// What the client sends is ignored.
+// What the client sends is read, so that its end does not reset the connection, and ignored.
 func (s *Server) upgraded(c echo.Context, tty bool, stream io.ReadCloser) (err error) {
 	defer func() { err = errors.Join(err, stream.Close()) }()
-	conn, w, err := c.Response().Hijack()
+	conn, _, err := c.Response().Hijack()
 	if err != nil {
 		return fmt.Errorf("take over the connection: %w", err)
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
+	var input sync.WaitGroup
+	input.Go(func() {
+		// The reader of Hijack would end the request's context with the input.
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			s.cfg.Log.Debug().Err(err).Msg("an attached client's input has ended")
+		}
+	})
+	defer func() {
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			err = errors.Join(err, half.CloseWrite(), conn.SetReadDeadline(time.Now().Add(leaveTime)))
+			input.Wait()
+		}
+		err = errors.Join(err, conn.Close())
+		input.Wait()
+	}()
 	contentType := rawStream
 	if !tty && !less(apiVersion(c), "1.42") {
 		contentType = multiplexed
@@ -76,10 +95,7 @@ func (s *Server) upgraded(c echo.Context, tty bool, stream io.ReadCloser) (err e
 		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 		c.Response().Status = http.StatusSwitchingProtocols
 	}
-	if _, err := w.WriteString(head); err != nil {
-		return fmt.Errorf("answer: %w", err)
-	}
-	if err := w.Flush(); err != nil {
+	if _, err := io.WriteString(conn, head); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	_, err = io.Copy(conn, stream)

@@ -99,7 +99,7 @@ func (s *Server) dockerDf(c echo.Context) error {
 			}
 		}
 	}
-	for name, of := range map[string]shape{"Containers": containerSummaryShape, "Images": imageSummaryShape} {
+	for name, of := range map[string]shape{"Containers": containerSummaryShape, "Images": imageUsageShape} {
 		if list, ok := out[name]; ok {
 			if out[name], err = inVersion(version, of, list); err != nil {
 				return err
@@ -109,8 +109,9 @@ func (s *Server) dockerDf(c echo.Context) error {
 	return c.JSON(http.StatusOK, out)
 }
 
-// Reports of prunes of what does not exist here.
+// Answers about what does not exist here.
 var (
+	noVolumes       = object{"Volumes": []object{}, "Warnings": []string{}}
 	noVolumesPruned = object{"VolumesDeleted": []string{}, "SpaceReclaimed": 0}
 	noCachePruned   = object{"CachesDeleted": []string{}, "SpaceReclaimed": 0}
 )
@@ -123,5 +124,23 @@ func nothingToPrune(report object) echo.HandlerFunc {
 			return err
 		}
 		return c.JSON(http.StatusOK, report)
+	}
+}
+
+// noneMatches answers a list of what does not exist here, if it is restricted by filters: docker compose looks for the
+// networks of its project although the project has none. A whole list is refused, because Docker's is never empty.
+func noneMatches(list any, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Request().Method != http.MethodGet {
+			return next(c)
+		}
+		filters, err := filters(c)
+		if err != nil {
+			return err
+		}
+		if len(filters) == 0 {
+			return next(c)
+		}
+		return c.JSON(http.StatusOK, list)
 	}
 }

@@ -22,6 +22,7 @@ const (
 	containerSummaryShape shape = "entry of a list of containers"
 	imageShape            shape = "image"
 	imageSummaryShape     shape = "entry of a list of images"
+	imageUsageShape       shape = "image in the disk usage"
 	infoShape             shape = "info"
 	eventShape            shape = "event"
 )
@@ -54,6 +55,7 @@ var differences = []difference{
 	}},
 	{imageSummaryShape, "1.44", func(o object) { o["VirtualSize"] = o["Size"] }},
 	{imageSummaryShape, "1.51", func(o object) { o["Containers"] = -1 }},
+	{imageUsageShape, "1.44", func(o object) { o["VirtualSize"] = o["Size"] }},
 
 	{imageShape, "1.44", func(o object) {
 		o["VirtualSize"] = o["Size"]
@@ -86,7 +88,7 @@ var differences = []difference{
 		actor := child(o, "Actor")
 		o["id"], o["status"] = actor["ID"], o["Action"]
 		if o["Type"] == string(api.ContainerEvent) {
-			o["from"] = child(actor, "Attributes")["image"]
+			o["from"] = or(child(actor, "Attributes")["image"], "")
 		}
 	}},
 }

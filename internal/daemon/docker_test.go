@@ -18,6 +18,8 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/config"
+	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
@@ -48,9 +50,73 @@ func (p *playground) push(t *testing.T, name string) string {
 
 // TestDockerCLI runs the journeys in testdata/docker with the real docker CLI on one daemon.
 func TestDockerCLI(t *testing.T) {
-	azuretest.NeedsProgram(t, "docker")
 	p := newPlayground(t)
-	scripts, err := filepath.Glob("testdata/docker/*.txt")
+	dockerJourneys(t, p, "testdata/docker")
+	// One journey leaves a container that removes itself.
+	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil &&
+		!answered(err, http.StatusNotFound) {
+		t.Error(err)
+	}
+	p.wantNothing(t)
+}
+
+// TestDockerCLIAttached does so with those in testdata/attach on a daemon that shows output to attached clients.
+func TestDockerCLIAttached(t *testing.T) {
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Attach = config.AttachOutput })
+	dockerJourneys(t, p, "testdata/attach")
+	p.wantNothing(t)
+}
+
+// TestAttachToARun attaches moby's client to a run under way. The stream has the run's output, and ends with it.
+func TestAttachToARun(t *testing.T) {
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Attach = config.AttachOutput })
+	gate := filepath.Join(p.dir, "gate")
+	id := p.create(t, "late", container.Config{
+		Entrypoint: []string{"/bin/sh"}, Cmd: []string{"-c", "echo late; while [ ! -e $0 ]; do sleep 0.02; done", gate},
+	})
+	p.must(t, http.MethodPost, "/containers/late/start", nil, nil)
+	c, err := moby.New(moby.WithHost("unix://" + p.socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	attached, err := c.ContainerAttach(t.Context(), id, moby.ContainerAttachOptions{Stream: true, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer attached.Close()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(attached.Reader)
+	if err != nil || !strings.HasSuffix(string(content), "late\n") || len(content) != 8+len("late\n") {
+		t.Errorf("got %q, %v", content, err)
+	}
+	p.must(t, http.MethodPost, "/containers/late/wait", nil, nil)
+	p.must(t, http.MethodDelete, "/containers/late", nil, nil)
+	p.wantNothing(t)
+}
+
+// wantNothing expects that no container and no function app is left, now or soon. A failed test may leave some.
+func (p *playground) wantNothing(t *testing.T) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	azuretest.Eventually(t, "an empty list of containers", func() bool {
+		var left []container.Summary
+		p.must(t, http.MethodGet, "/containers?all=1", nil, &left)
+		return len(left) == 0
+	})
+	if len(p.sim.Sites()) > 0 {
+		t.Errorf("left: function apps %v", p.sim.Sites())
+	}
+}
+
+// dockerJourneys runs the scripts in a folder with the docker CLI. Each has an image of its own in IMAGE.
+func dockerJourneys(t *testing.T, p *playground, dir string) {
+	t.Helper()
+	azuretest.NeedsProgram(t, "docker")
+	scripts, err := filepath.Glob(dir + "/*.txt")
 	if err != nil || len(scripts) == 0 {
 		t.Fatal(scripts, err)
 	}
@@ -62,7 +128,7 @@ func TestDockerCLI(t *testing.T) {
 	socket := "unix://" + filepath.Join(p.dir, "s")
 	t.Run("journeys", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
-			Dir:                 "testdata/docker",
+			Dir:                 dir,
 			RequireExplicitExec: true,
 			RequireUniqueNames:  true,
 			Setup: func(env *testscript.Env) error {
@@ -76,16 +142,6 @@ func TestDockerCLI(t *testing.T) {
 			},
 		})
 	})
-	// One journey leaves a container that removes itself.
-	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil &&
-		!answered(err, http.StatusNotFound) {
-		t.Error(err)
-	}
-	var left []container.Summary
-	p.must(t, http.MethodGet, "/containers?all=1", nil, &left)
-	if len(left) > 0 || len(p.sim.Sites()) > 0 {
-		t.Errorf("left: containers %+v, function apps %v", left, p.sim.Sites())
-	}
 }
 
 // TestMobyClient takes a container through its life with moby's own Go client, which negotiates the version.

@@ -21,7 +21,7 @@ async function main([socketPath, image]) {
 
   const container = await docker.createContainer({ Image: image, name: "node", Cmd: ["hello", "dockerode"], Labels: { sdk: "node" } });
   await container.start();
-  assert.deepStrictEqual(await container.wait(), { StatusCode: 0, Error: null });
+  assert.deepStrictEqual(await container.wait(), { StatusCode: 0 });
   const logs = await container.logs({ stdout: true });
   assert.strictEqual(logs.subarray(8).toString(), "Hello, dockerode!\n");
   const list = await docker.listContainers({ all: true, filters: { label: ["sdk=node"] } });
