@@ -15,56 +15,48 @@ type deviation struct {
 // deviations returns the findings that stay.
 func deviations() []deviation {
 	const (
-		inspect, info = "GET /containers/{id}/json", "GET /info"
-		leftOut       = "moby answers null for what a create leaves out"
-		noValue       = "moby answers null if neither the create nor the image has it"
-		network       = "moby answers null on the default network, where there are no links and no names"
+		inspect, containers, df = "GET /containers/{id}/json", "GET /containers/json", "GET /system/df"
+		image, info, events     = "GET /images/{name}/json", "GET /info", "GET /events"
+		noValue                 = "moby answers null if neither the create nor the image has it"
+		noAddress               = "moby answers null without a fixed address; the documents say so since 1.32"
+		noConfig                = "moby fills in null for what the image does not have"
 	)
 	return []deviation{
-		// Nulls that moby answers as well, without saying so in the document.
-		{reason: leftOut, route: inspect, what: "null", paths: []string{
-			".HostConfig.Binds", ".HostConfig.BlkioDeviceReadBps", ".HostConfig.BlkioDeviceReadIOps",
-			".HostConfig.BlkioDeviceWriteBps", ".HostConfig.BlkioDeviceWriteIOps", ".HostConfig.BlkioWeightDevice",
-			".HostConfig.CapAdd", ".HostConfig.CapDrop", ".HostConfig.DeviceCgroupRules", ".HostConfig.DeviceRequests",
-			".HostConfig.Devices", ".HostConfig.Dns", ".HostConfig.DnsOptions", ".HostConfig.DnsSearch",
-			".HostConfig.ExtraHosts", ".HostConfig.GroupAdd", ".HostConfig.Links", ".HostConfig.MemorySwappiness",
-			".HostConfig.SecurityOpt", ".HostConfig.Ulimits", ".HostConfig.VolumesFrom",
-		}},
-		{reason: leftOut + "; the documents say so since 1.39", route: inspect, what: "null", until: 38, paths: []string{
-			".HostConfig.PidsLimit",
-		}},
-		{reason: "moby answers null on hosts with cgroup v2, which has no such option", route: inspect, what: "null",
-			paths: []string{".HostConfig.OomKillDisable"}},
-		{reason: noValue, route: inspect, what: "null", paths: []string{
-			".Config.Cmd", ".Config.Entrypoint", ".Config.Env", ".Config.Volumes",
-		}},
+		// Nulls of moby that the document does not have.
+		{reason: "moby answers null unless the create has it", route: inspect, what: "null",
+			paths: []string{".HostConfig.MemorySwappiness"}},
+		{reason: "moby answers null unless the create has it; the documents say so since 1.39", route: inspect,
+			what: "null", until: 38, paths: []string{".HostConfig.PidsLimit"}},
+		{reason: noValue, route: inspect, what: "null", paths: []string{".Config.Cmd", ".Config.Entrypoint"}},
 		{reason: "moby answers null while there is no exec; the documents say so since 1.38", route: inspect, what: "null",
 			until: 37, paths: []string{".ExecIDs"}},
-		{reason: network, route: inspect, what: "null", paths: []string{
-			".NetworkSettings.Networks{}.DNSNames", ".NetworkSettings.Networks{}.Links",
+		{reason: "moby answers null for ports that are not published; the documents say so since 1.39", route: inspect,
+			what: "null", until: 38, paths: []string{".NetworkSettings.Ports{}"}},
+		{reason: noAddress, route: inspect, what: "null", until: 31,
+			paths: []string{".NetworkSettings.Networks{}.IPAMConfig"}},
+		{reason: noAddress, route: containers, what: "null", until: 31,
+			paths: []string{"[].NetworkSettings.Networks{}.IPAMConfig"}},
+		{reason: noAddress, route: df, what: "null", until: 39,
+			paths: []string{".Containers[].NetworkSettings.Networks{}.IPAMConfig"}},
+		{reason: "moby answers null without a fixed address; the documents say nothing of the elements here", route: df,
+			what: "null", since: 52, paths: []string{
+				".ContainerUsage.Items[].NetworkSettings.Networks{}.IPAMConfig",
+				".Containers[].NetworkSettings.Networks{}.IPAMConfig",
+			}},
+		{reason: noConfig, route: image, what: "null", until: 51, paths: []string{
+			".Config.Cmd", ".Config.Entrypoint", ".Config.Env", ".Config.Labels", ".Config.Volumes",
 		}},
-		{reason: network, route: "GET /containers/json", what: "null", paths: []string{
-			"[].NetworkSettings.Networks{}.DNSNames", "[].NetworkSettings.Networks{}.Links",
+		{reason: noConfig, route: image, what: "null", until: 44, paths: []string{
+			".ContainerConfig.Cmd", ".ContainerConfig.Entrypoint", ".ContainerConfig.Env", ".ContainerConfig.Labels",
+			".ContainerConfig.Volumes",
 		}},
-		{reason: network, route: "GET /system/df", what: "null", paths: []string{
-			".Containers[].NetworkSettings.Networks{}.DNSNames", ".Containers[].NetworkSettings.Networks{}.Links",
-			".ContainerUsage.Items[].NetworkSettings.Networks{}.DNSNames",
-			".ContainerUsage.Items[].NetworkSettings.Networks{}.Links",
+		{reason: noConfig + "; the documents say so since 1.39", route: image, what: "null", until: 38, paths: []string{
+			".Config.OnBuild", ".ContainerConfig.OnBuild",
 		}},
-		{reason: "moby answers null for layers without a tag", route: "GET /images/{name}/history", what: "null",
-			paths: []string{"[].Tags"}},
-		{reason: "moby answers null if no image was deleted", route: "POST /images/prune", what: "null",
-			paths: []string{".ImagesDeleted"}},
-		{reason: "moby answers null unless it is configured", route: info, what: "null", paths: []string{
-			".GenericResources", ".Plugins.Authorization",
-		}},
-		{reason: "moby answers null without a swarm; the documents say so since 1.32", route: info, what: "null", until: 31,
-			paths: []string{".Swarm.RemoteManagers"}},
 
-		{reason: "there is no builder", route: "GET /_ping", what: "no header Builder-Version", paths: []string{""}},
-		{reason: "there is no builder", route: "HEAD /_ping", what: "no header Builder-Version", paths: []string{""}},
-
-		// Mistakes in documents.
+		// Answers of moby that contradict the document.
+		{reason: "moby answers an object of ports in every version", route: inspect, what: "got object, want array",
+			until: 31, paths: []string{".NetworkSettings.Ports"}},
 		{reason: "moby answers a list of bindings in every version", route: inspect, what: "got array, want object",
 			until: 34, paths: []string{".HostConfig.PortBindings{}"}},
 		{reason: "moby answers the policy no in every version", route: inspect,
@@ -73,8 +65,27 @@ func deviations() []deviation {
 		{reason: "moby answers the policy no in every version", route: inspect,
 			what: "value must be one of '', 'always', 'unless-stopped', 'on-failure'", until: 39,
 			paths: []string{".HostConfig.RestartPolicy.Name"}},
-		{reason: "moby answers a list of containers: the document has a list of lists", route: "GET /system/df",
+		{reason: "moby answers a list of containers: the document has a list of lists", route: df,
 			what: "got object, want array", until: 39, paths: []string{".Containers[]"}},
+		{reason: "moby's netip.Addr is never omitted, and empty for a port that is not published", route: containers,
+			what: "'' is not valid ip-address: not an address", paths: []string{"[].Ports[].IP"}},
+		{reason: "moby's netip.Addr is never omitted, and empty for a port that is not published", route: df,
+			what: "'' is not valid ip-address: not an address", since: 40, until: 51,
+			paths: []string{".Containers[].Ports[].IP"}},
+		{reason: "moby sends JSON lines since 1.52: the document forgets them", route: events, since: 52, until: 52,
+			what:  `content type "application/jsonl", the document has ["application/x-ndjson" "application/json-seq"]`,
+			paths: []string{""}},
+		{reason: "there is no driver of cgroups; the documents have none since 1.40", route: info,
+			what: "value must be one of 'cgroupfs', 'systemd'", until: 39, paths: []string{".CgroupDriver"}},
+
+		// What differs from moby.
+		{reason: "moby sent it up to Docker 28, and the documents have it from 1.32 to 1.51", route: inspect,
+			what: "neither in the document nor in moby's type", until: 31, paths: []string{
+				".NetworkSettings.HairpinMode", ".NetworkSettings.LinkLocalIPv6Address",
+				".NetworkSettings.LinkLocalIPv6PrefixLen",
+			}},
+		{reason: "there is no builder", route: "GET /_ping", what: "no header Builder-Version", paths: []string{""}},
+		{reason: "there is no builder", route: "HEAD /_ping", what: "no header Builder-Version", paths: []string{""}},
 	}
 }
 

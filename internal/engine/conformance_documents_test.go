@@ -213,8 +213,10 @@ func swaggerFormats() (list []*jsonschema.Format) {
 		return err
 	})
 	text("ip-address", func(s string) error {
-		_, err := netip.ParseAddr(s)
-		return err
+		if _, err := netip.ParseAddr(s); err != nil {
+			return errors.New("not an address")
+		}
+		return nil
 	})
 	return list
 }
