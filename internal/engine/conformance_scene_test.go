@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,18 +24,19 @@ import (
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/server"
+	"github.com/sockerless/backend-azf/store"
 )
 
 // dockerScene is a daemon behind HTTP that has containers in every state and images of every kind.
 type dockerScene struct {
 	*fixture
 	url string
-	// containers and images are what the answers about one of them are asked for, by what it stands for.
+	// containers and images hold references by the state or kind that the container or image is an example of.
 	containers, images map[string]string
 	running            sync.WaitGroup // requests that end with the test
 }
 
-// bodies are creates: what clients leave out, and what they fill in.
+// bodies are the bodies of creates, with more or fewer fields.
 var bodies = map[string]string{
 	"minimal": `{"Image": "app:1"}`,
 	"full": `{"Image": "app:1", "Cmd": ["run", "fast"], "Entrypoint": ["/entry"], "Env": ["A=1", "EMPTY="],
@@ -75,6 +78,14 @@ func newDockerScene(t *testing.T) *dockerScene {
 		srv.Close()
 	})
 	s.addContainers(t, ended)
+	for of, want := range map[string]store.State{
+		"creating": store.Creating, "created, minimal": store.Created, "running": store.Running, "exited": store.Exited,
+		"removing": store.Removing, "dead": store.Dead,
+	} {
+		if c, err := s.db.Container(t.Context(), s.containers[of]); err != nil || c.State != want {
+			t.Fatalf("got %v, %v; want it %s", c.State, err, want)
+		}
+	}
 	return s
 }
 
@@ -82,8 +93,7 @@ func (s *dockerScene) addImages(t *testing.T) {
 	t.Helper()
 	s.registry.answers("a", 0, nil)
 	s.pull(t, "app:1") // dangling after the next pull
-	s.registry.answers("b", 1, map[string]string{"from": "image"})
-	s.registry.image.Spec = fullSpec(s.registry.image.Spec)
+	s.answersApp()
 	s.pull(t, "app:1")
 	s.registry.answers("c", 2, nil)
 	s.pull(t, "example.com/team/bare@"+s.registry.image.Digest)
@@ -97,6 +107,12 @@ func (s *dockerScene) addImages(t *testing.T) {
 		s.images[name] = "sha256:" + strings.Repeat(char, 64)
 	}
 	s.images["unknown"] = "example.com/hidden"
+}
+
+// answersApp makes the registry answer with the image app:1.
+func (s *dockerScene) answersApp() {
+	s.registry.answers("b", 1, map[string]string{"from": "image"})
+	s.registry.image.Spec = fullSpec(s.registry.image.Spec)
 }
 
 // fullSpec returns an image's configuration with everything in it that a builder writes.
@@ -129,7 +145,7 @@ func (s *dockerScene) addContainers(t *testing.T, ended <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}
-	for name := range bodies {
+	for _, name := range slices.Sorted(maps.Keys(bodies)) {
 		s.containers["created, "+name] = s.createBody(t, name, "")
 	}
 
@@ -245,7 +261,7 @@ func (s *dockerScene) ask(t *testing.T, method, path, body string) response {
 	return response{res.StatusCode, res.Header, content}
 }
 
-// filtersOf is the query of a request with one filter.
+// filtersOf returns the query of a request with one filter.
 func filtersOf(name string, values ...string) string {
 	given, err := json.Marshal(map[string][]string{name: values})
 	if err != nil {

@@ -176,13 +176,13 @@ func (a *audit) changes(t *testing.T) {
 	a.check(t, post, "/containers/{id}/rename", "/containers/one/rename?name=two", "", 204, nil)
 	a.check(t, post, "/images/{name}/tag", "/images/app:1/tag?repo=tagged", "", 201, nil)
 	a.check(t, del, "/images/{name}", "/images/tagged", "", 200, []image.DeleteResponse{})
+	a.answersApp()
 	a.check(t, post, "/images/create", "/images/create?fromImage=app&tag=1", "", 200, nil)
 	a.registry.answers("e", 4, map[string]string{"pruned": ""})
 	a.pull(t, "gone:1")
 	a.registry.answers("f", 5, nil)
 	a.pull(t, "gone:1")
 	a.check(t, del, "/images/{name}", "/images/gone:1", "", 200, []image.DeleteResponse{})
-	a.registry.answers("b", 1, map[string]string{"from": "image"})
 	a.prunes(t)
 }
 
