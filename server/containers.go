@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,8 +14,8 @@ import (
 )
 
 func (s *Server) containerCreate(c echo.Context) error {
-	var req api.CreateRequest
-	if err := decode(c, &req); err != nil {
+	req, err := decodeCreate(c)
+	if err != nil {
 		return err
 	}
 	if err := checkPlatform(c); err != nil {
@@ -25,6 +26,42 @@ func (s *Server) containerCreate(c echo.Context) error {
 		return err
 	}
 	return c.JSON(http.StatusCreated, res)
+}
+
+// words is a list of strings, or a string that stands for a list of one: Docker's documents allow it for commands.
+type words []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *words) UnmarshalJSON(content []byte) error {
+	var one string
+	if err := json.Unmarshal(content, &one); err == nil && string(content) != "null" {
+		*w = words{one}
+		return nil
+	}
+	if json.Unmarshal(content, (*[]string)(w)) != nil {
+		return fmt.Errorf("%.40s is neither a string nor a list of strings", content)
+	}
+	return nil
+}
+
+// decodeCreate reads the body of a create.
+func decodeCreate(c echo.Context) (api.CreateRequest, error) {
+	var body struct {
+		api.CreateRequest
+		Cmd, Entrypoint words // in place of Config's
+	}
+	if err := decode(c, &body); err != nil {
+		return api.CreateRequest{}, err
+	}
+	req := body.CreateRequest
+	if req.Config == nil && body.Cmd == nil && body.Entrypoint == nil {
+		return req, nil
+	}
+	if req.Config == nil {
+		req.Config = &api.Config{}
+	}
+	req.Cmd, req.Entrypoint = body.Cmd, body.Entrypoint
+	return req, nil
 }
 
 // checkPlatform refuses a create for a platform that Azure Functions does not have.

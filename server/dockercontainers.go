@@ -14,11 +14,11 @@ import (
 // pull's messages. The docker CLI shows warnings, but not the reason for a refused attach, so that its foreground run
 // gets the reason as a warning.
 func (s *Server) dockerCreate(c echo.Context) error {
-	var req api.CreateRequest
 	if err := checkJSON(c); err != nil {
 		return err
 	}
-	if err := decode(c, &req); err != nil {
+	req, err := decodeCreate(c)
+	if err != nil {
 		return err
 	}
 	if err := checkPlatform(c); err != nil {
