@@ -63,8 +63,9 @@ func (s *Server) imageList(c echo.Context) error {
 	}
 	// Docker's name for the reference filter before 1.25.
 	if pattern := param(c, "filter"); pattern != "" && less(apiVersion(c), "1.25") && filters["reference"] == nil {
-		filters = maps.Clone(filters)
-		filters["reference"] = []string{pattern}
+		reference := api.Filters{"reference": {pattern}}
+		maps.Copy(reference, filters)
+		filters = reference
 	}
 	opts := api.ImageListOptions{All: boolean(c, "all"), Filters: filters}
 	list, err := s.cfg.Backend.ImageList(c.Request().Context(), opts)

@@ -84,6 +84,10 @@ func newHandler(b *backend, log io.Writer) http.Handler {
 	return server.New(server.Config{Backend: b, Log: zerolog.New(log)})
 }
 
+func newHandlerOf(b api.Backend) http.Handler {
+	return server.New(server.Config{Backend: b, Log: zerolog.Nop()})
+}
+
 func do(h http.Handler, method, target, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))

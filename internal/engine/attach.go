@@ -34,7 +34,7 @@ func (e *Engine) ContainerAttach(
 	}
 	f.awaited = opts.Stream && f.run == ""
 	if !opts.Logs {
-		f.opts.Tail = 0
+		f.earlier = nil
 	}
 	if opts.Stdin {
 		writeLine(&f.frames, api.LogLine{Stream: api.Stderr, Text: noInput}, false, c.Config.Tty)

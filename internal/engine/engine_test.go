@@ -29,6 +29,7 @@ type fixture struct {
 	clock      *azuretest.ShiftedClock // the store's
 	limits     Limits                  // of the next engine
 	orphans    bool                    // whether the next engine deletes orphans
+	attach     bool                    // whether the next engine shows output to attached clients
 	log        bytes.Buffer
 }
 
@@ -65,7 +66,7 @@ func (f *fixture) start(t *testing.T) {
 	t.Helper()
 	e, err := New(t.Context(), Config{
 		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
-		Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans,
+		Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
 		Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {

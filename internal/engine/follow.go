@@ -22,7 +22,8 @@ type follower struct {
 	engine    *Engine
 	container store.Container
 	opts      api.LogOptions
-	runs      []string // the runs before the one that it goes on with
+	earlier   []string // the runs with whose lines it begins
+	started   int      // the number of runs that had started when it began
 	// run is the run that it goes on with, "" for none. With awaited set, it is the next run that starts.
 	run     string
 	awaited bool
@@ -38,9 +39,9 @@ func (e *Engine) follower(ctx context.Context, c store.Container, opts api.LogOp
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{engine: e, container: c, opts: opts, runs: runs, next: 1}
+	f := &follower{engine: e, container: c, opts: opts, earlier: runs, started: len(runs), next: 1}
 	if opts.Follow && c.State == store.Running && len(runs) > 0 {
-		f.runs, f.run = runs[:len(runs)-1], runs[len(runs)-1]
+		f.earlier, f.run = runs[:len(runs)-1], runs[len(runs)-1]
 	}
 	return f, nil
 }
@@ -48,7 +49,7 @@ func (e *Engine) follower(ctx context.Context, c store.Container, opts api.LogOp
 // begin writes the lines that are known. They must be there before the first Read, which cannot report an error to the
 // client. The stream ends with ctx.
 func (f *follower) begin(ctx context.Context) error {
-	lines, err := f.engine.lines(ctx, f.container, f.runs, f.opts)
+	lines, err := f.engine.lines(ctx, f.container, f.earlier, f.opts)
 	if err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func (f *follower) look(ctx context.Context) (ended bool, err error) {
 		switch {
 		case err != nil:
 			return false, err
-		case len(runs) > len(f.runs):
-			f.run, f.awaited = runs[len(f.runs)], false
+		case len(runs) > f.started:
+			f.run, f.awaited = runs[f.started], false
 		case c.State == store.Removing || c.State == store.Dead:
 			f.awaited = false // it will not start
 		}
