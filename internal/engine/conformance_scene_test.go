@@ -63,20 +63,16 @@ var bodies = map[string]string{
 	"unknown image": `{"Image": "example.com/hidden"}`,
 }
 
-// newDockerScene returns a scene. Its requests under way end with the test.
+// newDockerScene returns a scene. Its requests under way end with the test, or when the daemon stops.
 func newDockerScene(t *testing.T) *dockerScene {
 	t.Helper()
-	f := setup(t)
-	f.archive(t)
-	srv := httptest.NewServer(server.New(server.Config{Backend: f.Engine}))
-	s := &dockerScene{fixture: f, url: srv.URL, containers: map[string]string{}, images: map[string]string{}}
+	s := &dockerScene{fixture: setup(t), containers: map[string]string{}, images: map[string]string{}}
+	s.archive(t)
+	s.serve(t)
 	s.addImages(t)
+	t.Cleanup(s.running.Wait)
 	ended := make(chan struct{})
-	t.Cleanup(func() {
-		close(ended)
-		s.running.Wait()
-		srv.Close()
-	})
+	t.Cleanup(func() { close(ended) })
 	s.addContainers(t, ended)
 	for of, want := range map[string]store.State{
 		"creating": store.Creating, "created, minimal": store.Created, "running": store.Running, "exited": store.Exited,
@@ -87,6 +83,24 @@ func newDockerScene(t *testing.T) *dockerScene {
 		}
 	}
 	return s
+}
+
+func (s *dockerScene) serve(t *testing.T) {
+	t.Helper()
+	srv := httptest.NewServer(server.New(server.Config{Backend: s.Engine}))
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+}
+
+// rest stops the daemon and serves from the next one, whose queue does not run: with -race, its polls take most of the
+// time.
+func (s *dockerScene) rest(t *testing.T) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.prepare(t)
+	s.serve(t)
 }
 
 func (s *dockerScene) addImages(t *testing.T) {

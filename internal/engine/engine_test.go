@@ -64,15 +64,21 @@ func setup(t *testing.T) *fixture {
 // start starts an engine on the fixture's database. After Close, it is the next daemon.
 func (f *fixture) start(t *testing.T) {
 	t.Helper()
+	f.prepare(t)
+	if err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// prepare gives the fixture an engine on the fixture's database that is not started.
+func (f *fixture) prepare(t *testing.T) {
+	t.Helper()
 	e, err := New(t.Context(), Config{
 		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
 		Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
 		Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
