@@ -32,9 +32,9 @@ func versionedFields() (list []versionedField) {
 		image, images       = "GET /images/{name}/json", "GET /images/json"
 		info, df, events    = "GET /info", "GET /system/df", "GET /events"
 	)
-	since := func(version int, route, below string, names ...string) {
+	since := func(version int, within occurrence, route, below string, names ...string) {
 		for _, name := range names {
-			list = append(list, versionedField{route, below + "." + name, version, 0, sometimes, never})
+			list = append(list, versionedField{route, below + "." + name, version, 0, within, never})
 		}
 	}
 	until := func(version int, within, after occurrence, route, below string, names ...string) {
@@ -42,36 +42,36 @@ func versionedFields() (list []versionedField) {
 			list = append(list, versionedField{route, below + "." + name, 0, version, within, after})
 		}
 	}
-	since(48, inspect, "", "ImageManifestDescriptor")
-	since(52, inspect, "", "Storage")
+	since(48, sometimes, inspect, "", "ImageManifestDescriptor")
+	since(52, sometimes, inspect, "", "Storage")
 	until(51, always, sometimes, inspect, "", "GraphDriver")
 	until(51, sometimes, never, inspect, ".Config", "MacAddress")
 	until(51, always, never, inspect, ".NetworkSettings", "EndpointID", "Gateway", "GlobalIPv6Address",
 		"GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway", "MacAddress")
 
-	since(46, containers, "[].HostConfig", "Annotations")
-	since(48, containers, "[]", "ImageManifestDescriptor")
-	since(52, containers, "[]", "Health")
+	since(46, sometimes, containers, "[].HostConfig", "Annotations")
+	since(48, sometimes, containers, "[]", "ImageManifestDescriptor")
+	since(52, always, containers, "[]", "Health")
 
 	until(43, always, never, images, "[]", "VirtualSize")
-	since(48, images, "[]", "Descriptor")
+	since(48, sometimes, images, "[]", "Descriptor")
 
 	until(43, always, never, image, "", "VirtualSize")
 	until(43, always, sometimes, image, "", "Created")
 	until(44, always, never, image, "", "Container", "ContainerConfig")
 	until(51, always, sometimes, image, "", "Parent", "Comment", "DockerVersion", "Author", "GraphDriver")
-	since(48, image, "", "Descriptor")
-	since(53, image, "", "Identity")
+	since(48, sometimes, image, "", "Descriptor")
+	since(53, sometimes, image, "", "Identity")
 	until(49, always, never, image, ".Config", "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname",
 		"Image", "OpenStdin", "StdinOnce", "Tty")
 	until(51, always, sometimes, image, ".Config", "Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "User", "Volumes",
 		"WorkingDir")
 
-	since(44, info, ".Runtimes{}", "status")
-	since(46, info, "", "Containerd")
-	since(49, info, "", "FirewallBackend")
-	since(50, info, "", "DiscoveredDevices")
-	since(53, info, "", "NRI")
+	since(44, sometimes, info, ".Runtimes{}", "status")
+	since(46, sometimes, info, "", "Containerd")
+	since(49, sometimes, info, "", "FirewallBackend")
+	since(50, sometimes, info, "", "DiscoveredDevices")
+	since(53, sometimes, info, "", "NRI")
 	until(46, always, never, info, ".RegistryConfig", "AllowNondistributableArtifactsCIDRs",
 		"AllowNondistributableArtifactsHostnames")
 	for _, commit := range []string{".ContainerdCommit", ".RuncCommit", ".InitCommit"} {

@@ -123,6 +123,10 @@ func (a *audit) containersOf(t *testing.T) {
 	}
 	a.logs(t, "running", false)
 	a.logs(t, "exited", true)
+	a.check(t, http.MethodGet, "/containers/json", "/containers/json?filters=x", "", 400, common.ErrorResponse{})
+	if minor(a.doc.version) >= 27 { // older documents lack the status
+		a.check(t, http.MethodDelete, "/containers/{id}", "/containers/running", "", 409, common.ErrorResponse{})
+	}
 	for _, path := range []string{"/containers/{id}/json", "/containers/{id}/logs"} {
 		of := strings.ReplaceAll(path, "{id}", "nosuch") + "?stdout=1"
 		a.check(t, http.MethodGet, path, of, "", 404, common.ErrorResponse{})
