@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 	s := newDockerScene(t)
 	found := findings{}
 	for _, version := range shortVersions {
-		(&audit{dockerScene: s, doc: readDocument(t, version), asked: "/v" + version, found: found}).changes(t)
+		newAudit(t, s, version, found).changes(t)
 	}
 	s.rest(t)
 	for n := minor(api.MinAPIVersion); n <= minor(api.APIVersion); n++ {
@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 		if testing.Short() && !slices.Contains(shortVersions, version) {
 			continue
 		}
-		a := audit{dockerScene: s, doc: readDocument(t, version), asked: "/v" + version, found: found}
+		a := newAudit(t, s, version, found)
 		a.reads(t)
 		if version == api.APIVersion {
 			a.asked, a.about = "", "without a version"
@@ -73,6 +73,15 @@ type audit struct {
 	asked string
 	found findings
 	about string // what the answer is about
+	// compared has the routes whose answers were compared.
+	compared map[string]bool
+}
+
+func newAudit(t *testing.T, s *dockerScene, version string, found findings) *audit {
+	t.Helper()
+	return &audit{
+		dockerScene: s, doc: readDocument(t, version), asked: "/v" + version, found: found, compared: map[string]bool{},
+	}
 }
 
 // reads asks for the answers that change nothing.
@@ -82,6 +91,21 @@ func (a *audit) reads(t *testing.T) {
 	a.containersOf(t)
 	a.imagesOf(t)
 	a.events(t)
+	a.others(t)
+}
+
+// others fails for a GET route of the document that is answered and not compared.
+func (a *audit) others(t *testing.T) {
+	t.Helper()
+	named := strings.NewReplacer("{id}", "running", "{name}", "app:1")
+	for path := range a.doc.paths {
+		if child(a.doc.paths, path)["get"] == nil || a.compared["GET "+path] {
+			continue
+		}
+		if res := a.ask(t, http.MethodGet, a.asked+named.Replace(path), ""); res.status < 400 {
+			t.Errorf("%s: GET %s is answered with %d and not compared", a.doc.version, path, res.status)
+		}
+	}
 }
 
 // legacyDiskUsage is moby's answer to system/df before API 1.52.
@@ -111,6 +135,8 @@ func (a *audit) system(t *testing.T) {
 			system.DiskUsage
 		}{})
 	}
+	a.get(t, "/networks", "/networks?"+filtersOf("name", "x"), []network.Summary{})
+	a.get(t, "/volumes", "/volumes?"+filtersOf("name", "x"), volume.ListResponse{})
 	a.check(t, http.MethodPost, "/auth", "/auth", `{"username": "u", "password": "p"}`, 200, registry.AuthResponse{})
 }
 
@@ -314,6 +340,7 @@ func (a *audit) check(t *testing.T, method, route, path, body string, status int
 func (a *audit) head(t *testing.T, method, route string, res response, status int) bool {
 	t.Helper()
 	c := a.comparison(method + " " + route)
+	a.compared[c.route] = true
 	if res.status != status {
 		c.report("", "status %d, want %d: %s", res.status, status, res.body)
 		return false
