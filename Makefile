@@ -37,15 +37,23 @@ build:
 release:
 	packaging/release.sh
 
-# Programs that tests drive: Debian's, where there are none and they may be installed.
+# Programs that tests drive: Debian's, where there are none and they may be installed, and compose for the docker CLI,
+# which Go builds once, in about two minutes.
 programs:
 	@$(call installed,dpkg,dpkg)
 	@$(call installed,rpm,rpm)
 	@$(call installed,docker,docker-cli docker.io)
 	@$(call installed,npm,npm)
+	@$(call installed,docker-compose,docker-compose)
+	@$(call installed,ansible-playbook,ansible)
+	@$(call present,/usr/bin/python3 -c 'import docker' 2>/dev/null,docker for /usr/bin/python3,python3-docker)
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; $(call installed,postgres,postgresql)
+	go tool -n -modfile=internal/tools/compose/go.mod github.com/docker/compose/v5/cmd
 
 # A program, and the packages that may have it, which are tried in order.
-installed = command -v $(1) >/dev/null || { apt-get update; for package in $(2); do \
+installed = $(call present,command -v $(1) >/dev/null,$(1),$(2))
+
+# A command that succeeds where something is installed, the thing's name, and packages as above.
+present = $(1) || { apt-get update; for package in $(3); do \
 	apt-get install -y --no-install-recommends $$package && break; done; }; \
-	command -v $(1) >/dev/null || echo "make: $(1) could not be installed: put it on PATH, tests that need it fail" >&2
+	$(1) || echo "make: $(2) could not be installed, tests that need it fail" >&2

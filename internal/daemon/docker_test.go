@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/moby/moby/api/types/container"
 	moby "github.com/moby/moby/client"
-	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuretest"
@@ -50,20 +49,14 @@ func (p *playground) push(t *testing.T, name string) string {
 
 // TestDockerCLI runs the journeys in testdata/docker with the real docker CLI on one daemon.
 func TestDockerCLI(t *testing.T) {
+	azuretest.NeedsProgram(t, "docker")
 	p := newPlayground(t)
-	dockerJourneys(t, p, "testdata/docker")
+	p.journeys(t, scripts{dir: "testdata/docker"})
 	// One journey leaves a container that removes itself.
 	if err := p.Call(t.Context(), http.MethodPost, "/containers/self/wait?condition=removed", nil, nil); err != nil &&
 		!answered(err, http.StatusNotFound) {
 		t.Error(err)
 	}
-	p.wantNothing(t)
-}
-
-// TestDockerCLIAttached does so with those in testdata/attach on a daemon that shows output to attached clients.
-func TestDockerCLIAttached(t *testing.T) {
-	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Attach = config.AttachOutput })
-	dockerJourneys(t, p, "testdata/attach")
 	p.wantNothing(t)
 }
 
@@ -110,38 +103,6 @@ func (p *playground) wantNothing(t *testing.T) {
 	if len(p.sim.Sites()) > 0 {
 		t.Errorf("left: function apps %v", p.sim.Sites())
 	}
-}
-
-// dockerJourneys runs the scripts in a folder with the docker CLI. Each has an image of its own in IMAGE.
-func dockerJourneys(t *testing.T, p *playground, dir string) {
-	t.Helper()
-	azuretest.NeedsProgram(t, "docker")
-	scripts, err := filepath.Glob(dir + "/*.txt")
-	if err != nil || len(scripts) == 0 {
-		t.Fatal(scripts, err)
-	}
-	images := map[string]string{}
-	for _, script := range scripts {
-		name := strings.TrimSuffix(filepath.Base(script), ".txt")
-		images[name] = p.push(t, name)
-	}
-	socket := "unix://" + filepath.Join(p.dir, "s")
-	t.Run("journeys", func(t *testing.T) {
-		testscript.Run(t, testscript.Params{
-			Dir:                 dir,
-			RequireExplicitExec: true,
-			RequireUniqueNames:  true,
-			Setup: func(env *testscript.Env) error {
-				env.Setenv("DOCKER_HOST", socket)
-				env.Setenv("SOCKET", socket)
-				env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
-				env.Setenv("HOME", env.WorkDir)
-				env.Setenv("REGISTRY", p.sim.Registry())
-				env.Setenv("IMAGE", images[strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")])
-				return nil
-			},
-		})
-	})
 }
 
 // TestMobyClient takes a container through its life with moby's own Go client, which negotiates the version.
@@ -220,18 +181,24 @@ func TestMobyClient(t *testing.T) {
 func TestDockerode(t *testing.T) {
 	azuretest.NeedsProgram(t, "npm")
 	p := newPlayground(t)
+	cmd := exec.CommandContext(t.Context(), "node", "testdata/dockerode/journey.js", p.socket, p.image)
+	cmd.Env = append(os.Environ(), "NODE_PATH="+p.dockerode(t))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// dockerode installs the Docker SDK of Node, and returns the folder for NODE_PATH.
+func (p *playground) dockerode(t *testing.T) string {
+	t.Helper()
 	dir := filepath.Join(p.dir, "node")
 	if err := os.CopyFS(dir, os.DirFS("testdata/dockerode")); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{
-		{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"},
-		{"node", "journey.js", filepath.Join(p.dir, "s"), p.image},
-	} {
-		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", command, err, out)
-		}
+	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
+	return filepath.Join(dir, "node_modules")
 }
