@@ -75,8 +75,8 @@ func (b *dockerBackend) ContainerRename(_ context.Context, _, name string) error
 	return nil
 }
 
-const oneEvent = `{"Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"image":"alpine","name":"web"}},` +
-	`"scope":"local","time":1,"timeNano":1000000000}` + "\n"
+const oneEvent = `{"Type":"container","Action":"start",` +
+	`"Actor":{"ID":"c1","Attributes":{"image":"alpine","name":"web"}},"scope":"local","time":1,"timeNano":1000000000}` + "\n"
 
 func (b *dockerBackend) SystemEvents(context.Context, api.EventsOptions) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(oneEvent + oneEvent)), nil
@@ -114,7 +114,8 @@ func TestParametersInTheBody(t *testing.T) {
 		}
 	}
 	b := &dockerBackend{}
-	if w := send(b, "POST", "/images/create", form, "fromImage=alpine&tag=3"); w.Code != 200 || !strings.HasSuffix(b.pulled, "alpine:3") {
+	w := send(b, "POST", "/images/create", form, "fromImage=alpine&tag=3")
+	if w.Code != 200 || !strings.HasSuffix(b.pulled, "alpine:3") {
 		t.Errorf("pull: got %d, %s", w.Code, b.pulled)
 	}
 	if w := send(b, "POST", "/containers/x/rename", form, "name=new"); w.Code != 204 || b.name != "new" {
@@ -268,7 +269,7 @@ func TestPullParameters(t *testing.T) {
 		"eyJ1c2VybmFtZSI6Ij8_Pz4-In0=": "???>>", "eyJ1c2VybmFtZSI6Ij8/Pz4+In0=": "???>>", "bm8=": "",
 	} {
 		b := &dockerBackend{}
-		r := httptest.NewRequest("POST", "/images/create?fromImage=alpine", nil)
+		r := httptest.NewRequest(http.MethodPost, "/images/create?fromImage=alpine", nil)
 		r.Header.Set("X-Registry-Auth", header)
 		w := httptest.NewRecorder()
 		newHandlerOf(b).ServeHTTP(w, r)
@@ -323,7 +324,7 @@ func TestEventsOfVersions(t *testing.T) {
 		{"/v1.41/events", "text/html, application/json-seq;q=1", "application/json-seq", "\x1e", "c1"},
 		{"/internal/v1/events", "application/x-ndjson", "application/json", "", ""},
 	} {
-		r := httptest.NewRequest("GET", row.target, nil)
+		r := httptest.NewRequest(http.MethodGet, row.target, nil)
 		r.Header.Set("Accept", row.accept)
 		w := httptest.NewRecorder()
 		newHandlerOf(&dockerBackend{}).ServeHTTP(w, r)

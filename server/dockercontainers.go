@@ -34,7 +34,8 @@ func (s *Server) dockerCreate(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if !s.cfg.Backend.Capabilities().Attach && req.Config != nil && (req.AttachStdout || req.AttachStderr) && isDockerRun(c) {
+	attaches := req.Config != nil && (req.AttachStdout || req.AttachStderr) && isDockerRun(c)
+	if attaches && !s.cfg.Backend.Capabilities().Attach {
 		info, err := s.cfg.Backend.ContainerInspect(ctx, res.ID)
 		if err != nil {
 			return err

@@ -43,6 +43,7 @@ func (s *Server) routes() []route {
 		{post, "/auth", same, s.authLogin},
 		{get, "/gc", none, s.orphans},
 		{post, "/gc/confirm", none, s.orphansConfirm},
+		{post, "/foundation", none, s.foundationCreate},
 
 		{post, "/containers", none, s.containerCreate},
 		{post, none, "/containers/create", s.dockerCreate},

@@ -80,3 +80,8 @@ func (s *Server) orphansConfirm(c echo.Context) error {
 	list, err := s.cfg.Backend.OrphansConfirm(c.Request().Context(), req.IDs)
 	return answer(c, list, err)
 }
+
+func (s *Server) foundationCreate(c echo.Context) error {
+	foundation, err := s.cfg.Backend.FoundationCreate(c.Request().Context())
+	return answer(c, foundation, err)
+}

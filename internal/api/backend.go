@@ -39,6 +39,8 @@ type Backend interface {
 	// of its container, a prefix of it, or the name of its function app, and returns it before it is gone. The
 	// specification has neither.
 	Orphans(ctx context.Context) ([]Orphan, error)
+	// FoundationCreate creates what containers share, if it is not there, and returns it. It blocks until it is there.
+	FoundationCreate(ctx context.Context) (Foundation, error)
 	OrphansConfirm(ctx context.Context, refs []string) ([]Orphan, error)
 	// AuthLogin checks credentials against their registry. It stores nothing.
 	AuthLogin(ctx context.Context, auth AuthConfig) (AuthResponse, error)

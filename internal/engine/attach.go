@@ -12,8 +12,8 @@ import (
 const noInput = "azf: input is not connected: the command reads nothing"
 
 // ContainerAttach implements api.Backend. With AttachOutput, the stream has the output of the run under way or, when
-// there is none, of the next run, and ends with it. Otherwise it refuses. A container that removes itself and that never
-// ran is removed then: the client that created it to attach to it leaves it behind.
+// there is none, of the next run, and ends with it. Otherwise it refuses. A container that removes itself and never ran
+// is removed then: the client that created it to attach to it leaves it behind.
 func (e *Engine) ContainerAttach(
 	ctx context.Context, ref string, opts api.AttachOptions,
 ) (io.ReadWriteCloser, error) {

@@ -28,7 +28,8 @@ func merged(c store.Container) api.Config {
 		config.StopSignal = or(config.StopSignal, image.StopSignal)
 		for _, entry := range image.Env {
 			name, _, _ := strings.Cut(entry, "=")
-			if !slices.ContainsFunc(config.Env, func(own string) bool { return own == name || strings.HasPrefix(own, name+"=") }) {
+			own := func(entry string) bool { return entry == name || strings.HasPrefix(entry, name+"=") }
+			if !slices.ContainsFunc(config.Env, own) {
 				config.Env = append(config.Env, entry)
 			}
 		}

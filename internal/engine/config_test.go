@@ -105,7 +105,8 @@ func TestRefusedAsDockerDoes(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", body, err, want)
 		}
 	}
-	fine := `{"HostConfig":{"Memory":8000000,"MemorySwap":-1,"MemorySwappiness":-1,"PortBindings":{"80/tcp":[{"HostPort":"80-81"}]}}}`
+	fine := `{"HostConfig":{"Memory":8000000,"MemorySwap":-1,"MemorySwappiness":-1,` +
+		`"PortBindings":{"80/tcp":[{"HostPort":"80-81"}]}}}`
 	if err := checkRequest(*decodeRequest(t, fine)); err != nil {
 		t.Errorf("got %v", err)
 	}

@@ -32,8 +32,8 @@ type follower struct {
 	fill    func() error
 }
 
-// follower returns a stream of the lines that opts selects. The caller must call begin. With opts.Follow it goes on with
-// the run under way, if there is one.
+// follower returns a stream of the lines that opts selects. The caller must call begin. With opts.Follow it goes on
+// with the run under way, if there is one.
 func (e *Engine) follower(ctx context.Context, c store.Container, opts api.LogOptions) (*follower, error) {
 	runs, err := e.cfg.Store.RunIDs(ctx, c.ID)
 	if err != nil {

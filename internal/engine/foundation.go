@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
@@ -51,4 +52,30 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 	e.outputs = &outputs
 	e.logAnalyticsID.Store(&outputs.LogAnalyticsID)
 	return outputs, nil
+}
+
+// FoundationCreate implements api.Backend. The creation goes on when ctx ends.
+func (e *Engine) FoundationCreate(ctx context.Context) (api.Foundation, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-e.interrupted:
+			cancel()
+		case <-done:
+		}
+	}()
+	outputs, err := e.foundation(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return api.Foundation{}, stopError("the daemon is stopping: send the request again when it has restarted")
+		}
+		return api.Foundation{}, e.refused(ctx, "create what containers share", store.Container{}, err)
+	}
+	return api.Foundation{
+		ServicePlan: outputs.ServicePlanID, ServicePlanSKU: outputs.ServicePlanSKU,
+		LogAnalyticsWorkspace: outputs.LogAnalyticsID,
+	}, nil
 }

@@ -156,8 +156,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	return e.askToStop(ctx, c, "kill")
 }
 
-// askToStop records that somebody wants the run to end. It goes on; but the container can be removed without force then,
-// as schedulers do after a stop, and that ends the run.
+// askToStop records that somebody wants the run to end. It goes on; but then the container can be removed without
+// force, as schedulers do after a stop, and that ends the run.
 func (e *Engine) askToStop(ctx context.Context, c store.Container, verb string) error {
 	e.cfg.Log.Warn().Str("container_id", c.ID).Str("verb", verb).
 		Msg("the run goes on: it ends by itself, at its time limit, or when the container is removed")

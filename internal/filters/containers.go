@@ -81,8 +81,8 @@ func alternatives(given api.Filters, lookup Lookup) (tests []func(Container) boo
 		"network":   byNetwork,
 		"expose":    byPort("expose", func(c Container) []string { return c.Exposed }),
 		"publish":   byPort("publish", func(Container) []string { return nil }),
-		"volume":    func(string) (func(Container) bool, error) { return func(Container) bool { return false }, nil },
-		"isolation": func(string) (func(Container) bool, error) { return func(Container) bool { return true }, nil }, // Windows'
+		"volume":    always(false),
+		"isolation": always(true), // Windows'
 	} {
 		var parsed []func(Container) bool
 		for _, value := range given[name] {
@@ -99,6 +99,11 @@ func alternatives(given api.Filters, lookup Lookup) (tests []func(Container) boo
 		}
 	}
 	return tests, nil
+}
+
+// always accepts any value and selects all containers or none.
+func always(matches bool) func(string) (func(Container) bool, error) {
+	return func(string) (func(Container) bool, error) { return func(Container) bool { return matches }, nil }
 }
 
 // byPattern matches a regular expression anywhere in a name, as Docker does.
