@@ -65,10 +65,9 @@ const leaveTime = 5 * time.Second
 // upgraded takes over the connection and sends a stream on it. It closes the stream and the connection at the end.
 // What the client sends is read, so that its end does not reset the connection, and ignored.
 func (s *Server) upgraded(c echo.Context, tty bool, stream io.ReadCloser) (err error) {
-	defer func() { err = errors.Join(err, stream.Close()) }()
 	conn, _, err := c.Response().Hijack()
 	if err != nil {
-		return fmt.Errorf("take over the connection: %w", err)
+		return errors.Join(fmt.Errorf("take over the connection: %w", err), stream.Close())
 	}
 	var input sync.WaitGroup
 	input.Go(func() {
@@ -95,9 +94,9 @@ func (s *Server) upgraded(c echo.Context, tty bool, stream io.ReadCloser) (err e
 		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 		c.Response().Status = http.StatusSwitchingProtocols
 	}
-	if _, err := io.WriteString(conn, head); err != nil {
-		return fmt.Errorf("answer: %w", err)
+	_, err = io.WriteString(conn, head)
+	if err == nil {
+		_, err = io.Copy(conn, stream)
 	}
-	_, err = io.Copy(conn, stream)
-	return err
+	return errors.Join(err, stream.Close()) // before the client leaves
 }

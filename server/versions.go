@@ -82,7 +82,9 @@ var differences = []difference{
 			child(o, name)["Expected"] = child(o, name)["ID"]
 		}
 	}},
-	{infoShape, "1.50", func(o object) { o["BridgeNfIptables"], o["BridgeNfIp6tables"] = false, false }},
+	// Docker's old clients warn of these when they are false.
+	{infoShape, "1.42", func(o object) { o["KernelMemory"] = true }},
+	{infoShape, "1.50", func(o object) { o["BridgeNfIptables"], o["BridgeNfIp6tables"] = true, true }},
 
 	{eventShape, "1.52", func(o object) {
 		actor := child(o, "Actor")

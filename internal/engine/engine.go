@@ -124,6 +124,7 @@ type Engine struct {
 	stopOnce    sync.Once
 	stopErr     error
 	jobs        ownJobs
+	attached    attachments
 	atWork      atWork
 
 	background    sync.WaitGroup

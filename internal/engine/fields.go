@@ -33,11 +33,15 @@ var fields = []field{
 		capability: "volumes",
 		value: func(c *store.Container) string {
 			h := c.HostConfig
-			var targets []string
+			var mounts []string
 			for _, m := range h.Mounts {
-				targets = append(targets, m.Target)
+				if m.Source != "" {
+					mounts = append(mounts, m.Source+":"+m.Target) // clients look for the source to fall back
+				} else {
+					mounts = append(mounts, m.Target)
+				}
 			}
-			return first(has("HostConfig.Binds", h.Binds), has("HostConfig.Mounts", targets),
+			return first(has("HostConfig.Binds", h.Binds), has("HostConfig.Mounts", mounts),
 				has("Volumes", sortedKeys(c.Config.Volumes)), has("HostConfig.VolumesFrom", h.VolumesFrom),
 				has("HostConfig.Tmpfs", sortedKeys(h.Tmpfs)))
 		},

@@ -38,6 +38,7 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 			`"LogConfig":{"Type":"json-file"}}}`, "", ""},
 		{`{"HostConfig":{"Binds":["/a:/b"]}}`, "volumes", ""},
 		{`{"HostConfig":{"Mounts":[{"Type":"volume","Target":"/a"}]}}`, "volumes", ""},
+		{`{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/src","Target":"/a"}]}}`, "volumes", ""},
 		{`{"HostConfig":{"VolumesFrom":["a"]}}`, "volumes", ""},
 		{`{"HostConfig":{"Tmpfs":{"/a":""}}}`, "volumes", ""},
 		{`{"Volumes":{"/a":{}}}`, "volumes", ""},
@@ -101,6 +102,9 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 		} else if err != nil || len(warnings) > 1 || (row.warning == "") != (all == "") ||
 			!strings.Contains(all, row.warning) {
 			t.Errorf("%.80s: got %q, %v; want %q", row.body, warnings, err, row.warning)
+		}
+		if strings.Contains(row.body, `"Source":"/src"`) && !strings.Contains(err.Error(), `"/src:/a"`) {
+			t.Errorf("%s: got %v, want source and target", row.body, err)
 		}
 		for _, f := range fields {
 			if f.capability == "" {

@@ -30,6 +30,7 @@ type follower struct {
 	next    int // the number of the run's first line that is not written yet
 	frames  bytes.Buffer
 	fill    func() error
+	close   func()
 }
 
 // follower returns a stream of the lines that opts selects. The caller must call begin. With opts.Follow it goes on
@@ -74,8 +75,13 @@ func (f *follower) Read(p []byte) (int, error) {
 // Write refuses what an attached client sends: the command's input is empty.
 func (f *follower) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// Close does nothing: a blocked Read ends with its context.
-func (f *follower) Close() error { return nil }
+// Close says that the client has all that it will get. A blocked Read ends with its context.
+func (f *follower) Close() error {
+	if f.close != nil {
+		f.close()
+	}
+	return nil
+}
 
 func (f *follower) write(lines []api.LogLine) {
 	for _, line := range lines {

@@ -64,6 +64,7 @@ func (e *Engine) ContainerWait(
 	}
 	accepted()
 	if cond == api.WaitNotRunning && c.State != store.Running {
+		e.flushed(ctx, c.ID, c.Finished)
 		return waitResponse(c.ExitCode, c.Error), nil
 	}
 	for {
@@ -93,6 +94,7 @@ func (e *Engine) exited(
 	if api.KindOf(err) == api.NotFound {
 		// The container's runs are gone with it. The event of the last exit is kept.
 		code, _, err := e.cfg.Store.LastExit(ctx, c.ID)
+		e.flushed(ctx, c.ID, e.cfg.Store.Now())
 		return waitResponse(code, ""), true, err
 	}
 	if err != nil || cond == api.WaitRemoved && now.State != store.Dead {
@@ -102,6 +104,9 @@ func (e *Engine) exited(
 		return waitResponse(now.ExitCode, now.Error), true, nil // its removal failed, and it will not run again
 	}
 	run, ok, err := e.cfg.Store.FinishedRun(ctx, c.ID, ended)
+	if ok {
+		e.flushed(ctx, c.ID, run.Finished)
+	}
 	return waitResponse(run.ExitCode, run.Error), ok, err
 }
 
