@@ -280,11 +280,11 @@ func (r *routes) container() []exchange {
 				t.Errorf("got %+v", i)
 			}
 		})},
-		{route: "POST /containers/:id/stop", path: "/containers/web/stop", status: 204},
-		{route: "POST /containers/:id/kill", path: "/containers/web/kill?signal=TERM", status: 204},
 		{route: "POST /containers/:id/rename", path: "/containers/web/rename?name=job", status: 204},
 		{route: "DELETE /containers/:id", path: "/containers/job", status: 409,
 			want: `cannot remove container "/job": container is running: stop the container before removing or force remove`},
+		{route: "POST /containers/:id/stop", path: "/containers/job/stop", status: 204},
+		{route: "POST /containers/:id/kill", path: "/containers/job/kill?signal=TERM", status: 204},
 		{route: "DELETE /images/*", path: "/images/" + r.repo + ":2", status: 200, want: `"Untagged"`},
 		{route: "DELETE /images/*", path: "/images/" + r.image, status: 409},
 		{route: "POST /containers/prune", status: 200, want: `"ContainersDeleted":[]`, check: r.openGate},

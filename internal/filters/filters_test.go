@@ -258,6 +258,7 @@ func TestEvents(t *testing.T) {
 	container.Actor.Attributes = map[string]string{"name": "web", "image": "alpine", "app": "x"}
 	image := api.Event{Type: api.ImageEvent, Action: api.EventPull}
 	image.Actor.ID, image.Actor.Attributes = "sha256:"+id, map[string]string{"name": "alpine:latest"}
+	container.Scope, image.Scope = "local", "local"
 	for _, row := range []struct {
 		given            api.Filters
 		container, image bool
@@ -272,6 +273,12 @@ func TestEvents(t *testing.T) {
 		{api.Filters{"image": {"docker.io/library/alpine"}}, true, true},
 		{api.Filters{"image": {"sha256:" + id}}, false, true},
 		{api.Filters{"image": {"alpine:3"}}, false, false},
+		{api.Filters{"image": {"alpine"}}, true, true},
+		{api.Filters{"container": {"we"}}, true, false},
+		{api.Filters{"network": {"bridge"}}, false, false},
+		{api.Filters{"daemon": {"web"}}, false, false},
+		{api.Filters{"scope": {"local"}}, true, true},
+		{api.Filters{"scope": {"swarm"}}, false, false},
 		{api.Filters{"label": {"app=x"}}, true, false},
 		{api.Filters{"label": {"app=x"}, "event": {"start"}}, false, false},
 	} {
