@@ -9,6 +9,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 // giveUp sends a create and leaves while Azure creates the function app. Then it lets Azure go on.
@@ -47,7 +48,14 @@ func TestClientsThatGiveUp(t *testing.T) {
 		t.Errorf("another request: got %v", err)
 	}
 	var created api.CreateResponse
-	p.must(t, http.MethodPost, "/containers?name=job", req, &created)
+	// The daemon learns a little later that the first client has left.
+	azuretest.Eventually(t, "the container of the first request", func() bool {
+		err := p.Call(t.Context(), http.MethodPost, "/containers?name=job", req, &created)
+		if err != nil && !answered(err, http.StatusConflict) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	var inspected api.InspectResponse
 	p.must(t, http.MethodGet, "/containers/job", nil, &inspected)
 	if created.ID != inspected.ID || inspected.State.Status != "created" || len(p.sim.Sites()) != 1 {
