@@ -159,6 +159,19 @@ func TestAnsible(t *testing.T) {
 	p.wantNothing(t)
 }
 
+// TestOfelia runs jobs as the scheduler ofelia does, with the Docker client that it uses.
+func TestOfelia(t *testing.T) {
+	azuretest.Needs(t, "a Go module proxy")
+	p := newPlayground(t)
+	bin := filepath.Join(p.dir, "bin")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "testdata/ofelia", "-o", bin+"/ofelia", ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	p.journeys(t, scripts{dir: "testdata/ofelia", env: map[string]string{"PATH": bin + ":" + os.Getenv("PATH")}})
+	p.wantNothing(t)
+}
+
 // TestForegroundClients runs the journeys that need the setting attach: output, with all clients.
 func TestForegroundClients(t *testing.T) {
 	azuretest.NeedsProgram(t, "npm")
