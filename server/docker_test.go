@@ -76,7 +76,8 @@ func (b *dockerBackend) ContainerRename(_ context.Context, _, name string) error
 }
 
 const oneEvent = `{"Type":"container","Action":"start",` +
-	`"Actor":{"ID":"c1","Attributes":{"image":"alpine","name":"web"}},"scope":"local","time":1,"timeNano":1000000000}` + "\n"
+	`"Actor":{"ID":"c1","Attributes":{"image":"alpine","name":"web"}},"scope":"local",` +
+	`"time":1,"timeNano":1000000000}` + "\n"
 
 func (b *dockerBackend) SystemEvents(context.Context, api.EventsOptions) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(oneEvent + oneEvent)), nil

@@ -38,7 +38,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		&cobra.Group{ID: trying, Title: "Try it and prepare:"},
 		&cobra.Group{ID: about, Title: "About the program:"})
 	root.AddCommand(
-		serveCommand(environ), configCommand(environ), gcCommand(environ), foundationCommand(environ), demoCommand(environ), toolsCommand(),
+		serveCommand(environ), configCommand(environ), gcCommand(environ),
+		foundationCommand(environ), demoCommand(environ), toolsCommand(),
 		versionCommand(), command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
 	err := command.Execute(ctx, root, args, stdout, stderr)
 	if _, ok := errors.AsType[config.Problems](err); ok {

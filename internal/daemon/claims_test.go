@@ -44,7 +44,8 @@ func TestClientsThatGiveUp(t *testing.T) {
 	p.wantNothing(t)
 	p.giveUp(t, "/containers?name=job", req)
 	other := api.CreateRequest{Config: &api.Config{Image: p.image, Cmd: []string{"goodbye"}}}
-	if err := p.Call(t.Context(), http.MethodPost, "/containers?name=job", other, nil); !answered(err, http.StatusConflict) {
+	err := p.Call(t.Context(), http.MethodPost, "/containers?name=job", other, nil)
+	if !answered(err, http.StatusConflict) {
 		t.Errorf("another request: got %v", err)
 	}
 	var created api.CreateResponse
