@@ -66,13 +66,16 @@ func decodeCreate(c echo.Context) (api.CreateRequest, error) {
 
 // checkPlatform refuses a create for a platform that Azure Functions does not have.
 func checkPlatform(c echo.Context) error {
-	switch p := strings.ToLower(param(c, "platform")); {
+	given := param(c, "platform")
+	switch p := strings.ToLower(given); {
 	case p == "", p == "linux", p == "amd64", p == "x86_64":
 		return nil
 	case strings.HasPrefix(p+"/", "linux/amd64/"), strings.HasPrefix(p+"/", "linux/x86_64/"):
 		return nil
 	}
-	return api.NotSupported("platforms other than linux/amd64")
+	refusal := api.NotSupported("platforms other than linux/amd64")
+	refusal.Message += fmt.Sprintf(" The request has platform %q.", given)
+	return refusal
 }
 
 func (s *Server) containerList(c echo.Context) error {
@@ -91,6 +94,9 @@ func (s *Server) containerList(c echo.Context) error {
 
 func (s *Server) containerInspect(c echo.Context) error {
 	res, err := s.cfg.Backend.ContainerInspect(c.Request().Context(), containerRef(c))
+	if boolean(c, "size") {
+		res.SizeRw, res.SizeRootFs = new(int64), new(int64) // a container takes no space on this machine
+	}
 	return answerIn(c, containerShape, res, err)
 }
 

@@ -26,7 +26,9 @@ func decode(c echo.Context, into any) error {
 }
 
 // embedded removes the names of Go's embedded structs, which field names in JSON do not have.
-var embedded = strings.NewReplacer(".CreateRequest.", ".", ".Config.", ".", ".Resources.", ".")
+var embedded = strings.NewReplacer(
+	".CreateRequest.Config.", ".", ".CreateRequest.", ".", ".Config.", ".", ".Resources.", ".",
+)
 
 // decodeJSON reads one JSON value. Unknown fields are ignored, as Docker does.
 func decodeJSON(body io.Reader, into any) error {

@@ -90,11 +90,14 @@ func (db *DB) LastExit(ctx context.Context, containerID string) (code int, ok bo
 const exitCodeAttribute = "exitCode"
 
 // containerEvent records an event of a container, with Docker's attributes: the labels, image and name of the
-// container, and more.
+// container, and more. Its image's labels are among its own.
 func (db *DB) containerEvent(
 	ctx context.Context, tx *txn, c Container, action api.EventAction, more map[string]string,
 ) error {
 	attributes := map[string]string{}
+	if c.ImageConfig != nil {
+		maps.Copy(attributes, c.ImageConfig.Labels)
+	}
 	maps.Copy(attributes, c.Config.Labels)
 	attributes["image"], attributes["name"] = c.Config.Image, c.Name
 	maps.Copy(attributes, more)

@@ -31,7 +31,8 @@ func checkRequest(c store.Container) error {
 	}
 	for _, entry := range config.Env {
 		if name, _, _ := strings.Cut(entry, "="); name == "" {
-			return api.Errorf(api.InvalidParameter, "invalid environment variable: %s", entry)
+			return api.Errorf(api.InvalidParameter, "invalid environment variable: %s: its variable name %q is empty",
+				entry, name)
 		}
 	}
 	for _, rule := range []struct {
