@@ -384,3 +384,29 @@ func TestDockerWaitStartAndLogs(t *testing.T) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
+
+// TestWarningAboutAttach goes to the docker CLI alone: other clients attach, and say what they are answered.
+func TestWarningAboutAttach(t *testing.T) {
+	const attached = `{"Image":"a","AttachStdout":true,"AttachStderr":true}`
+	for _, row := range []struct {
+		agent, body string
+		warned      bool
+	}{
+		{"Docker-Client/28.2.2 (linux)", attached, true},
+		{"Docker-Client/28.2.2 (linux)", `{"Image":"a"}`, false},
+		{"docker-sdk-python/7.1.0", attached, false},
+		{"compose/2.40.3", attached, false},
+		{"", attached, false},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/v1.44/containers/create?name=web", strings.NewReader(row.body))
+		r.Header.Set("User-Agent", row.agent)
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		newHandlerOf(&dockerBackend{}).ServeHTTP(w, r)
+		var res api.CreateResponse
+		if err := json.Unmarshal(w.Body.Bytes(), &res); err != nil || w.Code != http.StatusCreated ||
+			strings.Contains(strings.Join(res.Warnings, ""), "does not support attach") != row.warned {
+			t.Errorf("%s: got %d %s, %v", row.agent, w.Code, w.Body, err)
+		}
+	}
+}
