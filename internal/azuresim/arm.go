@@ -339,6 +339,9 @@ func (s *Sim) upsert(rq *armRequest, kind string) (r *resource, existed bool, er
 		return nil, false, refusal(http.StatusBadRequest, "LocationRequired",
 			"The location property is required for this definition.")
 	}
+	if err := checkTags(rq.body["tags"]); err != nil {
+		return nil, false, err
+	}
 	p := segments(rq.id)
 	r = &resource{id: rq.id, kind: kind, name: p[7], group: p[3]}
 	old, existed := s.state.resources[strings.ToLower(rq.id)]

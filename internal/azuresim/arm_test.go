@@ -51,6 +51,10 @@ func TestPutSiteChecks(t *testing.T) {
 		{"an unknown identity", sitePath("x"), with("B1", func(b, _ m) {
 			b["identity"] = m{"type": "UserAssigned", "userAssignedIdentities": m{planPath("B1"): m{}}}
 		}), 400, "was not found"},
+		{"a reserved tag", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"Azure-team": "x"} }), 400, "reserved prefix"},
+		{"a tag with a line feed", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a": "x\n"} }), 400, "control"},
+		{"a tag with a slash", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a/b": "x"} }), 400, "reserved char"},
+		{"a long tag", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a": strings.Repeat("x", 257)} }), 400, "too long"},
 		{"a web app", sitePath("x"), with("B1", func(b, _ m) { b["kind"] = "app,linux" }), 501, "app,linux"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

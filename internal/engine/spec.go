@@ -76,7 +76,7 @@ func (s Settings) functionAppSpec(
 			"registry refuses that: set identity_id to an identity with the role AcrPull, or registry, registry_username "+
 			"and registry_password", host))
 	}
-	spec.Tags[idTag], spec.Tags[nameTag], spec.Tags[ownerTag] = c.ID, c.Name, s.Owner
+	spec.Tags[idTag], spec.Tags[nameTag], spec.Tags[ownerTag] = c.ID, nameValue(c.Name), s.Owner
 	return spec, warnings, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -32,7 +33,8 @@ func tags(labels map[string]string) (map[string]string, []string) {
 		value, folded := labels[name], strings.ToLower(name)
 		if !validTag(name, value) || seen[folded] || len(seen) == maxTags {
 			warnings = append(warnings, fmt.Sprintf("label %.64q is kept but is not an Azure tag: Azure takes %d tags, "+
-				"names of %d characters without <>%%&\\?/ and values of %d", name, maxTags, maxTagName, maxTagValue))
+				"names of %d characters without <>%%&\\?/ that do not begin with microsoft, azure or windows, values of %d, "+
+				"and no control characters", name, maxTags, maxTagName, maxTagValue))
 			continue
 		}
 		seen[folded] = true
@@ -41,6 +43,15 @@ func tags(labels map[string]string) (map[string]string, []string) {
 	return out, warnings
 }
 
+// reservedTags begin names that Azure keeps for itself.
+var reservedTags = []string{"microsoft", "azure", "windows"}
+
 func validTag(name, value string) bool {
-	return name != "" && len(name) <= maxTagName && !strings.ContainsAny(name, `<>%&\?/`) && len(value) <= maxTagValue
+	folded := strings.ToLower(name)
+	reserved := func(prefix string) bool { return strings.HasPrefix(folded, prefix) }
+	return name != "" && len(name) <= maxTagName && !strings.ContainsAny(name, `<>%&\?/`) && len(value) <= maxTagValue &&
+		!strings.ContainsFunc(name+value, unicode.IsControl) && !slices.ContainsFunc(reservedTags, reserved)
 }
+
+// nameValue returns the value of the tag with a container's name, which may be longer than a tag.
+func nameValue(name string) string { return name[:min(len(name), maxTagValue)] } // a name is ASCII

@@ -11,11 +11,12 @@ import (
 func TestTags(t *testing.T) {
 	labels := map[string]string{
 		"team": "ci", "com.example.cost-center": "${42}", "Team": "the same name", "a/b": "x", "": "x",
-		"long": strings.Repeat("x", 64<<10), "SOCKERLESS-OWNER": "forged", strings.Repeat("n", 513): "x",
+		"long": strings.Repeat("x", 64<<10), "SOCKERLESS-OWNER": "forged",
+		"azure.team": "x", "Microsoft": "x", "WindowsX": "x", "lines": "a\nb", "tab\t": "x", strings.Repeat("n", 513): "x",
 	}
 	got, warnings := tags(labels)
-	if len(warnings) != 6 {
-		t.Errorf("got %d warnings, want 6: %q", len(warnings), warnings)
+	if len(warnings) != 11 {
+		t.Errorf("got %d warnings, want 11: %q", len(warnings), warnings)
 	}
 	// "Team" sorts before "team", and Azure takes one of them.
 	want := map[string]string{"Team": "the same name", "com.example.cost-center": "${42}"}
