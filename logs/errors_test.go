@@ -40,6 +40,12 @@ func TestErrors(t *testing.T) {
 			cause: ErrPartial, text: "limit of 500000 records",
 		},
 		{
+			name: "partial, beside a warning",
+			h: answer(200, `{"tables":[`+table+`],"error":{"code":"PartialError","details":[`+
+				`{"innererror":{"severity":3}},{"innererror":{"severity":2,"message":"too large"}}]}}`),
+			cause: ErrPartial, text: "too large",
+		},
+		{
 			name: "forbidden", h: answer(403, `{"error":{"code":"InsufficientAccessError"}}`), status: 403,
 			text: "Log Analytics Reader",
 		},
@@ -69,6 +75,12 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a warning", func(t *testing.T) {
+		h := answer(200, `{"tables":[`+table+`],"error":{"code":"PartialError","details":[{"innererror":{"severity":3}}]}}`)
+		if lines, err := reader(t, h).Lines(t.Context(), query("run-1")); err != nil || len(lines) > 0 {
+			t.Errorf("got %v, %v", lines, err)
+		}
+	})
 	t.Run("no token", func(t *testing.T) {
 		cause := errors.New("az login has expired")
 		r := readerOf(t, "https://logs.test", http.DefaultClient, azuretest.Credential{Err: cause})

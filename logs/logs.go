@@ -20,6 +20,7 @@ package logs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -94,14 +95,42 @@ type Line struct {
 	Text string
 }
 
-// Lines returns the lines of a query that have arrived so far, in order and each once, or none. It blocks for one
-// call of the service, or for two when the first one finds no line of azf-handler. Each call takes at most three
-// minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the
+// maxRuns is the largest number of runs in one query. Kusto's parser refuses a query that is nested too deeply, as one of
+// about 490 runs is.
+const maxRuns = 100
+
+// Lines returns the lines of a query that have arrived so far, in order and each once, or none. For each 100 runs it
+// blocks for one call of the service, or for two when the first one finds no line of azf-handler. Each call takes at
+// most three minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the
 // context's error.
 func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
+	var lines []Line
+	for end := len(q.Runs); end > 0 && (q.Tail == 0 || len(lines) < q.Tail); end -= maxRuns {
+		part := q
+		part.Runs = slices.Clone(q.Runs[max(0, end-maxRuns):end])
+		if last := &part.Runs[len(part.Runs)-1]; end < len(q.Runs) && !last.To.Before(q.Runs[end].From) {
+			last.To = q.Runs[end].From.Add(-tick) // no line is in two parts
+			if last.To.Before(last.From) {
+				last.To = last.From
+			}
+		}
+		if q.Tail > 0 {
+			part.Tail = q.Tail - len(lines)
+		}
+		older, err := r.part(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(older, lines...)
+	}
+	return lines, nil
+}
+
+// part is Lines for at most maxRuns runs.
+func (r *Reader) part(ctx context.Context, q Query) ([]Line, error) {
 	lines, err := r.ask(ctx, q, handlerKQL(q))
 	if err != nil || len(lines) > 0 {
 		return lines, err
@@ -131,13 +160,35 @@ func (r *Reader) table(ctx context.Context, q Query, text string) (*azquery.Tabl
 	if err != nil {
 		return nil, queryError(q, err)
 	}
-	if resp.Error != nil {
+	if resp.Error != nil && !onlyWarns(resp.Error) {
 		return nil, fmt.Errorf("query logs of %s: %w: %w", q.App, ErrPartial, resp.Error)
 	}
 	if len(resp.Tables) == 0 {
 		return nil, fmt.Errorf("query logs of %s: the answer has no table", q.App)
 	}
 	return resp.Tables[0], nil
+}
+
+// severityWarning is the severity of an inner error that changes nothing about the rows. Log Analytics answers one for a
+// table that does not exist yet.
+const severityWarning = 3
+
+// onlyWarns reports whether an error beside rows consists of warnings.
+func onlyWarns(beside *azquery.ErrorInfo) bool {
+	var content struct {
+		Details []struct {
+			InnerError struct{ Severity int }
+		}
+	}
+	if json.Unmarshal([]byte(beside.Error()), &content) != nil || len(content.Details) == 0 {
+		return false
+	}
+	for _, detail := range content.Details {
+		if detail.InnerError.Severity != severityWarning {
+			return false
+		}
+	}
+	return true
 }
 
 // queryError converts the error of a call into that of Lines. It returns nil for a Log Analytics workspace that never

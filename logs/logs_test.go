@@ -2,6 +2,7 @@ package logs
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -98,4 +99,42 @@ func check(t *testing.T, r *Reader, q Query, want []Line) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("lines (-want +got):\n%s", d)
 	}
+}
+
+// TestManyRuns asks for more runs than one query can name, of azf-handler and of another handler.
+func TestManyRuns(t *testing.T) {
+	const runs = 2*maxRuns + 50
+	var rows []map[string]any
+	var want, others []Line
+	q := query()
+	for i := range runs {
+		id, at := fmt.Sprintf("run-%03d", i), noon.Add(time.Duration(i)*time.Second)
+		q.Runs = append(q.Runs, Run{ID: id, From: at, To: at.Add(time.Second)}) // to the start of the next
+		rows = append(rows, trace(at, 1, printed(id, 1, protocol.Stdout, "of "+id)))
+		want = append(want, Line{RunID: id, Time: noon.Add(time.Millisecond), Stream: Stdout, Seq: 1, Text: "of " + id})
+		others = append(others, Line{RunID: id, Time: at, Stream: Stdout, Text: "of " + id})
+	}
+	calls := 0
+	counted := func(s *monitor.Store) *Reader {
+		return reader(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls++
+			s.ServeHTTP(w, r)
+		}))
+	}
+	r := counted(store(rows...))
+	check(t, r, q, want)
+	if calls != 3 {
+		t.Errorf("%d calls, want 3", calls)
+	}
+	calls = 0
+	check(t, r, q.with(func(q *Query) { q.Tail = 10 }), want[runs-10:])
+	if calls != 1 {
+		t.Errorf("%d calls for the last lines, want 1", calls)
+	}
+	check(t, r, q.with(func(q *Query) { q.Tail = maxRuns + 7 }), want[runs-maxRuns-7:])
+	rows = nil
+	for _, l := range others {
+		rows = append(rows, trace(l.Time, 1, l.Text))
+	}
+	check(t, counted(store(rows...)), q, others)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,8 +64,12 @@ func (s *Store) answer(w http.ResponseWriter, workspace, query string) {
 		data[name] = table{cols, s.visible(name, workspace, now)}
 		total += len(data[name].rows)
 	}
+	var absent []string // a table does not exist before its first row
 	t, qerr := run(query, func(name string) (table, bool) {
 		t, ok := data[name]
+		if ok && len(t.rows) == 0 && !slices.Contains(absent, name) {
+			absent = append(absent, name)
+		}
 		return t, ok
 	})
 	switch {
@@ -76,6 +81,9 @@ func (s *Store) answer(w http.ResponseWriter, workspace, query string) {
 		return
 	}
 	var partial any
+	if len(absent) > 0 {
+		partial = absentError(absent)
+	}
 	if len(t.rows) > s.limit {
 		t.rows = t.rows[:s.limit]
 		partial = partialError(s.limit)
@@ -176,6 +184,21 @@ func partialError(limit int) any {
 				"message": fmt.Sprintf("The results of this query exceed the set limit of %d records, so not all records "+
 					"were returned (E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003).", limit),
 				"severity": 2, "severityName": "Error",
+			},
+		}},
+	}
+}
+
+// absentError is the warning beside the rows of a query that ignores tables which do not exist (union isfuzzy=true).
+func absentError(names []string) any {
+	return map[string]any{
+		"code": "PartialError", "message": "There were some errors when processing your query.",
+		"details": []any{map[string]any{
+			"code": "EngineError", "message": "Something went wrong processing your query on the server.",
+			"innererror": map[string]any{
+				"code":     "-2133196779",
+				"message":  "Failed to resolve table or column expression named '" + strings.Join(names, "', '") + "'",
+				"severity": 3, "severityName": "Warning",
 			},
 		}},
 	}
