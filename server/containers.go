@@ -48,12 +48,20 @@ func (w *words) UnmarshalJSON(content []byte) error {
 func decodeCreate(c echo.Context) (api.CreateRequest, error) {
 	var body struct {
 		api.CreateRequest
-		Cmd, Entrypoint words // in place of Config's
+		Cmd, Entrypoint words            // in place of Config's
+		MacAddress      api.HardwareAddr // of API versions before 1.52
 	}
 	if err := decode(c, &body); err != nil {
 		return api.CreateRequest{}, err
 	}
 	req := body.CreateRequest
+	if len(body.MacAddress) > 0 {
+		if c.Param("version") != "" && !less(apiVersion(c), "1.52") {
+			return req, api.Errorf(api.InvalidParameter,
+				"container-wide MAC address no longer supported; use endpoint-specific MAC address instead")
+		}
+		setMAC(&req, body.MacAddress)
+	}
 	if req.Config == nil && body.Cmd == nil && body.Entrypoint == nil {
 		return req, nil
 	}
@@ -62,6 +70,27 @@ func decodeCreate(c echo.Context) (api.CreateRequest, error) {
 	}
 	req.Cmd, req.Entrypoint = body.Cmd, body.Entrypoint
 	return req, nil
+}
+
+// setMAC gives the default network of a request the MAC address that old clients give the whole container.
+func setMAC(req *api.CreateRequest, address api.HardwareAddr) {
+	bridge := "bridge"
+	if req.NetworkingConfig == nil {
+		req.NetworkingConfig = &api.NetworkingConfig{}
+	}
+	if req.NetworkingConfig.EndpointsConfig == nil {
+		req.NetworkingConfig.EndpointsConfig = map[string]*api.EndpointSettings{}
+	}
+	endpoints := req.NetworkingConfig.EndpointsConfig
+	if endpoints["default"] != nil { // another name of it
+		bridge = "default"
+	}
+	if endpoints[bridge] == nil {
+		endpoints[bridge] = &api.EndpointSettings{}
+	}
+	if len(endpoints[bridge].MacAddress) == 0 {
+		endpoints[bridge].MacAddress = address
+	}
 }
 
 // checkPlatform refuses a create for a platform that Azure Functions does not have.

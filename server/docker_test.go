@@ -246,6 +246,15 @@ func TestCommandsAsStrings(t *testing.T) {
 			t.Errorf("%s: %s", body, diff)
 		}
 	}
+	const mac = `{"MacAddress":"02:42:ac:11:00:02"}`
+	b := &dockerBackend{}
+	if w := send(b, "POST", "/v1.43/containers/create", "application/json", mac); w.Code != 201 ||
+		b.request.NetworkingConfig.EndpointsConfig["bridge"].MacAddress.String() != "02:42:ac:11:00:02" {
+		t.Errorf("a MAC address: got %d %s, %+v", w.Code, w.Body, b.request)
+	}
+	if w := send(b, "POST", "/v1.52/containers/create", "application/json", mac); w.Code != 400 {
+		t.Errorf("a MAC address in 1.52: got %d %s", w.Code, w.Body)
+	}
 	if w := send(&dockerBackend{}, "POST", "/containers/create", "application/json", `{"Cmd":7}`); w.Code != 400 {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}

@@ -35,8 +35,9 @@ type (
 	HostConfig = container.HostConfig
 	// NetworkingConfig holds the networks that a create asks for.
 	NetworkingConfig = network.NetworkingConfig
-	// EndpointSettings is a container's part of a network.
+	// EndpointSettings is a container's part of a network. HardwareAddr is a MAC address.
 	EndpointSettings = network.EndpointSettings
+	HardwareAddr     = network.HardwareAddr
 	// Port is a port with its protocol, such as 80/tcp. PortSet and PortMap are sets of ports, and ports with the
 	// addresses at which they are published.
 	Port    = network.Port

@@ -181,7 +181,8 @@ var (
 // networks returns the networks of a container under their real names.
 func networks(c store.Container) map[string]*api.EndpointSettings {
 	out := map[string]*api.EndpointSettings{bridge: {}}
-	for name, endpoint := range c.Networking.EndpointsConfig {
+	for _, name := range sortedKeys(c.Networking.EndpointsConfig) {
+		endpoint := c.Networking.EndpointsConfig[name]
 		if defaultNetwork(name) {
 			name = bridge
 		}
