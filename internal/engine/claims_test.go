@@ -105,6 +105,47 @@ func TestDaemonThatDiesLeavesNothingUnnamed(t *testing.T) {
 	if list := f.settled(t); len(list) != 1 || list[0].Name != "named" || !list[0].Lost() {
 		t.Errorf("got %+v", list)
 	}
+	// So is a claim of this daemon for which no client waits: it could not be recorded that the client left.
+	c := requested(randomID(t), "", request)
+	if err := f.db.CreateContainer(t.Context(), c, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.db.Provisioned(t.Context(), c.ID, store.App{ResourceID: "r", HostName: "h"}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.compareJobs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if list := f.settled(t); len(list) != 1 {
+		t.Errorf("got %+v", list)
+	}
+}
+
+// TestWaitingClientKeepsItsContainer compares while a client waits.
+func TestWaitingClientKeepsItsContainer(t *testing.T) {
+	f := setup(t)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	f.workspaces.provision = func(context.Context) error {
+		close(began)
+		<-goOn
+		return nil
+	}
+	created := make(chan error)
+	go func() {
+		_, err := f.ContainerCreate(t.Context(), "", request)
+		created <- err
+	}()
+	<-began
+	if err := f.compareJobs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if err := <-created; err != nil {
+		t.Fatal(err)
+	}
+	if list := f.settled(t); len(list) != 1 || list[0].Claim != "" {
+		t.Errorf("got %+v", list)
+	}
 }
 
 func randomID(t *testing.T) string {

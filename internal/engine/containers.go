@@ -46,21 +46,34 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err := e.admit(ctx); err != nil {
 		return api.CreateResponse{}, err
 	}
+	if id, err = e.create(ctx, c); err != nil {
+		return api.CreateResponse{}, err
+	}
+	return api.CreateResponse{ID: id, Warnings: warnings}, nil
+}
+
+// create creates a container, or joins the creation of one that its client has left. It returns the container's id.
+func (e *Engine) create(ctx context.Context, c store.Container) (id string, err error) {
 	var job int64
-	err = e.cfg.Store.CreateContainer(ctx, c, e.enqueue(provisionArgs{ContainerID: id}, &job))
+	enqueue := func(id string) store.InTx {
+		e.creating.Store(id, true) // before the row says so, and until it does not
+		return e.enqueue(provisionArgs{ContainerID: id}, &job)
+	}
+	id = c.ID
+	defer func() { e.creating.Delete(id) }()
+	err = e.cfg.Store.CreateContainer(ctx, c, enqueue(id))
 	if api.KindOf(err) == api.Conflict {
-		earlier, joinErr := e.cfg.Store.Join(ctx, c, func(id string) store.InTx {
-			return e.enqueue(provisionArgs{ContainerID: id}, &job)
-		})
+		e.creating.Delete(id)
+		earlier, joinErr := e.cfg.Store.Join(ctx, c, enqueue)
 		if joinErr != nil {
-			return api.CreateResponse{}, joinErr
+			return "", joinErr
 		}
 		if earlier != "" {
 			id, err = earlier, nil
 		}
 	}
 	if err != nil {
-		return api.CreateResponse{}, err
+		return "", err
 	}
 	if job != 0 {
 		err = e.await(ctx, id, store.Creating, job)
@@ -72,9 +85,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 		err = e.cfg.Store.Answered(ctx, id)
 	}
 	if err != nil {
-		return api.CreateResponse{}, errors.Join(err, e.cfg.Store.Lose(context.WithoutCancel(ctx), id, e.enqueueDestroy(id)))
+		return "", errors.Join(err, e.cfg.Store.Lose(context.WithoutCancel(ctx), id, e.enqueueDestroy(id)))
 	}
-	return api.CreateResponse{ID: id, Warnings: warnings}, nil
+	return id, nil
 }
 
 // requestedImage completes a requested container with what is known of its image.

@@ -125,6 +125,7 @@ type Engine struct {
 	stopErr     error
 	jobs        ownJobs
 	attached    attachments
+	creating    sync.Map // the ids of the containers for whose create a client of this daemon waits
 	atWork      atWork
 
 	background    sync.WaitGroup

@@ -209,7 +209,7 @@ func (e *Engine) retryRemovals(ctx context.Context) error {
 }
 
 // giveUpUnanswered deals with the creates whose clients left without the answer because their daemon died, and with
-// those that this daemon could not record.
+// those of this daemon whose end it could not record.
 func (e *Engine) giveUpUnanswered(ctx context.Context) error {
 	list, err := e.cfg.Store.Unanswered(ctx)
 	if err != nil || len(list) == 0 {
@@ -220,7 +220,8 @@ func (e *Engine) giveUpUnanswered(ctx context.Context) error {
 		return err
 	}
 	for _, c := range list {
-		if !live[c.Claim] {
+		_, waits := e.creating.Load(c.ID)
+		if !live[c.Claim] || c.Claim == e.cfg.Store.DaemonID() && !waits {
 			err = errors.Join(err, e.cfg.Store.Lose(ctx, c.ID, e.enqueueDestroy(c.ID)))
 		}
 	}
