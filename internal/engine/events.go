@@ -68,6 +68,12 @@ func (s *eventStream) fill(ctx context.Context) error {
 		return err
 	}
 	for _, event := range list {
+		if event.Action == api.EventDie && s.match(event.Event) {
+			if s.lines.Len() > 0 {
+				return nil // the events before it do not wait
+			}
+			s.engine.flushed(ctx, event.Actor.ID, time.Unix(0, event.TimeNano)) // clients end at this event
+		}
 		s.seq = event.Seq
 		if !s.opts.Until.IsZero() && event.TimeNano > s.opts.Until.UnixNano() {
 			s.ended = true // Read still returns the events of this batch before it
