@@ -95,8 +95,8 @@ type Line struct {
 	Text string
 }
 
-// maxRuns is the largest number of runs in one query. Kusto's parser refuses a query that is nested too deeply, as one of
-// about 490 runs is.
+// maxRuns is the largest number of runs in one query. Kusto's parser refuses a query that is nested too deeply, as one
+// of about 490 runs is.
 const maxRuns = 100
 
 // Lines returns the lines of a query that have arrived so far, in order and each once, or none. For each 100 runs it
@@ -169,8 +169,8 @@ func (r *Reader) table(ctx context.Context, q Query, text string) (*azquery.Tabl
 	return resp.Tables[0], nil
 }
 
-// severityWarning is the severity of an inner error that changes nothing about the rows. Log Analytics answers one for a
-// table that does not exist yet.
+// severityWarning is the severity of an inner error that changes nothing about the rows. Log Analytics answers one for
+// a table that does not exist yet.
 const severityWarning = 3
 
 // onlyWarns reports whether an error beside rows consists of warnings.

@@ -30,6 +30,9 @@ func TestPutSiteChecks(t *testing.T) {
 	withStack := func(plan, stack string) m {
 		return with(plan, func(_, config m) { config["linuxFxVersion"] = stack })
 	}
+	tagged := func(name, value string) m {
+		return with("B1", func(body, _ m) { body["tags"] = m{name: value} })
+	}
 	elsewhere := with("B1", func(body, _ m) { body["location"] = "northeurope" })
 	for _, row := range []struct {
 		name, path string
@@ -51,10 +54,10 @@ func TestPutSiteChecks(t *testing.T) {
 		{"an unknown identity", sitePath("x"), with("B1", func(b, _ m) {
 			b["identity"] = m{"type": "UserAssigned", "userAssignedIdentities": m{planPath("B1"): m{}}}
 		}), 400, "was not found"},
-		{"a reserved tag", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"Azure-team": "x"} }), 400, "reserved prefix"},
-		{"a tag with a line feed", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a": "x\n"} }), 400, "control"},
-		{"a tag with a slash", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a/b": "x"} }), 400, "reserved char"},
-		{"a long tag", sitePath("x"), with("B1", func(b, _ m) { b["tags"] = m{"a": strings.Repeat("x", 257)} }), 400, "too long"},
+		{"a reserved tag", sitePath("x"), tagged("Azure-team", "x"), 400, "reserved prefix"},
+		{"a tag with a line feed", sitePath("x"), tagged("a", "x\n"), 400, "control"},
+		{"a tag with a slash", sitePath("x"), tagged("a/b", "x"), 400, "reserved char"},
+		{"a long tag", sitePath("x"), tagged("a", strings.Repeat("x", 257)), 400, "too long"},
 		{"a web app", sitePath("x"), with("B1", func(b, _ m) { b["kind"] = "app,linux" }), 501, "app,linux"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
