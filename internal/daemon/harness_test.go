@@ -137,9 +137,6 @@ func (h *harness) kill(t *testing.T, random *rand.Rand, victim *playground, whic
 		return
 	}
 	one := func(pids []int) []int {
-		if len(pids) == 0 {
-			return nil
-		}
 		at := random.IntN(len(pids))
 		return pids[at : at+1]
 	}
