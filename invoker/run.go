@@ -225,6 +225,7 @@ func (r *run) send(ctx context.Context, q request) (answer, error) {
 		header := http.Header{}
 		header.Set(keyHeader, key)
 		header.Set(protocol.RunIDHeader, r.q.RunID)
+		header.Set(protocol.Header, protocol.Version)
 		if r.q.Traceparent != "" {
 			header.Set("traceparent", r.q.Traceparent)
 		}
@@ -320,8 +321,8 @@ func (r *run) read(a answer) (res Result, done bool, err error) {
 		return Result{}, false, &Error{Kind: kind, App: r.t.App, Message: message, Err: err}
 	}
 	switch v := a.header.Get(protocol.Header); {
-	case v != protocol.Version:
-		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon %q; "+
+	case !protocol.Known(v):
+		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon 1 to %s; "+
 			"build the image with the azf-handler of the daemon's release", v, protocol.Version), nil)
 	case a.status == http.StatusNotFound:
 		return fail(KindLost, "azf-handler does not know the run, so it was restarted during the run; "+

@@ -31,7 +31,7 @@ func TestRun(t *testing.T) {
 	redirect := func(_ *fake, w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusTemporaryRedirect)
 	}
-	another := func(_ *fake, w http.ResponseWriter, _ *http.Request) { w.Header().Set(protocol.Header, "2") }
+	another := func(_ *fake, w http.ResponseWriter, _ *http.Request) { w.Header().Set(protocol.Header, "3") }
 
 	for _, c := range []struct {
 		name    string

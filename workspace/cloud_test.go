@@ -42,7 +42,8 @@ func testSpec() FunctionApp {
 		RegistryUsername:                    &user, RegistryPassword: &password,
 		ImageName: "team/app", ImageTag: "1", Command: []string{"sh", "-c", nasty}, WorkingDir: "/",
 		FunctionTimeout: "00:11:00",
-		Environment:     map[string]string{"NASTY": nasty, "EMPTY": ""},
+		Environment:     map[string]string{"NASTY": nasty, "EMPTY": ""}, EnvironmentNames: []string{"EMPTY", "NASTY"},
+		HandlerSettings: map[string]string{"AZF_SPEC": "1", "AZF_SPEC_0": "c2VjcmV0IHNwZWM"}, User: "ci",
 		Tags:            map[string]string{"sockerless-container-id": testID, "label": nasty[:20]},
 	}
 }

@@ -20,6 +20,11 @@ type FunctionApp struct {
 	ImageTag                            string            `json:"image_tag"`
 	Command                             []string          `json:"command"`
 	WorkingDir                          string            `json:"working_dir"`
+	User                                string            `json:"user"`
+	HandlerReadsSpec                    bool              `json:"handler_reads_spec"`
+	HandlerSettings                     map[string]string `json:"handler_settings"`
+	EnvironmentNames                    []string          `json:"environment_names"`
+	KeyVaultReferences                  bool              `json:"key_vault_references"`
 	FunctionTimeout                     string            `json:"function_timeout"`
 	Environment                         map[string]string `json:"environment"`
 	Tags                                map[string]string `json:"tags"`

@@ -66,6 +66,7 @@ type state struct {
 	deleted   map[string]*resource // lower-case id -> soft-deleted Log Analytics workspaces
 	busy      map[string]bool      // lower-case ids of service plans on which a site is being written
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
+	secrets   map[string]string    // by the references to them
 	denied    []*regexp.Regexp     // of actions
 
 	operations map[string]*operation // by id

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -91,7 +90,7 @@ func (s *Sim) keysOf(r *resource) siteKeys {
 func (s *Sim) syncHost(r *resource) {
 	image, problem := s.imageToRun(r)
 	wanted, err := json.Marshal([]any{
-		image, problem, r.site.settings, r.body["identity"], r.site.config["acrUseManagedIdentityCreds"],
+		image, problem, s.resolved(r), r.body["identity"], r.site.config["acrUseManagedIdentityCreds"],
 		r.site.config["acrUserManagedIdentityID"],
 	})
 	if err != nil {
@@ -117,7 +116,7 @@ func (s *Sim) syncHost(r *resource) {
 	}
 	faults := s.faults.current()
 	r.site.host = funchost.Start(funchost.Config{
-		Name: r.name, Image: image, Settings: maps.Clone(r.site.settings), Keys: s.keysOf(r), Dir: r.site.hostDir,
+		Name: r.name, Image: image, Settings: s.resolved(r), Platform: platform(r), Keys: s.keysOf(r), Dir: r.site.hostDir,
 		Pull: s.puller(r, image), ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
 		Telemetry: telemetry{s, r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]},
 		Log:       s.log.With().Str("app", r.name).Logger(),

@@ -27,7 +27,7 @@ func (a *azure) pushImage(name string) string {
 		"/home/site/wwwroot/run/function.json": {Mode: 0o644, Content: []byte(`{"bindings":[
 			{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function","methods":["get","post"]},
 			{"type":"http","direction":"out","name":"res"}]}`)},
-	}, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"})
+	}, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"}, nil)
 	if err != nil {
 		a.t.Fatal(err)
 	}

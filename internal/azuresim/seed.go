@@ -28,6 +28,7 @@ func (s *Sim) seedState() {
 		deleted:   make(map[string]*resource),
 		busy:      make(map[string]bool),
 		keys:      make(map[string]siteKeys),
+		secrets:   make(map[string]string),
 
 		operations: make(map[string]*operation),
 	}

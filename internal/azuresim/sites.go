@@ -17,6 +17,7 @@ import (
 type site struct {
 	servicePlanID string
 	settings      map[string]string // app settings
+	platform      map[string]string // variables that App Service sets itself
 	config        map[string]any    // config/web, without app settings
 	policies      map[string]bool   // whether basic authentication is allowed for ftp and scm
 	password      string            // for publishing
@@ -210,9 +211,9 @@ func siteBody(r *resource) map[string]any {
 func (a *site) configure(servicePlan *resource, sent map[string]any) error {
 	config, settings := merged(a.config, sent), a.settings
 	if list, ok := sent["appSettings"].([]any); ok {
-		settings = make(map[string]string, len(list))
-		for _, item := range list {
-			settings[text(object(item)["name"])] = text(object(item)["value"])
+		var err error
+		if settings, err = appSettings(list); err != nil {
+			return err
 		}
 	}
 	delete(config, "appSettings")

@@ -46,6 +46,9 @@ func (l *Loaded) checkTogether() {
 			report(pair[0], fmt.Errorf("it is set without %s: set both or none", pair[1]))
 		}
 	}
+	if c.Azure.KeyVaultReferences && !given("identity_id") {
+		report("key_vault_references", errors.New("it is set without identity_id, the identity that reads the secrets"))
+	}
 	if given("registry_username") && !given("registry") {
 		report("registry_username", errors.New("it is set without registry, the host that it is for"))
 	}

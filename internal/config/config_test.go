@@ -106,6 +106,7 @@ var samples = map[string][3]string{
 	"application_insights":    {"file insights", "environment-insights", "flag (insights)"},
 	"identity_id":             {identityID + "file", identityID + "environment", identityID + "flag"},
 	"identity_client_id":      {clientID, subscription, "00000000-0000-0000-0000-000000000001"},
+	"key_vault_references":    {"true", "false", "true"},
 	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
 	"registry_username":       {"file", "environment", "flag"},
 	"registry_password":       {"file", "environment", ""},
@@ -274,6 +275,7 @@ azf:
   application_insights: insights
   identity_id: `+identityID+`ci
   identity_client_id: `+clientID+`
+  key_vault_references: true
   registry: r.example.com
   registry_username: user
   registry_password: 'pa: "ss" # word'
@@ -303,6 +305,7 @@ azf:
 			ServicePlanSKU: "EP1", Timeout: time.Hour, LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights",
 			Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
 			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
+			KeyVaultReferences: true,
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

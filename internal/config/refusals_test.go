@@ -189,6 +189,8 @@ func TestConfigRefusals(t *testing.T) {
 			want: "FILE:7: azf.registry_username: it is set without registry_password: set both or none"},
 		{name: "password without user", file: "  registry: r.io\n", env: "SOCKERLESS_AZF_REGISTRY_PASSWORD=secret",
 			want: "SOCKERLESS_AZF_REGISTRY_PASSWORD: it is set without registry_username: set both or none"},
+		{name: "references without identity", file: "  key_vault_references: true\n",
+			want: "FILE:6: azf.key_vault_references: it is set without identity_id, the identity that reads the secrets"},
 		{name: "user without registry", file: "  registry_username: ci\n  registry_password: secret\n",
 			want: "FILE:6: azf.registry_username: it is set without registry, the host that it is for"},
 		{name: "hidden password", file: "  registry: r.io\n  registry_username: ci\n  registry_password: (hidden)\n",

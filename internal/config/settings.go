@@ -158,6 +158,10 @@ func settings() []setting {
 		{section: azureSection, key: "identity_client_id", check: checkUUID,
 			field: func(g *given) any { return &g.identity.ClientID },
 			help:  "client id of that identity"},
+		{section: azureSection, key: "key_vault_references", fallback: "false",
+			field: func(g *given) any { return &g.Azure.KeyVaultReferences },
+			help: "let App Service put secrets, read with that identity, in place of @Microsoft.KeyVault(...) and " +
+				"@Microsoft.AppConfiguration(...) in environments"},
 		{section: azureSection, key: "registry", check: checkRegistry,
 			field: func(g *given) any { return &g.Azure.Registry },
 			help:  "host of a private registry; pulled from with the identity unless a user name is given"},

@@ -10,6 +10,7 @@ import (
 	"github.com/sockerless/backend-azf/examples"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // wwwroot is the folder in an image in which the Functions host looks for functions.
@@ -61,9 +62,8 @@ func functionImage(handler, hello []byte) (appimage.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the example image's functions: %w", err)
 	}
-	return appimage.Build(files, []string{
-		"AzureWebJobsScriptRoot=" + wwwroot, "AzureFunctionsJobHost__Logging__Console__IsEnabled=true",
-	})
+	env := []string{"AzureWebJobsScriptRoot=" + wwwroot, "AzureFunctionsJobHost__Logging__Console__IsEnabled=true"}
+	return appimage.Build(files, env, map[string]string{protocol.Label: protocol.Version})
 }
 
 // push puts an image into the simulator's registry.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -149,9 +150,12 @@ var fields = []field{
 		used:    usesResourceLimits,
 	},
 	{
-		names:   "User, HostConfig.GroupAdd",
-		warning: "the user is not applied: the command runs as the image's own user",
-		used:    func(c *store.Container) bool { return c.Config.User != "" || len(c.HostConfig.GroupAdd) > 0 },
+		names: "User, HostConfig.GroupAdd",
+		warning: "the user is applied only by the azf-handler of this release: give an image that holds it the label " +
+			protocol.Label + "=" + protocol.Version,
+		used: func(c *store.Container) bool {
+			return !readsSpec(*c) && (c.Config.User != "" || len(c.HostConfig.GroupAdd) > 0)
+		},
 	},
 	{
 		names:   "Hostname, Domainname",

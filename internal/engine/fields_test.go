@@ -82,7 +82,7 @@ func TestFieldsThatCannotBeHonoured(t *testing.T) {
 		{`{"HostConfig":{"Memory":1048576}}`, "", "resource limits"},
 		{`{"HostConfig":{"PidsLimit":10}}`, "", "resource limits"},
 		{`{"HostConfig":{"Ulimits":[{"Name":"nofile","Soft":1,"Hard":1}]}}`, "", "resource limits"},
-		{`{"User":"1000"}`, "", "the user is not applied"},
+		{`{"User":"1000"}`, "", "the user is applied only by"},
 		{`{"HostConfig":{"Dns":["1.1.1.1"]}}`, "", "name resolution"},
 		{`{"HostConfig":{"ExtraHosts":["a:127.0.0.1"]}}`, "", "name resolution"},
 		{`{"HostConfig":{"CapDrop":["ALL"]}}`, "", "security options"},

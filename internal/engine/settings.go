@@ -33,6 +33,8 @@ type Settings struct {
 	RegistryPassword string
 	// RegistrySuffix is the domain below which the cloud's container registries are, from which Identity pulls.
 	RegistrySuffix string
+	// KeyVaultReferences lets App Service put secrets in place of references in the environment.
+	KeyVaultReferences bool
 	// Owner distinguishes daemons that share a resource group. It is in the names and tags of what they create.
 	Owner string
 	// Timeout is the longest run, in whole seconds.

@@ -52,24 +52,25 @@ func (s Settings) functionAppSpec(
 		StorageAccountName: storage.Name, StorageAccountResourceGroupName: storage.ResourceGroupName,
 		Identity: s.Identity, ApplicationInsightsConnectionString: shared.InsightsConnection,
 		Command:    command(c),
-		WorkingDir: c.Config.WorkingDir, FunctionTimeout: s.functionTimeout(shared.ServicePlanSKU),
+		WorkingDir: c.Config.WorkingDir, User: merged(c).User, HandlerReadsSpec: readsSpec(c),
+		KeyVaultReferences: s.KeyVaultReferences,
+		FunctionTimeout:    s.functionTimeout(shared.ServicePlanSKU),
 	}
 	if err := s.image(&spec, c.Config.Image); err != nil {
 		return spec, nil, err
 	}
-	var imageEnv []string
-	if c.ImageConfig != nil {
-		imageEnv = c.ImageConfig.Env
-	}
-	if spec.Environment, err = appSettings(c.Config.Env, imageEnv); err != nil {
+	settings, warnings, err := s.appSettings(c)
+	if err != nil {
 		return spec, nil, err
 	}
-	if command, err := json.Marshal(spec.Command); err != nil || len(command) > maxSettingBytes {
+	spec.Environment, spec.HandlerSettings = settings.Environment, settings.Handler
+	spec.EnvironmentNames = settings.Names
+	if command, err := json.Marshal(spec.Command); err != nil || len(command) > maxSetting {
 		return spec, nil, api.Errorf(api.InvalidParameter,
-			"the command is %d bytes long as JSON; at most %d fit into an app setting", len(command), maxSettingBytes)
+			"the command is %d bytes long as JSON; at most %d fit into an app setting", len(command), maxSetting)
 	}
-	var warnings []string
-	spec.Tags, warnings = tags(c.Config.Labels)
+	tags, more := tags(c.Config.Labels)
+	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")
 	if s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
 		warnings = append(warnings, fmt.Sprintf("Azure pulls from %s anonymously, and the container does not start if the "+

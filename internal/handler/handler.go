@@ -30,9 +30,13 @@ const stopLimit = 4 * time.Second
 // maxBody is the largest request body in bytes. A StartRequest is much smaller.
 const maxBody = 1 << 20
 
-// Run serves until ctx ends, then ends the runs under way. The command is the app setting AZF_COMMAND, otherwise
-// args, which come from customHandler.description.arguments in host.json.
+// Run serves until ctx ends, then ends the runs under way. The command is that of the app settings (protocol.Spec, or
+// AZF_COMMAND), otherwise args, which come from customHandler.description.arguments in host.json. Run hides environ from
+// other processes: see hideProcess.
 func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	if err := hideProcess(); err != nil {
+		return fmt.Errorf("hide the settings from the command: %w", err)
+	}
 	cfg, err := readConfig(args, environ)
 	if err != nil {
 		return err
@@ -71,7 +75,7 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 type handler struct{ runs *runs }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(protocol.Header, protocol.Version)
+	w.Header().Set(protocol.Header, protocol.Negotiate(r.Header.Get(protocol.Header)))
 	id, isRuns := strings.CutPrefix(r.URL.Path, protocol.RunsPath)
 	switch {
 	case r.URL.Path == "/":

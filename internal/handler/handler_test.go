@@ -72,8 +72,9 @@ func setup(t *testing.T, script string, environ ...string) fixture {
 }
 
 func (f fixture) do(method, target, body string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	f.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
+	w, r := httptest.NewRecorder(), httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Header.Set(protocol.Header, protocol.Version)
+	f.ServeHTTP(w, r)
 	return w
 }
 

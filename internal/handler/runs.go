@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,10 +28,11 @@ const (
 
 // runs holds the runs that this handler knows.
 type runs struct {
-	cfg  config
-	out  io.Writer
-	errs io.Writer
-	work sync.WaitGroup
+	cfg      config
+	accounts accounts
+	out      io.Writer
+	errs     io.Writer
+	work     sync.WaitGroup
 
 	mu       sync.Mutex
 	byID     map[string]*runState
@@ -40,7 +43,10 @@ type runs struct {
 }
 
 func newRuns(cfg config, stdout, stderr io.Writer) *runs {
-	return &runs{cfg: cfg, out: stdout, errs: stderr, byID: map[string]*runState{}}
+	return &runs{
+		cfg: cfg, accounts: accounts{"/etc/passwd", "/etc/group", os.Geteuid(), os.Getegid()}, out: stdout, errs: stderr,
+		byID: map[string]*runState{},
+	}
 }
 
 // runState is one run.
@@ -127,24 +133,34 @@ func (r *runs) stop() {
 
 // execute runs the command and waits for its end. message is empty for an ordinary exit.
 func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int, message string) {
-	if len(r.cfg.command) == 0 {
+	spec := r.cfg.spec
+	if r.cfg.problem != nil {
+		return protocol.ExitCannotExecute, r.cfg.problem.Error()
+	}
+	if len(spec.Command) == 0 {
 		return protocol.ExitNotFound, "no command: give the container one, or name the image's own in the arguments " +
 			"of customHandler.description in host.json"
 	}
-	if dir := r.cfg.workingDir; dir != "" {
+	user, err := r.accounts.accountOf(spec.User, spec.Groups)
+	if err != nil {
+		return protocol.ExitCannotExecute, err.Error()
+	}
+	env, err := r.cfg.env(user.home)
+	if err != nil {
+		return protocol.ExitCannotExecute, err.Error()
+	}
+	if dir := spec.WorkingDir; dir != "" {
 		// For a missing folder, the error of Start would name the command instead of the folder.
 		if _, err := os.Stat(dir); err != nil {
 			return exitCode(err), "working folder: " + err.Error()
 		}
 	}
-	cmd := exec.Command(r.cfg.command[0], r.cfg.command[1:]...)
-	if cmd.Err != nil {
-		// The command is not on PATH, or only in the current folder, where exec does not look for it.
-		return exitCode(cmd.Err), cmd.Err.Error()
+	program, err := lookPath(spec.Command[0], spec.WorkingDir, env)
+	if err != nil {
+		return exitCode(err), err.Error()
 	}
-	cmd.Dir = r.cfg.workingDir
-	cmd.Env = r.cfg.childEnv(id)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd := &exec.Cmd{Path: program, Args: spec.Command, Dir: spec.WorkingDir, Env: append(env, "AZF_RUN_ID="+id)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user.credential}
 	cmd.WaitDelay = drainAfter
 	stdout := r.newLines(rn, id, protocol.Stdout)
 	stderr := r.newLines(rn, id, protocol.Stderr)
@@ -172,7 +188,7 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 		}
 		terminate(cmd.Process.Pid, ended)
 	})
-	err := cmd.Wait()
+	err = cmd.Wait()
 	close(ended)
 	killer.Wait()
 	// The other processes of the command's group must not outlive the run.
@@ -207,6 +223,35 @@ func terminate(pid int, ended <-chan struct{}) {
 	case <-timer.C:
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}
+}
+
+// lookPath finds a program as Docker does: a name without a slash on the PATH of the command's own environment, and any
+// other relative to its working folder.
+func lookPath(name, dir string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil // execve, which comes after the change to the folder, says what is wrong with it
+	}
+	search := ""
+	for _, entry := range env {
+		if value, ok := strings.CutPrefix(entry, "PATH="); ok {
+			search = value
+		}
+	}
+	failure := fs.ErrNotExist
+	for _, folder := range filepath.SplitList(search) {
+		path := filepath.Join(folder, name)
+		if !filepath.IsAbs(folder) {
+			path = filepath.Join(dir, path)
+		}
+		switch info, err := os.Stat(path); {
+		case err != nil || info.IsDir():
+		case info.Mode()&0o111 == 0:
+			failure = fs.ErrPermission
+		default:
+			return path, nil
+		}
+	}
+	return "", &exec.Error{Name: name, Err: fmt.Errorf("%w in $PATH %q", failure, search)}
 }
 
 // exitCode returns the shell's exit code for a command that could not be started.

@@ -6,18 +6,23 @@
 // id joins the run and starts no other. The answer is a Run. Its status is 200 when the run has ended, and 202 when
 // the run still goes on after the time that the client asked the handler to wait. GET /api/runs/{id}?wait=SECONDS
 // answers the same way, or 404 with an ErrorBody when the handler does not know the run. Every answer of
-// azf-handler has the header Header with the value Version, by which a client distinguishes azf-handler from an
-// image's own handler.
+// azf-handler has the header Header, by which a client distinguishes azf-handler from an image's own handler. A
+// request with this header asks for a version, and the answer has that one or the last that azf-handler knows. Without
+// it the answer has version 1, because daemons of protocol 1 do not ask.
+//
+// Version 2 differs from version 1 in what surrounds the requests: azf-handler reads a Spec from its app settings.
 package protocol
 
 import "time"
 
 // Names on the wire.
 const (
-	// Header marks each answer of azf-handler.
+	// Header marks each answer of azf-handler. Its value is a number from 1 to Version. A client refuses any other.
 	Header = "X-Azf-Protocol"
-	// Version is Header's value. A client refuses a version it does not know.
-	Version = "1"
+	// Version is the last version of the protocol.
+	Version = "2"
+	// Label is the label by which an image says that it holds azf-handler. Its value is the Version of that azf-handler.
+	Label = "io.sockerless.azf.handler"
 	// RunIDHeader holds the run id in the request's headers as well, for handlers that do not read the body.
 	RunIDHeader = "X-Azf-Run-Id"
 	// RunPath starts a run.
@@ -29,11 +34,23 @@ const (
 	MaxWait = 200 * time.Second
 )
 
-// App settings that azf-handler reads. Users cannot set names with the prefix AZF_.
+// Negotiate returns the version of azf-handler's answer to a request that asks for a version.
+func Negotiate(asked string) string {
+	if asked == "" || asked == "1" {
+		return "1"
+	}
+	return Version
+}
+
+// Known reports whether a version of an answer, or of a Label, is one of this release.
+func Known(version string) bool { return version == "1" || version == Version }
+
+// App settings that azf-handler reads, beside those of a Spec. Users cannot set names with the prefix AZF_.
 const (
-	// CommandEnv holds entrypoint and arguments as a JSON array of strings.
+	// CommandEnv holds entrypoint and arguments as a JSON array of strings, for azf-handler of protocol 1. With a Spec it
+	// is not read.
 	CommandEnv = "AZF_COMMAND"
-	// WorkingDirEnv holds the command's working directory.
+	// WorkingDirEnv holds the command's working directory, for azf-handler of protocol 1.
 	WorkingDirEnv = "AZF_WORKING_DIR"
 	// OutputLimitEnv holds the limit of a run's captured output in bytes; the default is DefaultOutputLimit.
 	OutputLimitEnv = "AZF_OUTPUT_LIMIT"

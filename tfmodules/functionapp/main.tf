@@ -19,6 +19,14 @@ provider "azurerm" {
 locals {
   # Without an identity the Functions host needs the storage account's key.
   storage_by_key = var.identity == null
+
+  # Each value is a secret, and the names are shown.
+  environment      = { for name in nonsensitive(keys(var.environment)) : name => var.environment[name] }
+  handler_settings = { for name in nonsensitive(keys(var.handler_settings)) : name => var.handler_settings[name] }
+
+  # An older azf-handler does not read handler_settings, and would run its default command. So it gets one that it cannot
+  # find, whose name it reports.
+  older_handler = ["azf-handler is older than the image's label says: build the image with the daemon's release"]
 }
 
 data "azurerm_storage_account" "this" {
@@ -43,6 +51,8 @@ resource "azurerm_linux_function_app" "this" {
   content_share_force_disabled                   = true
   ftp_publish_basic_authentication_enabled       = false
   webdeploy_publish_basic_authentication_enabled = false
+
+  key_vault_reference_identity_id = var.key_vault_references && var.identity != null ? var.identity.id : null
 
   dynamic "identity" {
     for_each = var.identity == null ? [] : [var.identity]
@@ -77,7 +87,8 @@ resource "azurerm_linux_function_app" "this" {
   }
 
   app_settings = merge(
-    var.environment,
+    local.environment,
+    local.handler_settings,
     local.storage_by_key ? {} : {
       AzureWebJobsStorage__credential = "managedidentity"
       AzureWebJobsStorage__clientId   = var.identity.client_id
@@ -92,8 +103,8 @@ resource "azurerm_linux_function_app" "this" {
 
       AzureFunctionsJobHost__functionTimeout = var.function_timeout
 
-      # Read by azf-handler.
-      AZF_COMMAND     = jsonencode(var.command)
+      # Read by azf-handler of protocol 1.
+      AZF_COMMAND     = jsonencode(var.handler_reads_spec ? local.older_handler : var.command)
       AZF_WORKING_DIR = var.working_dir
     },
   )

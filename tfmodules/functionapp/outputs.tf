@@ -12,3 +12,13 @@ output "default_hostname" {
   description = "Host name that the function app answers on, over HTTPS."
   value       = azurerm_linux_function_app.this.default_hostname
 }
+
+output "container" {
+  description = "What the container runs, for those who read plans: command, working folder, user, and the names of its environment."
+  value = {
+    command           = var.command
+    working_dir       = var.working_dir
+    user              = var.user
+    environment_names = var.environment_names
+  }
+}

@@ -104,6 +104,26 @@ variable "working_dir" {
   default     = ""
 }
 
+variable "user" {
+  description = "User that azf-handler runs the command as. Empty: the user of azf-handler."
+  type        = string
+  default     = ""
+}
+
+variable "handler_reads_spec" {
+  description = "Whether the image says that its azf-handler reads handler_settings."
+  type        = bool
+  default     = false
+}
+
+variable "handler_settings" {
+  description = "App settings that azf-handler reads: environment, command, working folder and user, encoded."
+  type        = map(string)
+  sensitive   = true
+  nullable    = false
+  default     = {}
+}
+
 variable "function_timeout" {
   description = "Longest run that the Functions host allows, as hh:mm:ss."
   type        = string
@@ -115,10 +135,24 @@ variable "function_timeout" {
 }
 
 variable "environment" {
-  description = "Environment of the container, as app settings."
+  description = "Environment of the container as app settings, for images whose handler may not read handler_settings."
   type        = map(string)
   sensitive   = true
+  nullable    = false
   default     = {}
+}
+
+variable "environment_names" {
+  description = "Names of the variables in the container's environment."
+  type        = list(string)
+  nullable    = false
+  default     = []
+}
+
+variable "key_vault_references" {
+  description = "Whether references to Key Vault and App Configuration in the environment are resolved with the identity."
+  type        = bool
+  default     = false
 }
 
 variable "tags" {

@@ -2,7 +2,7 @@
 // tests have something to run. It knows nothing of the simulator or of the content of the files.
 //
 //	files := map[string]appimage.File{"/home/site/wwwroot/host.json": {Content: hostJSON, Mode: 0o644}}
-//	img, err := appimage.Build(files, env)
+//	img, err := appimage.Build(files, env, labels)
 //	err = appimage.Push(ctx, "127.0.0.1:5000/hello:1", img, transport)
 package appimage
 
@@ -39,8 +39,8 @@ type File struct {
 }
 
 // Build builds an image of one layer, for this machine's platform. Files are named by their absolute path in the image;
-// env holds NAME=value entries. The same input gives the same digest.
-func Build(files map[string]File, env []string) (v1.Image, error) {
+// env holds NAME=value entries, labels may be nil. The same input gives the same digest.
+func Build(files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	dirs := map[string]bool{}
@@ -86,7 +86,8 @@ func Build(files map[string]File, env []string) (v1.Image, error) {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
 	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Config.Env = "linux", runtime.GOARCH, env
+	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
+	cfg.Config.Env, cfg.Config.Labels = env, labels
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Image string
 	// Settings are the app settings, which become the handler's environment.
 	Settings map[string]string
+	// Platform holds variables that App Service sets itself.
+	Platform map[string]string
 	Keys     Keys
 	// Dir is a folder of this host alone; the image is unpacked there. The caller removes it after Close.
 	Dir  string

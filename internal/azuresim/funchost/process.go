@@ -8,9 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -30,7 +28,8 @@ type process struct {
 	code  int // valid when ended is closed
 }
 
-// startProcess starts the handler on a free port.
+// startProcess starts the handler on a free port. Beside it, a process that does nothing stands for the Functions host:
+// whoever may read its environment below /proc has the app's settings.
 func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	port, err := freePort(ctx)
 	if err != nil {
@@ -42,6 +41,8 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	p.cmd.Env = h.environment(s, port)
 	// A process group of its own, so that its children can be ended with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	host := exec.Command("sleep", "infinity")
+	host.Env = p.cmd.Env
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
@@ -52,10 +53,20 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	}
 	started := make(chan error)
 	h.work.Go(func() {
-		// The death signal comes when the thread that started the process ends: the thread must live as long.
+		// The death signal comes when the thread that started the process ends: the thread must live as long. It ends with
+		// the goroutine, which does not unlock it, since it has lost capabilities.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
+		err := dropCapabilities()
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		if err == nil {
+			host.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.cmd.Process.Pid, Pdeathsig: syscall.SIGKILL}
+			if err = host.Start(); err != nil {
+				_ = p.cmd.Process.Kill()
+				_ = p.cmd.Wait() // the first error counts
+			}
+		}
 		started <- err
 		if err != nil {
 			return
@@ -74,6 +85,7 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 		reaper.Wait()
 		read.Wait()
 		_ = p.cmd.Wait() // the code is in ProcessState
+		_ = host.Wait()  // it was killed
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.ended)
 	})
@@ -81,23 +93,6 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 		return nil, fmt.Errorf("start handler: %w", err)
 	}
 	return p, nil
-}
-
-// environment returns the handler's environment: the image's variables, the app settings except those for registry
-// access, and the port.
-func (h *Host) environment(s *site, port string) []string {
-	search := os.Getenv("PATH")
-	for _, dir := range []string{"bin", "usr/bin", "usr/local/bin"} {
-		search = filepath.Join(s.root, dir) + string(filepath.ListSeparator) + search
-	}
-	env := []string{"HOME=" + filepath.Join(s.root, "home"), "TMPDIR=" + os.TempDir()}
-	env = append(env, s.env...)
-	for name, value := range h.cfg.Settings {
-		if !strings.HasPrefix(name, "DOCKER_REGISTRY_SERVER_") {
-			env = append(env, name+"="+value)
-		}
-	}
-	return append(env, "PATH="+search, "FUNCTIONS_CUSTOMHANDLER_PORT="+port, "FUNCTIONS_HTTPWORKER_PORT="+port)
 }
 
 func freePort(ctx context.Context) (string, error) {

@@ -30,6 +30,7 @@ var (
 // site is the content of the unpacked image, as host.json and function.json describe it.
 type site struct {
 	root       string // of the unpacked image
+	home       string // HOME of the host, a folder below root
 	scriptRoot string // folder of host.json
 	env        []string
 	executable string
@@ -69,24 +70,50 @@ func (h *Host) load(ctx context.Context) (*site, error) {
 	if err = errors.Join(err, content.Close()); err != nil {
 		return nil, fmt.Errorf("unpack image: %w", err)
 	}
-	scriptRoot := "/home/site/wwwroot"
+	settings := variables(h.cfg.Settings)
+	if err := blocked(settings); err != nil {
+		return nil, err
+	}
+	// On App Service, the host looks for functions below HOME and not in AzureWebJobsScriptRoot
+	// (github.com/Azure/azure-functions-host, WebScriptHostConfigurationSource.cs). The base image sets HOME to /home.
+	home := "/home"
 	for _, entry := range s.env {
-		if v, ok := strings.CutPrefix(entry, "AzureWebJobsScriptRoot="); ok {
-			scriptRoot = v
+		if v, ok := strings.CutPrefix(entry, "HOME="); ok {
+			home = v
 		}
 	}
-	if v := h.cfg.Settings["AzureWebJobsScriptRoot"]; v != "" {
-		scriptRoot = v
+	if v, ok := settings["HOME"]; ok {
+		home = v
 	}
-	s.scriptRoot = filepath.Join(s.root, path.Clean("/"+scriptRoot))
-	if err := s.readHostJSON(h.cfg.Settings); err != nil {
+	home = path.Clean("/" + home)
+	s.home = filepath.Join(s.root, home)
+	s.scriptRoot = filepath.Join(s.home, "site/wwwroot")
+	if err := s.readHostJSON(settings); err != nil {
 		return nil, err
 	}
 	// App Service: unless this is false, the shared mount hides the image's /home.
-	if h.cfg.Settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false" || !strings.HasPrefix(scriptRoot, "/home") {
+	if settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false" || !strings.HasPrefix(home+"/", "/home/") {
 		err = s.readFunctions()
 	}
 	return s, err
+}
+
+// blocked returns the reason why settings keep the site from ever answering.
+func blocked(settings map[string]string) error {
+	for _, name := range []string{"WEBSITES_PORT", "PORT"} {
+		// Sources differ for PORT alone (github.com/MicrosoftDocs/azure-docs/issues/46401 and 87100). The host listens on 80.
+		if port, ok := settings[name]; ok && port != "80" {
+			return fmt.Errorf("container didn't respond to HTTP pings on port: %s", port)
+		}
+	}
+	if value := settings["WEBSITE_RUN_FROM_PACKAGE"]; value != "" && value != "0" {
+		return errors.New("WEBSITE_RUN_FROM_PACKAGE: the package, which is missing, hides wwwroot")
+	}
+	if _, ok := settings["CONTAINER_NAME"]; ok {
+		// The host takes it for a sign of Linux Consumption and ends (github.com/Azure/azure-functions-host/issues/11222).
+		return errors.New("CONTAINER_NAME is set: the host takes this for Linux Consumption and crashes")
+	}
+	return nil
 }
 
 // unpack writes a flattened image's files below root. The os.Root refuses every path and link that leaves it.
