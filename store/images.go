@@ -83,10 +83,19 @@ func familiar(name string) string {
 	return name
 }
 
-// RecordImage records that ref, and ref's repository with digest, now name img. digest is that of the manifest or
-// index. An image that ref named before loses this name. An unresolved image that ref named before is replaced by
-// img. RecordImage ignores the Names, Users and Recorded of img.
+// RecordImage records that ref, and ref's repository with digest, now name img, which was pulled. digest is that of the
+// manifest or index. An image that ref named before loses this name. An unresolved image that ref named before is
+// replaced by img. RecordImage ignores the Names, Users and Recorded of img.
 func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest string, img Image) error {
+	return db.recordImage(ctx, ref, digest, img, true)
+}
+
+// LookedUpImage is RecordImage for an image that nobody has pulled: there is no event.
+func (db *DB) LookedUpImage(ctx context.Context, ref reference.Named, digest string, img Image) error {
+	return db.recordImage(ctx, ref, digest, img, false)
+}
+
+func (db *DB) recordImage(ctx context.Context, ref reference.Named, digest string, img Image, pulled bool) error {
 	spec, err := json.Marshal(img.Spec)
 	if err != nil {
 		return fmt.Errorf("encode image: %w", err)
@@ -108,6 +117,9 @@ func (db *DB) RecordImage(ctx context.Context, ref reference.Named, digest strin
 			if err := setName(ctx, tx, name, img.ID, false); err != nil {
 				return err
 			}
+		}
+		if !pulled {
+			return nil
 		}
 		return db.imageEvent(ctx, tx, api.EventPull, img.ID, reference.FamiliarString(ref))
 	})

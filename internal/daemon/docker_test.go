@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/moby/moby/api/types/container"
 	moby "github.com/moby/moby/client"
@@ -25,6 +26,12 @@ import (
 // push puts a copy of the example image, with a digest of its own, into the simulator's registry.
 func (p *playground) push(t *testing.T, name string) string {
 	t.Helper()
+	return p.pushWith(t, name, func(config *v1.Config) { config.Labels = map[string]string{"name": name} })
+}
+
+// pushWith pushes the example image under another name and with a changed configuration.
+func (p *playground) pushWith(t *testing.T, name string, change func(config *v1.Config)) string {
+	t.Helper()
 	img, err := demo.BuildExample(t.Context(), "../..", filepath.Join(p.dir, "build"), os.Environ())
 	if err != nil {
 		t.Fatal(err)
@@ -34,10 +41,16 @@ func (p *playground) push(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	config := file.Config
-	config.Labels = map[string]string{"name": name}
+	change(&config)
 	if img, err = mutate.Config(img, config); err != nil {
 		t.Fatal(err)
 	}
+	return p.pushImage(t, name, img)
+}
+
+// pushImage pushes an image and returns its reference.
+func (p *playground) pushImage(t *testing.T, name string, img appimage.Image) string {
+	t.Helper()
 	transport := p.sim.Transport()
 	defer transport.CloseIdleConnections()
 	ref := p.sim.Registry() + "/" + name + ":1"

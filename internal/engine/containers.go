@@ -95,11 +95,20 @@ func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.C
 	if err := checkName(c.Name); err != nil || c.Config.Image == "" {
 		return c, err
 	}
-	img, err := e.cfg.Store.Image(ctx, c.Config.Image)
-	if err == nil && img.Resolved {
+	switch img, err := e.cfg.Store.Image(ctx, c.Config.Image); {
+	case err == nil && img.Resolved:
 		c.ImageConfig = &img.Spec.Config
+	case api.KindOf(err) == api.NotFound:
+		named, err := api.ParseReference(c.Config.Image)
+		if err != nil {
+			return c, err
+		}
+		if c.ImageConfig, err = e.lookUpImage(ctx, named); err != nil {
+			return c, err
+		}
 	}
 	// Azure does not know an image's id, nor a name that only this daemon has given it.
+	var err error
 	c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image)
 	return c, err
 }

@@ -217,13 +217,16 @@ func (f *fakeAzure) Find(_ context.Context, id string) (workspace.Found, bool, e
 	return app, !f.gone[id], f.err
 }
 
-// fakeRegistry answers every question alike.
+// fakeRegistry answers every question alike. Without an image and an error, it cannot be reached.
 type fakeRegistry struct {
 	image registry.Image
 	err   error
 }
 
 func (f *fakeRegistry) Resolve(context.Context, reference.Named, api.AuthConfig, string) (registry.Image, error) {
+	if f.err == nil && f.image.ID == "" {
+		return registry.Image{}, api.Errorf(api.Unavailable, "the test has no registry")
+	}
 	return f.image, f.err
 }
 

@@ -42,16 +42,31 @@ func (e *Engine) ImagePull(
 	case err != nil:
 		return nil, err
 	default:
-		img := store.Image{ID: found.ID, Spec: found.Spec, Size: found.Size}
-		for _, layer := range found.Layers {
-			img.LayerSizes = append(img.LayerSizes, layer.Size)
-		}
-		if err := e.cfg.Store.RecordImage(ctx, named, found.Digest, img); err != nil {
+		if err := e.cfg.Store.RecordImage(ctx, named, found.Digest, storeImage(found)); err != nil {
 			return nil, err
 		}
 		lines.resolved(named, found)
 	}
 	return lines.stream()
+}
+
+func storeImage(found registry.Image) store.Image {
+	img := store.Image{ID: found.ID, Spec: found.Spec, Size: found.Size}
+	for _, layer := range found.Layers {
+		img.LayerSizes = append(img.LayerSizes, layer.Size)
+	}
+	return img
+}
+
+// lookUpImage asks the registry for an image that nobody has pulled. Its configuration says how the environment reaches
+// the command. A failure is only logged: Azure pulls the image itself, and may see more than the daemon.
+func (e *Engine) lookUpImage(ctx context.Context, named reference.Named) (*api.ImageConfig, error) {
+	found, err := e.cfg.Registry.Resolve(ctx, named, api.AuthConfig{}, "")
+	if err != nil {
+		e.cfg.Log.Info().Err(err).Str("image", named.String()).Msg("cannot look the image up")
+		return nil, ctx.Err()
+	}
+	return &found.Spec.Config, e.cfg.Store.LookedUpImage(ctx, named, found.Digest, storeImage(found))
 }
 
 // pullingFrom returns the tag or digest in a pull's first line.

@@ -101,8 +101,8 @@ func (c config) specEnv(home string) ([]string, error) {
 	for _, name := range slices.Sorted(maps.Keys(c.spec.References)) {
 		value := c.getenv(c.spec.References[name])
 		if strings.HasPrefix(value, "@Microsoft.") {
-			return nil, fmt.Errorf("variable %s: App Service has not resolved %s: check the reference, and that the app's "+
-				"identity may read the secret", name, value)
+			return nil, fmt.Errorf("variable %s: App Service has not resolved its reference: check it, and that the app's "+
+				"identity may read the secret", name)
 		}
 		env, given[name] = append(env, name+"="+value), true
 	}

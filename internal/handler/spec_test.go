@@ -57,7 +57,7 @@ func TestSpec(t *testing.T) {
 		},
 		"reference that is not resolved": {
 			spec: protocol.Spec{References: map[string]string{"R": "AZF_REFERENCE_1"}}, code: 126,
-			err: "variable R: App Service has not resolved @Microsoft.KeyVault(SecretUri=https://v/secrets/s)",
+			err: "variable R: App Service has not resolved its reference",
 		},
 		"working dir": {
 			spec: protocol.Spec{Command: []string{"pwd"}, WorkingDir: home}, lines: []string{"out " + home},
