@@ -76,7 +76,7 @@ func platform(r *resource) map[string]string {
 			"CONTAINER_ENCRYPTION_KEY": rand.Text(), "MACHINEKEY_DecryptionKey": rand.Text(),
 			"CONTAINER_START_CONTEXT_SAS_URI": "https://start.blob.core.windows.net/context?sig=" + rand.Text(),
 		}
-		if r.body["identity"] != nil {
+		if len(object(object(r.body["identity"])["userAssignedIdentities"])) > 0 {
 			secret := rand.Text()
 			maps.Copy(r.site.platform, map[string]string{
 				"IDENTITY_ENDPOINT": "http://127.0.0.1:41741/msi/token", "IDENTITY_HEADER": secret,

@@ -20,6 +20,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/daemon"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // canaries are secrets that must be in no file but those that docs/security.md names. The storage account's key is that
@@ -98,6 +99,12 @@ func holds(t *testing.T, content []byte, secret string) bool {
 			return true
 		}
 	}
+	for _, encoded := range specForm.FindAll(content, -1) {
+		spec, err := base64.RawURLEncoding.DecodeString(string(encoded))
+		if err == nil && bytes.Contains(spec, []byte(escaped)) {
+			return true
+		}
+	}
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
 		return false
@@ -117,6 +124,9 @@ func holds(t *testing.T, content []byte, secret string) bool {
 	}
 	return false
 }
+
+// specForm matches an encoded spec, which begins with a brace and a quote.
+var specForm = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{20,}`)
 
 // TestCanary takes containers with secrets through each way in which files are written.
 func TestCanary(t *testing.T) {
@@ -145,6 +155,10 @@ func TestCanary(t *testing.T) {
 	}
 	if err := create("web"); err != nil {
 		t.Fatal(err)
+	}
+	spec, err := protocol.Spec{Env: config.Env}.Encode()
+	if err != nil || !holds(t, []byte(`"`+spec["AZF_SPEC_0"]+`"`), canaries["environment"]) {
+		t.Errorf("an encoded spec is not recognized: %v, %v", spec, err)
 	}
 	holding := p.wantHidden(t, "create", patterns)
 	for _, name := range []string{"terraform.tfvars.json", "terraform.tfstate", "apply.tfplan"} {
