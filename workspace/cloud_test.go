@@ -44,7 +44,7 @@ func testSpec() FunctionApp {
 		FunctionTimeout: "00:11:00",
 		Environment:     map[string]string{"NASTY": nasty, "EMPTY": ""}, EnvironmentNames: []string{"EMPTY", "NASTY"},
 		HandlerSettings: map[string]string{"AZF_SPEC": "1", "AZF_SPEC_0": "c2VjcmV0IHNwZWM"}, User: "ci",
-		Tags:            map[string]string{"sockerless-container-id": testID, "label": nasty[:20]},
+		Tags: map[string]string{"sockerless-container-id": testID, "label": nasty[:20]},
 	}
 }
 

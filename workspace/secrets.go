@@ -16,17 +16,20 @@ import (
 
 // secretName matches the names of attributes and variables whose values are secrets, whether the provider's schema says
 // so or not.
-var secretName = regexp.MustCompile(`(?i)^(app_settings|environment|handler_settings|site_credential|instrumentation_key)$` +
-	`|password|secret|access_key|shared_key|connection_string|sas_token|^custom_domain_verification_id$`)
+var secretName = regexp.MustCompile(
+	`(?i)^(app_settings|environment|handler_settings|site_credential|instrumentation_key)$` +
+		`|password|secret|access_key|shared_key|connection_string|sas_token|^custom_domain_verification_id$`)
 
 // ownSetting matches the app settings that the module sets itself. Those in which it puts the container's command are
 // shown.
 var ownSetting = regexp.MustCompile(
-	`^(AZF_(COMMAND|WORKING_DIR)$|FUNCTIONS_|WEBSITES_|AzureFunctionsJobHost__|AzureWebJobsStorage__(credential|clientId)$)`)
+	`^(AZF_(COMMAND|WORKING_DIR)$|FUNCTIONS_|WEBSITES_|AzureFunctionsJobHost__|` +
+		`AzureWebJobsStorage__(credential|clientId)$)`)
 
 // shownName matches the variables whose values are shown even when a secret is in them.
 var shownName = regexp.MustCompile(
-	`^(command|working_dir|user|environment_names|tags|name|resource_group_name|location|image_name|image_tag|registry_url)$`)
+	`^(command|working_dir|user|environment_names|tags|name|resource_group_name|location|image_name|image_tag|` +
+		`registry_url)$`)
 
 // secrets are values that must not be shown. The zero value hides what has the form of a secret.
 type secrets struct {

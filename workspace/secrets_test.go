@@ -74,8 +74,10 @@ func TestMaskedPlanWithoutMarks(t *testing.T) {
 	app := func() map[string]any {
 		return map[string]any{
 			"name": "skls-1", "https_only": true, "shared_access_key_enabled": true, "kind": "functionapp",
-			"app_settings": map[string]any{"A": "s", "TOKEN": "of-the-app", "AZF_COMMAND": `["echo"]`, "AZF_SPEC_0": "of-the-app"},
-			"site_config":  []any{map[string]any{"docker": map[string]any{"registry_password": "of-registry"}}},
+			"app_settings": map[string]any{
+				"A": "s", "TOKEN": "of-the-app", "AZF_COMMAND": `["echo"]`, "AZF_SPEC_0": "of-the-app",
+			},
+			"site_config": []any{map[string]any{"docker": map[string]any{"registry_password": "of-registry"}}},
 		}
 	}
 	plan := &tfjson.Plan{
@@ -99,7 +101,9 @@ func TestMaskedPlanWithoutMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := app()
-	want["app_settings"] = map[string]any{"A": redacted, "TOKEN": redacted, "AZF_COMMAND": `["echo"]`, "AZF_SPEC_0": redacted}
+	want["app_settings"] = map[string]any{
+		"A": redacted, "TOKEN": redacted, "AZF_COMMAND": `["echo"]`, "AZF_SPEC_0": redacted,
+	}
 	want["site_config"] = []any{map[string]any{"docker": map[string]any{"registry_password": redacted}}}
 	for _, values := range []any{got.ResourceChanges[0].Change.Before, got.ResourceChanges[0].Change.After} {
 		if diff := cmp.Diff(any(want), values); diff != "" {

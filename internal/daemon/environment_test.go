@@ -30,9 +30,11 @@ func corpus() (env []string) {
 		printable.WriteRune(c)
 	}
 	for i, value := range []string{
-		printable.String(), "$$", "$HOME ${HOME} $(id) `id`", `\`, `\\ \$ \" \n`, `"`, `'`, `"quoted"`, "a\nb\n", "\r\n\t\x01\x1b",
-		"", " ", " leading and trailing ", "=", "a=b", "#", "%WHO%", "%{if}", "${x}", "@Microsoft.KeyVault(SecretUri=https://v/s)",
-		"🦆 é é \u2028", "e\u0301", strings.Repeat("x", 100<<10), strings.Repeat("🦆$\\", 11<<10), strings.Repeat("\n", 100<<10),
+		printable.String(), "$$", "$HOME ${HOME} $(id) `id`", `\`, `\\ \$ \" \n`, `"`, `'`, `"quoted"`, "a\nb\n",
+		"\r\n\t\x01\x1b", "", " ", " leading and trailing ", "=", "a=b", "#", "%WHO%", "%{if}", "${x}",
+		"@Microsoft.KeyVault(SecretUri=https://v/s)",
+		"🦆 é \u2028", "e\u0301",
+		strings.Repeat("x", 100<<10), strings.Repeat("🦆$\\", 11<<10), strings.Repeat("\n", 100<<10),
 	} {
 		env = append(env, fmt.Sprintf("VALUE_%d=%s", i, value))
 	}
@@ -186,7 +188,8 @@ func TestProtocolVersions(t *testing.T) {
 func TestContainerOfAnEarlierRelease(t *testing.T) {
 	p := newPlayground(t)
 	image := p.push(t, "unlabelled")
-	id := p.create(t, "web", api.Config{Image: image, Env: []string{"A=1"}, Cmd: []string{"/bin/sh", "-c", "env | grep ^A=; exit 3"}})
+	command := []string{"/bin/sh", "-c", "env | grep ^A=; exit 3"}
+	id := p.create(t, "web", api.Config{Image: image, Env: []string{"A=1"}, Cmd: command})
 	p.stop()
 	var info api.InspectResponse
 	earlier := func(body map[string]any) {
@@ -230,7 +233,8 @@ func TestContainerOfAnEarlierRelease(t *testing.T) {
 
 // TestReferences has references to secrets that only the setting makes App Service resolve.
 func TestReferences(t *testing.T) {
-	const reference, missing = "@Microsoft.KeyVault(SecretUri=https://v/s/1)", "@Microsoft.KeyVault(SecretUri=https://v/s/2)"
+	const reference = "@Microsoft.KeyVault(SecretUri=https://v/s/1)"
+	const missing = "@Microsoft.KeyVault(SecretUri=https://v/s/2)"
 	allowed := false
 	p := newAzure(t)
 	p.run(t, func(cfg *daemon.Config) {
@@ -255,7 +259,8 @@ func TestReferences(t *testing.T) {
 	var res api.WaitResponse
 	p.must(t, http.MethodPost, "/containers/missing/start", nil, nil)
 	p.must(t, http.MethodPost, "/containers/missing/wait", nil, &res)
-	if res.StatusCode != 126 || res.Error == nil || !strings.Contains(res.Error.Message, "variable A: App Service has not resolved") {
+	if res.StatusCode != 126 || res.Error == nil ||
+		!strings.Contains(res.Error.Message, "variable A: App Service has not resolved") {
 		t.Errorf("a secret that is missing: got %d, %+v", res.StatusCode, res.Error)
 	}
 }

@@ -29,7 +29,8 @@ func TestSimulatedRegistryIsAsked(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	img, err := appimage.Build(map[string]appimage.File{"/bin/app": {Content: []byte("x"), Mode: 0o755}}, []string{"A=b"}, nil)
+	files := map[string]appimage.File{"/bin/app": {Content: []byte("x"), Mode: 0o755}}
+	img, err := appimage.Build(files, []string{"A=b"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

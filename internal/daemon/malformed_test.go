@@ -16,6 +16,7 @@ func TestMalformedRequests(t *testing.T) {
 	const v1 = server.Prefix
 	filters := func(text string) string { return "filters=" + url.QueryEscape(text) }
 	image := `"Image":"` + p.image + `"`
+	unknown := `"Image":"` + p.sim.Registry() + `/unknown:1"`
 	long := strings.Repeat("x", 128<<10)
 	for _, row := range []struct {
 		method, path, body string
@@ -55,9 +56,9 @@ func TestMalformedRequests(t *testing.T) {
 			"string"},
 		{"POST", v1 + "/containers", `{"Image":"a","WorkingDir":"rel"}`, 400, "the working directory 'rel' is invalid, it " +
 			"needs to be an absolute path"},
-		{"POST", v1 + "/containers", `{"Image":"a","Env":["A=1","a=2"]}`, 400, "A and a differ in case only"},
-		{"POST", v1 + "/containers", `{"Image":"a","Env":["ASPNETCORE_ENVIRONMENT=x"]}`, 400, "reserved for the Functions " +
-			"host (ASPNETCORE_*)"},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["A=1","a=2"]}`, 400, "one app setting for it and A"},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["ASPNETCORE_ENVIRONMENT=x"]}`, 400,
+			"reserved for the Functions host (ASPNETCORE_*)"},
 		{"POST", v1 + "/containers?platform=linux/arm64", `{"Image":"a"}`, 501, "does not support platforms other than " +
 			"linux/amd64."},
 		{"POST", v1 + "/containers", `{"Image":"a","ExposedPorts":{"http":{}}}`, 400, "invalid JSON"},
@@ -90,14 +91,14 @@ func TestMalformedRequests(t *testing.T) {
 		{"GET", v1 + "/images/nobody/history", "", 404, "No such image: nobody"},
 		{"DELETE", v1 + "/images/nobody", "", 404, "No such image: nobody"},
 		// Environment, command and labels.
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["a-b=c"]}`, 400, `variable name "a-b"`},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["=c"]}`, 400, `variable name ""`},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["1A=c"]}`, 400, `variable name "1A"`},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["AZF_COMMAND=c"]}`, 400, "AZF_COMMAND is reserved"},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["functions_worker_runtime=c"]}`, 400, "is reserved"},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["A=` + long + `"]}`, 400, "fit into an app setting"},
-		{"POST", v1 + "/containers", "{" + image + `,"Env":["A=b\u0000"]}`, 400, "without NUL"},
-		{"POST", v1 + "/containers", "{" + image + `,"Cmd":["` + long + `"]}`, 400, "the command is"},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["a-b=c"]}`, 400, "variable \"a-b\""},
+		{"POST", v1 + "/containers", "{" + image + `,"Env":["=c"]}`, 400, `variable name "" is empty`},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["1A=c"]}`, 400, "variable \"1A\""},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["AZF_COMMAND=c"]}`, 400, "AZF_COMMAND is reserved"},
+		{"POST", v1 + "/containers", "{" + unknown + `,"Env":["functions_worker_runtime=c"]}`, 400, "is reserved"},
+		{"POST", v1 + "/containers", "{" + image + `,"Env":["A=` + long + `"]}`, 400, "Linux takes at most 131071"},
+		{"POST", v1 + "/containers", "{" + image + `,"Env":["A=b\u0000"]}`, 400, "has a NUL"},
+		{"POST", v1 + "/containers", "{" + image + `,"Cmd":["` + long + `"]}`, 400, "an argument of"},
 		// What cannot be honoured.
 		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"Binds":["/a:/b"]}}`, 501, "does not support volumes"},
 		{"POST", v1 + "/containers", "{" + image + `,"HostConfig":{"NetworkMode":"host"}}`, 501, "does not support networks"},

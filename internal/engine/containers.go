@@ -92,7 +92,13 @@ func (e *Engine) create(ctx context.Context, c store.Container) (id string, err 
 
 // requestedImage completes a requested container with what is known of its image.
 func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.Container, error) {
-	if err := checkName(c.Name); err != nil || c.Config.Image == "" {
+	if err := checkName(c.Name); err != nil {
+		return c, err
+	}
+	if err := checkRequest(c); err != nil || c.Config.Image == "" {
+		return c, err
+	}
+	if _, err := checkFields(&c); err != nil {
 		return c, err
 	}
 	switch img, err := e.cfg.Store.Image(ctx, c.Config.Image); {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -65,8 +66,8 @@ type variable struct {
 	unset bool
 }
 
-// variables returns the environment of a container: the image's and the request's. It ignores an entry without "=", with
-// which Docker unsets a variable of the image. Of two entries with one name the last one counts, as in Docker.
+// variables returns the environment of a container: the image's and the request's. An entry without "=" unsets a
+// variable of the image, and of two entries with one name the last one counts, as in Docker.
 func variables(c store.Container) (out []variable, err error) {
 	var imageEnv []string
 	if c.ImageConfig != nil {
@@ -76,13 +77,11 @@ func variables(c store.Container) (out []variable, err error) {
 	add := func(entry string, own bool) error {
 		name, value, ok := strings.Cut(entry, "=")
 		switch {
-		case name == "":
-			return api.Errorf(api.InvalidParameter, "invalid environment variable: %q has no name", entry)
 		case strings.ContainsRune(entry, 0):
 			return api.Errorf(api.InvalidParameter, "environment variable %q has a NUL, which no variable can hold", name)
 		case len(entry) > maxVariable:
-			return api.Errorf(api.InvalidParameter,
-				"environment variable %.40q has %d bytes with its name, and Linux takes at most %d", name, len(entry), maxVariable)
+			return api.Errorf(api.InvalidParameter, "environment variable %.40q has %d bytes with its name, and Linux takes "+
+				"at most %d", name, len(entry), maxVariable)
 		}
 		v := variable{name: name, value: value, own: own, unset: !ok}
 		if i, known := at[name]; known {
@@ -138,6 +137,10 @@ func (s Settings) appSettings(c store.Container) (settings, []string, error) {
 		spec.Env = append(spec.Env, v.name+"="+v.value)
 	}
 	slices.Sort(out.Names)
+	if longest := longest(spec.Command); longest > maxVariable {
+		return settings{}, nil, api.Errorf(api.InvalidParameter,
+			"the command has an argument of %d bytes, and Linux takes at most %d", longest, maxVariable)
+	}
 	encoded, err := spec.Encode()
 	if err != nil {
 		return settings{}, nil, api.Errorf(api.InvalidParameter, "%v", err)
@@ -145,11 +148,24 @@ func (s Settings) appSettings(c store.Container) (settings, []string, error) {
 	maps.Copy(out.Handler, encoded)
 	var warnings []string
 	if !readsSpec(c) {
-		if out.Environment, warnings, err = s.plainSettings(given); err == nil {
-			warnings = append(warnings, commandWarnings(spec.Command)...)
+		if out.Environment, warnings, err = s.plainSettings(given); err != nil {
+			return settings{}, nil, err
 		}
+		plain, err := json.Marshal(spec.Command)
+		if err != nil || len(plain) > maxSetting {
+			return settings{}, nil, api.Errorf(api.InvalidParameter, "the command is %d bytes long as JSON; at most %d fit into "+
+				"an app setting: choose a shorter one, %s", len(plain), maxSetting, label)
+		}
+		warnings = append(warnings, commandWarnings(spec.Command)...)
 	}
-	return out, warnings, err
+	return out, warnings, nil
+}
+
+func longest(texts []string) (bytes int) {
+	for _, text := range texts {
+		bytes = max(bytes, len(text))
+	}
+	return bytes
 }
 
 // isReference reports whether App Service resolves a value with the app's identity
@@ -189,7 +205,8 @@ func (s Settings) plainSettings(given []variable) (map[string]string, []string, 
 				name, maxSettingName, label)
 		}
 		if pattern, ok := protocol.Match(name, reservedSettings); ok && !slices.Contains(freeSettings, name) {
-			return refuse("%s is reserved for the Functions host (%s): choose another name, %s", name, pattern, label)
+			return refuse("%s is reserved for the Functions host (%s): choose another name, %s",
+				name, pattern, label)
 		}
 		if isReference(value) && !s.KeyVaultReferences {
 			return refuse("%s: App Service would put a secret in place of the reference, which key_vault_references does not "+
@@ -208,7 +225,7 @@ func (s Settings) plainSettings(given []variable) (map[string]string, []string, 
 			delete(plain, other)
 			name = max(name, other)
 		case taken:
-			return refuse("%s and %s: Azure takes one app setting for both: choose another name, %s", other, name, label)
+			return refuse("%s: Azure takes one app setting for it and %s: choose another name, %s", name, other, label)
 		}
 		names[folded], plain[name] = name, value
 		if size += len(name) + len(value); size > maxSettings {
@@ -251,8 +268,8 @@ func commandWarnings(command []string) []string {
 	return []string{"App Service may change $, \\, quotes and line feeds in the command; " + label[len("or, "):]}
 }
 
-// reservedSettings are patterns for the names of variables that belong to App Service, the Functions host, the module or
-// the provider, or that change how the host runs: where it looks for functions, on which port it answers, which
+// reservedSettings are patterns for the names of variables that belong to App Service, the Functions host, the module
+// or the provider, or that change how the host runs: where it looks for functions, on which port it answers, which
 // libraries it loads. The sources are those of protocol.HostSettings, and the environment variables of .NET
 // (learn.microsoft.com/dotnet/core/tools/dotnet-environment-variables) and of the dynamic linker (ld.so(8)).
 var reservedSettings = append([]string{

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -65,10 +64,6 @@ func (s Settings) functionAppSpec(
 	}
 	spec.Environment, spec.HandlerSettings = settings.Environment, settings.Handler
 	spec.EnvironmentNames = settings.Names
-	if command, err := json.Marshal(spec.Command); err != nil || len(command) > maxSetting {
-		return spec, nil, api.Errorf(api.InvalidParameter,
-			"the command is %d bytes long as JSON; at most %d fit into an app setting", len(command), maxSetting)
-	}
 	tags, more := tags(c.Config.Labels)
 	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")

@@ -31,8 +31,8 @@ const stopLimit = 4 * time.Second
 const maxBody = 1 << 20
 
 // Run serves until ctx ends, then ends the runs under way. The command is that of the app settings (protocol.Spec, or
-// AZF_COMMAND), otherwise args, which come from customHandler.description.arguments in host.json. Run hides environ from
-// other processes: see hideProcess.
+// AZF_COMMAND), otherwise args, which come from customHandler.description.arguments in host.json. Run hides environ
+// from other processes: see hideProcess.
 func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	if err := hideProcess(); err != nil {
 		return fmt.Errorf("hide the settings from the command: %w", err)

@@ -30,7 +30,8 @@ func environ(t *testing.T, spec protocol.Spec, others ...string) []string {
 func TestSpec(t *testing.T) {
 	home := t.TempDir()
 	host := []string{
-		"HOME=/home", "HOSTNAME=h", "AzureWebJobsStorage=SECRET", "OTHER=SECRET", `AZF_COMMAND=["older"]`, "AZF_REFERENCE_0=a$b",
+		"HOME=/home", "HOSTNAME=h", "AzureWebJobsStorage=SECRET", "OTHER=SECRET", `AZF_COMMAND=["older"]`,
+		"AZF_REFERENCE_0=a$b",
 		"AZF_REFERENCE_1=@Microsoft.KeyVault(SecretUri=https://v/secrets/s)",
 	}
 	for name, row := range map[string]struct {
@@ -40,8 +41,10 @@ func TestSpec(t *testing.T) {
 		err   string
 	}{
 		"allow list": {
-			spec:  protocol.Spec{Env: []string{"A=$x\\", "my-var=1"}},
-			lines: []string{"out A=$x\\", "out AZF_RUN_ID=r1", "out HOME=/home", "out HOSTNAME=h", "out PATH=/usr/bin:/bin", "out my-var=1"},
+			spec: protocol.Spec{Env: []string{"A=$x\\", "my-var=1"}},
+			lines: []string{
+				"out A=$x\\", "out AZF_RUN_ID=r1", "out HOME=/home", "out HOSTNAME=h", "out PATH=/usr/bin:/bin", "out my-var=1",
+			},
 		},
 		"own wins": {
 			spec:  protocol.Spec{Env: []string{"PATH=/bin", "HOME=/x", "HOSTNAME=y"}},
@@ -52,7 +55,9 @@ func TestSpec(t *testing.T) {
 			lines: []string{"out AZF_RUN_ID=r1", "out HOME=/home", "out HOSTNAME=h", "out OTHER=own", "out PATH=/usr/bin:/bin"},
 		},
 		"reference": {
-			spec:  protocol.Spec{Command: []string{"sh", "-c", "echo $R"}, References: map[string]string{"R": "AZF_REFERENCE_0"}},
+			spec: protocol.Spec{
+				Command: []string{"sh", "-c", "echo $R"}, References: map[string]string{"R": "AZF_REFERENCE_0"},
+			},
 			lines: []string{"out a$b"},
 		},
 		"reference that is not resolved": {
@@ -67,7 +72,8 @@ func TestSpec(t *testing.T) {
 			lines: []string{"out a b "},
 		},
 		"program on the PATH of the command": {
-			spec: protocol.Spec{Command: []string{"ls"}, Env: []string{"PATH=/nowhere:" + home}}, code: 127, err: `not exist in $PATH`,
+			spec: protocol.Spec{Command: []string{"ls"}, Env: []string{"PATH=/nowhere:" + home}},
+			code: 127, err: `not exist in $PATH`,
 		},
 		"program that cannot be executed": {
 			spec: protocol.Spec{Command: []string{"passwd"}, Env: []string{"PATH=/etc"}}, code: 126, err: "permission denied",
@@ -124,9 +130,11 @@ func TestBrokenSpec(t *testing.T) {
 func TestUser(t *testing.T) {
 	dir := t.TempDir()
 	files := accounts{passwd: filepath.Join(dir, "passwd"), group: filepath.Join(dir, "group")}
-	err := os.WriteFile(files.passwd, []byte("root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1001:CI:/home/ci:/bin/sh\n"), 0o600)
+	const passwd = "root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1001:CI:/home/ci:/bin/sh\n"
+	const group = "root:x:0:\nci:x:1001:\ndocker:x:999:other,ci\nextra:x:2000:\n"
+	err := os.WriteFile(files.passwd, []byte(passwd), 0o600)
 	if err == nil {
-		err = os.WriteFile(files.group, []byte("root:x:0:\nci:x:1001:\ndocker:x:999:other,ci\nextra:x:2000:\n"), 0o600)
+		err = os.WriteFile(files.group, []byte(group), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +165,8 @@ func TestUser(t *testing.T) {
 			if c := got.credential; c != nil {
 				text = fmt.Sprintln(c.Uid, c.Gid, c.Groups, got.home)
 			}
-			if err == nil && strings.TrimSpace(text) != row.want || err != nil && (row.err == "" || !strings.Contains(err.Error(), row.err)) {
+			if row.err == "" && (err != nil || strings.TrimSpace(text) != row.want) ||
+				row.err != "" && (err == nil || !strings.Contains(err.Error(), row.err)) {
 				t.Errorf("got %s, %v, want %s %s", text, err, row.want, row.err)
 			}
 		})

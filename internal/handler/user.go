@@ -74,7 +74,7 @@ func (a accounts) user(name string) (uid, gid uint32, home string, err error) {
 	found := false
 	err = entries(a.passwd, 7, func(fields []string) bool {
 		id, ok := parseID(fields[2])
-		if !ok || fields[0] != name && !(isNumber && id == number) {
+		if !ok || fields[0] != name && (!isNumber || id != number) {
 			return true
 		}
 		uid, home, found = id, fields[5], true

@@ -9,8 +9,8 @@ import (
 )
 
 // maxName is the length to which App Service cuts the name of a variable on Linux. Reports have 53, 64 and 100; the
-// shortest is taken (github.com/Azure/azure-functions-host/issues/6855, github.com/MicrosoftDocs/azure-docs/issues/36178
-// and 71126).
+// shortest is taken (github.com/Azure/azure-functions-host/issues/6855, and issues 36178 and 71126 of
+// github.com/MicrosoftDocs/azure-docs).
 const maxName = 53
 
 // variables returns the environment variables that a container gets for its app settings. Values are un-escaped

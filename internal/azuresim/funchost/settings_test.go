@@ -14,12 +14,12 @@ import (
 func TestVariables(t *testing.T) {
 	long := strings.Repeat("n", 60)
 	got := variables(map[string]string{
-		"DOC": `pa\$\$w0rd\\`, "RAW": `pa$$w0rd\`, "NAME": "a$HOME/b", "QUOTES": `["a\"b"]`, "OTHER": `\d+`, "END": "$", "my.setting": "1",
-		long: "2",
+		"DOC": `pa\$\$w0rd\\`, "RAW": `pa$$w0rd\`, "NAME": "a$HOME/b", "QUOTES": `["a\"b"]`, "OTHER": `\d+`, "END": "$",
+		"my.setting": "1", long: "2",
 	})
 	want := map[string]string{
-		"DOC": `pa$$w0rd\`, "RAW": `paw0rd\`, "NAME": "a/b", "QUOTES": `["a"b"]`, "OTHER": `\d+`, "END": "$", "my_setting": "1",
-		long[:53]: "2",
+		"DOC": `pa$$w0rd\`, "RAW": `paw0rd\`, "NAME": "a/b", "QUOTES": `["a"b"]`, "OTHER": `\d+`, "END": "$",
+		"my_setting": "1", long[:53]: "2",
 	}
 	for name, value := range want {
 		want["APPSETTING_"+name] = value
