@@ -153,8 +153,8 @@ func (s Settings) appSettings(c store.Container) (settings, []string, error) {
 		}
 		plain, err := json.Marshal(spec.Command)
 		if err != nil || len(plain) > maxSetting {
-			return settings{}, nil, api.Errorf(api.InvalidParameter, "the command is %d bytes long as JSON; at most %d fit into "+
-				"an app setting: choose a shorter one, %s", len(plain), maxSetting, label)
+			return settings{}, nil, api.Errorf(api.InvalidParameter, "the command is %d bytes long as JSON; at most %d fit "+
+				"into an app setting: choose a shorter one, %s", len(plain), maxSetting, label)
 		}
 		warnings = append(warnings, commandWarnings(spec.Command)...)
 	}
