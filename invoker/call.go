@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
@@ -46,8 +48,12 @@ func (i *Invoker) retry(ctx context.Context, t Target, until time.Time, try func
 		if i.now().Add(delay).After(until) {
 			return e
 		}
-		i.log.Debug().Str("app", t.App).Str("kind", string(e.Kind)).AnErr("cause", e.Err).Dur("delay", delay).
-			Msg("function app is not up yet")
+		level := zerolog.DebugLevel
+		if e.Kind == KindUnauthorized && n == 0 {
+			level = zerolog.WarnLevel // who has forgotten the role need not wait to learn it
+		}
+		i.log.WithLevel(level).Str("app", t.App).Str("kind", string(e.Kind)).AnErr("cause", e.Err).Dur("delay", delay).
+			Msg("function app takes no run yet")
 		if err := i.sleep(ctx, delay); err != nil {
 			return stopped(t, err)
 		}

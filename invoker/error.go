@@ -16,6 +16,9 @@ const (
 	// KindUnauthorized: 401 from the app in spite of a host key that was just read, or 401 or 403 from Azure Resource
 	// Manager. The run did not start.
 	KindUnauthorized Kind = "unauthorized"
+	// KindRefused: the app is stopped, or access restrictions, authentication or something else in front of it has
+	// refused the request. The run did not start.
+	KindRefused Kind = "refused"
 	// KindNotFound: 404. The app does not exist, or has no function that answers POST /api/run. The run did not start.
 	KindNotFound Kind = "not_found"
 	// KindHostError: an answer that a working app does not give, such as an early 502 or an unknown protocol version.

@@ -252,3 +252,20 @@ func expired(f *fake, _ http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 	panic(http.ErrAbortHandler) // a client that is about to close could still read an answer
 }
+
+// stoppedPage answers like App Service for an app that is stopped, forbidden for one whose access restrictions refuse the
+// client, login and challenge for one with authentication.
+var (
+	stoppedPage = body(http.StatusForbidden, "<html><h1>Error 403 - This web app is stopped.</h1></html>")
+	forbidden   = answering(http.StatusForbidden, "X-Ms-Forbidden-Ip", "192.0.2.7")
+	login       = answering(http.StatusFound, "Location", "https://login.microsoftonline.com/tenant/oauth2/authorize?x=y")
+	challenge   = answering(http.StatusUnauthorized, "Www-Authenticate", `Bearer realm="skls-app.azurewebsites.net"`)
+)
+
+// answering answers with one header.
+func answering(code int, name, value string) step {
+	return func(_ *fake, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(name, value)
+		w.WriteHeader(code)
+	}
+}

@@ -13,9 +13,11 @@
 //
 // An app whose image holds azf-handler speaks invoker/protocol: a run has an id, starting it twice starts it once,
 // and the Invoker polls a long run. For an image with a handler of its own, HTTP status 2xx means exit code 0. Any
-// other status means exit code 1, with the head of the body as output. Four statuses come from the host and not
-// from the handler, so such a handler must not use them for a failed run: 401 and 404 are errors. After 429 and
-// 503, which mean that the host is too busy or not up yet, the Invoker sends the request again.
+// other status means exit code 1, with the head of the body as output. Some answers come from the host or from App
+// Service and not from the handler, so such a handler must not use them for a failed run: 401, 404, App Service's pages
+// for 403, and redirects to a login are errors. After 429 and 503, which mean that the host is too busy or not up yet,
+// the Invoker sends the request again. Of an app that is known to hold azf-handler (Request.Handler), every answer
+// without its header is one of something else.
 package invoker
 
 import (
@@ -79,6 +81,9 @@ type Request struct {
 	RunID string
 	// Traceparent is the value of the header of that name, unless it is empty; see NewTraceparent.
 	Traceparent string
+	// Handler reports that the app is known to hold azf-handler. Then an answer of anything else is never the end of a
+	// run.
+	Handler bool
 	// Timeout is the time limit of the command, rounded up to whole seconds; 0 means no limit.
 	Timeout time.Duration
 	// Resume follows a run that an earlier caller may have started, and never starts it. The run is lost (KindLost) when

@@ -54,10 +54,17 @@ func (i *Invoker) key(ctx context.Context, t Target, until time.Time) (string, e
 	foundBy := i.now().Add(notFoundGrace)
 	err := i.retry(ctx, t, until, func() *Error {
 		var err error
-		if key, err = i.readKey(ctx, t); err != nil {
-			return keyError(t, err, i.now().Before(foundBy))
+		if key, err = i.readKey(ctx, t); err == nil {
+			return nil
 		}
-		return nil
+		e := keyError(t, err, i.now().Before(foundBy))
+		if e.Kind == KindNotReady {
+			// A stopped app has no host that could have a key.
+			if refused := i.refused(ctx, t); refused != nil {
+				return refused
+			}
+		}
+		return e
 	})
 	if err != nil {
 		return "", err
@@ -66,6 +73,15 @@ func (i *Invoker) key(ctx context.Context, t Target, until time.Time) (string, e
 	defer i.mu.Unlock()
 	i.keys[keyID(t)] = key
 	return key, nil
+}
+
+// refused asks the app for anything, and returns the Error when something in front of it refuses that.
+func (i *Invoker) refused(ctx context.Context, t Target) *Error {
+	a, err := i.call(ctx, t, request{method: http.MethodGet, path: "/", limit: readyLimit}, http.Header{})
+	if err != nil {
+		return nil
+	}
+	return front(t, a, false)
 }
 
 var errNoKey = errors.New("the host has no function key yet")
@@ -97,9 +113,12 @@ func keyError(t Target, err error, young bool) *Error {
 		}
 		switch resp.StatusCode {
 		case http.StatusUnauthorized, http.StatusForbidden:
-			e.Kind = KindUnauthorized
+			// A role assignment counts after up to ten minutes
+			// (learn.microsoft.com/azure/role-based-access-control/troubleshooting).
+			e.Kind, e.temporary = KindUnauthorized, resp.StatusCode == http.StatusForbidden
 			e.Message = "reading its host key was refused; the daemon's identity needs the action " +
-				"Microsoft.Web/sites/host/listkeys/action, which Contributor and Website Contributor include"
+				"Microsoft.Web/sites/host/listkeys/action, which Contributor and Website Contributor include, and a new role " +
+				"assignment takes up to ten minutes"
 		case http.StatusNotFound:
 			e.Kind, e.temporary = KindNotFound, young
 			e.Message = "Azure Resource Manager does not know it in resource group " + t.ResourceGroup +

@@ -63,7 +63,7 @@ func (r *run) resume(ctx context.Context) (Result, error) {
 	if r.q.Timeout > 0 {
 		r.deadline = r.started.Add(r.q.Timeout + timeoutMargin)
 	}
-	res, err := r.follow(ctx, false)
+	res, err := r.follow(ctx, r.q.Handler)
 	if errors.Is(err, errForeign) {
 		return Result{}, &Error{
 			Kind: KindLost, App: r.t.App, Foreign: true,
@@ -103,7 +103,7 @@ func (r *run) ready(ctx context.Context) error {
 		if noHandler(a.status) {
 			return r.notReady(a)
 		}
-		return nil
+		return front(r.t, a, false)
 	})
 }
 
@@ -191,9 +191,10 @@ func (r *run) post(ctx context.Context, q request) (a answer, notStarted *Error,
 		}
 		return a, dialError(r.t, unknown), unknown
 	}
+	refused := front(r.t, a, r.q.Handler)
 	switch {
 	case a.ours():
-	case a.status == http.StatusUnauthorized:
+	case a.status == http.StatusUnauthorized && a.header.Get("Www-Authenticate") == "":
 		notStarted = &Error{
 			Kind: KindUnauthorized, App: r.t.App, Err: statusError(a.status),
 			Message: "it refuses its own host key, even after the key was read again; " +
@@ -201,15 +202,20 @@ func (r *run) post(ctx context.Context, q request) (a answer, notStarted *Error,
 		}
 	case a.status == http.StatusNotFound:
 		notStarted = &Error{
-			Kind: KindNotFound, App: r.t.App, Err: statusError(a.status),
+			// A host that comes up answers before it has loaded its functions.
+			Kind: KindNotFound, App: r.t.App, Err: statusError(a.status), temporary: r.q.Handler,
 			Message: "it has no function that answers POST " + protocol.RunPath +
 				"; check that the image has run/function.json in /home/site/wwwroot",
 		}
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
 		notStarted = r.notReady(a)
+	case refused != nil:
+		notStarted = refused
 	case a.status == http.StatusInternalServerError, a.status == http.StatusBadGateway,
 		a.status == http.StatusGatewayTimeout:
 		unknown = statusError(a.status)
+	case r.q.Handler:
+		unknown = otherAnswer(a)
 	}
 	return a, notStarted, unknown
 }
@@ -244,7 +250,7 @@ func (r *run) send(ctx context.Context, q request) (answer, error) {
 // one, and failure the failure of the POST.
 func (r *run) settle(ctx context.Context, a answer, failure error) (Result, error) {
 	age := r.now().Sub(r.started)
-	res, err := r.follow(ctx, false)
+	res, err := r.follow(ctx, r.q.Handler)
 	switch {
 	case !errors.Is(err, errForeign):
 		return res, err
@@ -269,8 +275,8 @@ func (r *run) settle(ctx context.Context, a answer, failure error) (Result, erro
 // errForeign is follow's error when the image has a handler of its own.
 var errForeign = errors.New("not azf-handler")
 
-// follow polls azf-handler until the run has ended. known means that azf-handler has answered before. Until then,
-// an answer without its header ends follow with errForeign.
+// follow polls azf-handler until the run has ended. known means that the app holds azf-handler. Until that is known, an
+// answer without its header ends follow with errForeign.
 func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 	quietBy := r.now().Add(r.readyTimeout)
 	for n := 0; ; n++ {
@@ -293,8 +299,13 @@ func (r *run) follow(ctx context.Context, known bool) (Result, error) {
 			known, n, quietBy = true, 0, r.now().Add(r.readyTimeout)
 		case err == nil && !known && !noHandler(a.status):
 			return Result{}, errForeign
-		case err == nil:
+		case err == nil && noHandler(a.status):
 			err = statusError(a.status)
+		case err == nil:
+			err = otherAnswer(a)
+			if refused := front(r.t, a, true); refused != nil {
+				err = fmt.Errorf("%s: %w", refused.Message, refused.Err)
+			}
 		}
 		switch {
 		case r.late():
@@ -325,7 +336,7 @@ func (r *run) read(a answer) (res Result, done bool, err error) {
 		return fail(KindHostError, fmt.Sprintf("its azf-handler speaks protocol version %q and this daemon 1 to %s; "+
 			"build the image with the azf-handler of the daemon's release", v, protocol.Version), nil)
 	case a.status == http.StatusNotFound:
-		return fail(KindLost, "azf-handler does not know the run, so it was restarted during the run; "+
+		return fail(KindLost, "azf-handler does not know the run: it was restarted during the run, or never got it; "+
 			"start the container again", nil)
 	case a.status != http.StatusOK && a.status != http.StatusAccepted:
 		var b protocol.ErrorBody

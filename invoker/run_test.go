@@ -37,6 +37,7 @@ func TestRun(t *testing.T) {
 		name    string
 		script  script
 		timeout time.Duration
+		known   bool // whether the app is known to hold azf-handler
 
 		kind     Kind // of the error, "" when there is none
 		exit     int
@@ -76,7 +77,23 @@ func TestRun(t *testing.T) {
 			protocol: true, posts: 1, keyReads: 6,
 		},
 		{name: "keys never come", script: script{keys: []step{status(400)}}, kind: KindNotReady, keyReads: 11},
-		{name: "keys are refused", script: script{keys: []step{status(403)}}, kind: KindUnauthorized, keyReads: 1},
+		{name: "keys are refused", script: script{keys: []step{status(403)}}, kind: KindUnauthorized, keyReads: 11},
+		{
+			name:   "the role of the daemon is new",
+			script: script{keys: []step{status(403), status(403), keys(testKey)}, post: []step{ended(0)}}, protocol: true,
+			posts: 1, keyReads: 3,
+		},
+		{
+			name: "the app is stopped", script: script{keys: []step{status(400)}, root: []step{stoppedPage}}, kind: KindRefused,
+			keyReads: 1,
+		},
+		{
+			name: "the app is stopped, and its key is known", script: script{root: []step{stoppedPage}}, kind: KindRefused,
+			keyReads: 1,
+		},
+		{name: "restrictions", script: script{root: []step{forbidden}}, kind: KindRefused, keyReads: 1},
+		{name: "authentication", script: script{root: []step{login}}, kind: KindRefused, keyReads: 1},
+		{name: "authentication with 401", script: script{root: []step{challenge}}, kind: KindRefused, keyReads: 1},
 		{
 			name: "the app does not exist", script: script{keys: []step{after(3*time.Minute, status(404))}},
 			kind: KindNotFound, keyReads: 1,
@@ -219,6 +236,64 @@ func TestRun(t *testing.T) {
 		},
 
 		{
+			name: "own handler, the app is stopped", script: script{post: []step{stoppedPage}}, kind: KindRefused, posts: 1,
+			keyReads: 1,
+		},
+		{
+			name: "own handler, restrictions", script: script{post: []step{forbidden}}, kind: KindRefused, posts: 1,
+			keyReads: 1,
+		},
+		{name: "own handler, login", script: script{post: []step{login}}, kind: KindRefused, posts: 1, keyReads: 1},
+		{name: "own handler, 401", script: script{post: []step{challenge}}, kind: KindRefused, posts: 2, keyReads: 2},
+		{name: "own handler, 403 of its own", script: script{post: []step{status(403)}}, exit: 1, posts: 1, keyReads: 1},
+
+		{
+			name: "azf-handler, redirect", known: true, script: script{post: []step{redirect}}, kind: KindRefused, posts: 1,
+			keyReads: 1,
+		},
+		{
+			name: "azf-handler, 403", known: true, script: script{post: []step{status(403)}}, kind: KindRefused, posts: 1,
+			keyReads: 1,
+		},
+		{
+			name: "azf-handler, 418", known: true, script: script{post: []step{status(418)}}, kind: KindRefused, posts: 1,
+			keyReads: 1,
+		},
+		{
+			name: "azf-handler, 404 until the host has its functions", known: true,
+			script: script{post: []step{status(404), status(404), ended(0)}}, protocol: true, posts: 3, keyReads: 1,
+		},
+		{
+			name: "azf-handler, a page in place of its answer", known: true,
+			script: script{post: []step{status(200)}, poll: []step{status(200), ended(5)}}, exit: 5, protocol: true, posts: 1,
+			polls: 2, keyReads: 1,
+		},
+		{
+			name: "azf-handler, a page in place of every answer", known: true,
+			script: script{post: []step{status(200)}, poll: []step{status(200)}}, kind: KindLost, posts: 1, polls: 11,
+			keyReads: 1,
+		},
+		{
+			name: "azf-handler, 500 in place of every answer", known: true,
+			script: script{post: []step{status(500)}, poll: []step{status(500)}}, kind: KindLost, posts: 1, polls: 11,
+			keyReads: 1,
+		},
+		{
+			name: "azf-handler, page in place of the answer, and the handler has no run", known: true,
+			script: script{post: []step{status(202)}, poll: []step{handler(404, protocol.ErrorBody{})}}, kind: KindLost,
+			posts: 1, polls: 1, keyReads: 1,
+		},
+		{
+			name: "azf-handler, early 502 and no answer", known: true,
+			script: script{post: []step{status(502)}, poll: []step{status(200), status(404), ended(0)}}, protocol: true,
+			posts: 1, polls: 3, keyReads: 1,
+		},
+		{
+			name: "azf-handler, the app is stopped during the run", known: true,
+			script: script{post: []step{running()}, poll: []step{stoppedPage}}, kind: KindLost, posts: 1, polls: 11, keyReads: 1,
+		},
+
+		{
 			name: "time-out by the handler", script: script{post: []step{ended(124)}}, timeout: time.Minute, exit: 124,
 			protocol: true, posts: 1, keyReads: 1,
 		},
@@ -251,7 +326,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, inv := newFake(t, c.script)
-			res, err := inv.Run(t.Context(), target, Request{RunID: testRun, Timeout: c.timeout})
+			res, err := inv.Run(t.Context(), target, Request{RunID: testRun, Timeout: c.timeout, Handler: c.known})
 			if KindOf(err) != c.kind || (err == nil) != (c.kind == "") {
 				t.Fatalf("error %v of kind %q, want kind %q", err, KindOf(err), c.kind)
 			}

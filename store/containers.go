@@ -49,6 +49,8 @@ type Container struct {
 
 	// ImageConfig is the configuration of the image, nil if it was not known when the container was created.
 	ImageConfig *api.ImageConfig
+	// HasHandler reports that the function app is known to hold azf-handler: its image says so, or it has answered.
+	HasHandler bool
 	// Unnamed reports whether the daemon has chosen the name.
 	Unnamed bool
 	// StopAsked reports whether somebody has asked to stop the run under way.
@@ -74,7 +76,7 @@ type App struct {
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
-	image_config, unnamed, stop_asked, claim`
+	image_config, has_handler, unnamed, stop_asked, claim`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
@@ -102,10 +104,11 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers
-			(id, name, config, host_config, networking, state, created_at, function_app, image_config, unnamed, claim)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			(id, name, config, host_config, networking, state, created_at, function_app, image_config, has_handler, unnamed,
+				claim)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp,
-			string(imageConfig), c.Unnamed, db.DaemonID())
+			string(imageConfig), c.HasHandler, c.Unnamed, db.DaemonID())
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
 		}
@@ -384,7 +387,7 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
-			&imageConfig, &c.Unnamed, &c.StopAsked, &c.Claim)
+			&imageConfig, &c.HasHandler, &c.Unnamed, &c.StopAsked, &c.Claim)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}

@@ -39,6 +39,8 @@ type Result struct {
 	Started   time.Time
 	Output    []api.LogLine
 	Truncated bool
+	// Handler reports that azf-handler has answered.
+	Handler bool
 }
 
 // Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the
@@ -131,8 +133,8 @@ func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) 
 		return nil, fmt.Errorf("finish run %s: %w", runID, err)
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE containers SET state = CASE state WHEN $1 THEN $2 ELSE state END,
-		finished_at = $3, exit_code = $4, error = $5, started_at = $6 WHERE id = $7`,
-		Running, Exited, nanos(now), result.ExitCode, result.Error, started, containerID)
+		finished_at = $3, exit_code = $4, error = $5, started_at = $6, has_handler = (has_handler OR $7) WHERE id = $8`,
+		Running, Exited, nanos(now), result.ExitCode, result.Error, started, result.Handler, containerID)
 	if err != nil {
 		return nil, fmt.Errorf("finish container %s: %w", containerID, err)
 	}

@@ -113,8 +113,12 @@ func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.C
 			return c, err
 		}
 	}
+	version, err := handlerProtocol(c)
+	if err != nil {
+		return c, err
+	}
+	c.HasHandler = version != ""
 	// Azure does not know an image's id, nor a name that only this daemon has given it.
-	var err error
 	c.Config.Image, err = e.cfg.Store.PullReference(ctx, c.Config.Image)
 	return c, err
 }

@@ -111,8 +111,7 @@ func variables(c store.Container) (out []variable, err error) {
 
 // appSettings returns the settings of a container, and warnings.
 func (s Settings) appSettings(c store.Container) (settings, []string, error) {
-	_, err := handlerProtocol(c)
-	if err != nil {
+	if _, err := handlerProtocol(c); err != nil {
 		return settings{}, nil, err
 	}
 	given, err := variables(c)

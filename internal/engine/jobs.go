@@ -297,7 +297,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	defer end()
 	answer, err := e.cfg.Invoker.Run(runCtx, e.target(c), invoker.Request{
 		RunID: run.ID, Traceparent: traceparent(run), Timeout: e.cfg.Settings.Timeout,
-		Resume:      !run.Sent.IsZero(),
+		Resume: !run.Sent.IsZero(), Handler: c.HasHandler,
 		BeforeStart: func(ctx context.Context) error { return e.cfg.Store.Sent(ctx, run.ID, true) },
 		NotStarted: func(ctx context.Context) {
 			if err := e.cfg.Store.Sent(context.WithoutCancel(ctx), run.ID, false); err != nil {
@@ -314,7 +314,7 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	}
 	result := store.Result{
 		ExitCode: answer.ExitCode, Error: answer.Error, Started: answer.StartedAt,
-		Output: logLines(answer), Truncated: answer.Truncated,
+		Output: logLines(answer), Truncated: answer.Truncated, Handler: answer.Protocol,
 	}
 	if err != nil {
 		result = e.lookUp(ctx, c, run, err)

@@ -1,0 +1,2 @@
+-- Whether the function app is known to hold azf-handler: its image says so, or it has answered.
+ALTER TABLE containers ADD COLUMN has_handler INTEGER NOT NULL DEFAULT FALSE CHECK (has_handler IN (FALSE, TRUE));
