@@ -22,40 +22,7 @@ import (
 
 const appDomain = ".azurewebsites.net"
 
-// appOfHost returns the function app that a host name belongs to.
-func appOfHost(host string) (app string, ok bool) {
-	return strings.CutSuffix(strings.ToLower(host), appDomain)
-}
-
 type siteKeys = funchost.Keys
-
-// serveFunctionHost passes a request for NAME.azurewebsites.net on to the app's host. App Service's front end answers
-// for apps that do not exist or do not run.
-func (s *Sim) serveFunctionHost(w http.ResponseWriter, r *http.Request) {
-	app, _ := appOfHost(hostOnly(r.Host))
-	exists, enabled, host := s.lookUpHost(app)
-	switch {
-	case !exists:
-		w.Header().Set("Connection", "close")
-		http.Error(w, "404 Web Site not found.", http.StatusNotFound)
-	case !enabled:
-		http.Error(w, "Error 403 - This web app is stopped.", http.StatusForbidden)
-	case host == nil:
-		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
-	default:
-		host.ServeHTTP(w, r)
-	}
-}
-
-func (s *Sim) lookUpHost(app string) (exists, enabled bool, host *funchost.Host) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.siteNamed(app)
-	if r == nil {
-		return false, false, nil
-	}
-	return true, truth(object(r.body["properties"])["enabled"]), r.site.host
-}
 
 // listHostKeys fails until the Functions host runs, as Azure passes the call on to it.
 func (s *Sim) listHostKeys(rq *armRequest) (any, error) {

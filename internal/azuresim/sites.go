@@ -21,7 +21,9 @@ type site struct {
 	config        map[string]any    // config/web, without app settings
 	policies      map[string]bool   // whether basic authentication is allowed for ftp and scm
 	password      string            // for publishing
-	operation     *operation        // the last write that was accepted and not done at once; nil if there was none
+	// unauthenticated is what App Service's authentication answers; see Authenticate.
+	unauthenticated string
+	operation       *operation // the last write that was accepted and not done at once; nil if there was none
 
 	host    *funchost.Host // nil: nothing runs
 	hostDir string
