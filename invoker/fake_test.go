@@ -253,8 +253,8 @@ func expired(f *fake, _ http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler) // a client that is about to close could still read an answer
 }
 
-// stoppedPage answers like App Service for an app that is stopped, forbidden for one whose access restrictions refuse the
-// client, login and challenge for one with authentication.
+// stoppedPage answers like App Service for an app that is stopped, forbidden for one whose access restrictions refuse
+// the client, login and challenge for one with authentication.
 var (
 	stoppedPage = body(http.StatusForbidden, "<html><h1>Error 403 - This web app is stopped.</h1></html>")
 	forbidden   = answering(http.StatusForbidden, "X-Ms-Forbidden-Ip", "192.0.2.7")

@@ -15,7 +15,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 		"restrictions": {forbidden, "access restrictions refuse the daemon's address 192.0.2.7"},
 		"login":        {login, "authentication is switched on"},
 		"challenge":    {challenge, "authentication is switched on"},
-		"redirect":     {answering(302, "Location", "https://proxy.example.com/x?secret=s"), "redirects to proxy.example.com in"},
+		"redirect":     {answering(302, "Location", "https://proxy.example.com/x?secret=s"), "to proxy.example.com in"},
 		"relative":     {answering(302, "Location", "/x"), "redirects to another place"},
 		"proxy":        {status(407), "something in front of it refused the request"},
 	} {
