@@ -29,7 +29,7 @@ const (
 // settings are the app settings by which a container's environment and command reach its function app.
 type settings struct {
 	// Environment holds the variables as settings of their own, for images of which it is not known that their handler
-	// reads a spec.
+	// reads a spec. For others, it holds freeSettings only.
 	Environment map[string]string
 	// Handler holds the spec, and the references in it.
 	Handler map[string]string
@@ -146,7 +146,14 @@ func (s Settings) appSettings(c store.Container) (settings, []string, error) {
 	}
 	maps.Copy(out.Handler, encoded)
 	var warnings []string
-	if !readsSpec(c) {
+	if readsSpec(c) {
+		out.Environment = map[string]string{}
+		for _, v := range given {
+			if v.own && slices.Contains(freeSettings, v.name) {
+				out.Environment[v.name] = v.value
+			}
+		}
+	} else {
 		if out.Environment, warnings, err = s.plainSettings(given); err != nil {
 			return settings{}, nil, err
 		}
@@ -281,7 +288,7 @@ var reservedSettings = append([]string{
 	"LD_*", "GLIBC_TUNABLES", "GCONV_PATH", "MALLOC_*",
 }, protocol.HostSettings...)
 
-// freeSettings are settings of App Service that only say how long it waits for a container.
+// freeSettings are settings of App Service that only say how long it waits for a container. A large image needs them.
 var freeSettings = []string{"WEBSITES_CONTAINER_START_TIME_LIMIT", "WEBSITES_CONTAINER_STOP_TIME_LIMIT"}
 
 // sharedSettings are variables that commands use often, and that .NET and its TLS library use too.
