@@ -70,14 +70,17 @@ func checkForeign(t *testing.T, a answer, res Result) {
 	if ok != (res.ExitCode == 0) || ok != (res.Error == "") || res.ExitCode > 1 || res.Protocol || ok && res.Lines != nil {
 		t.Fatalf("status %d: got %+v", a.status, res)
 	}
-	size := 0
+	var output strings.Builder
 	for n, l := range res.Lines {
-		size += len(l.Text)
+		output.WriteString(l.Content())
+		if l.Ending == "" {
+			output.WriteByte('\n')
+		}
 		if l.Stream != protocol.Stderr || l.Seq != n+1 || !utf8.ValidString(l.Text) || strings.Contains(l.Text, "\n") {
 			t.Fatalf("line %d is %+v", n, l)
 		}
 	}
-	if size > 3*maxLines { // an invalid byte becomes a character of three bytes
-		t.Fatalf("%d bytes of output", size)
+	if want := string(a.body[:min(len(a.body), maxLines)]); !ok && output.String() != want {
+		t.Fatalf("got output %q, want %q", output.String(), want)
 	}
 }

@@ -77,7 +77,7 @@ func TestResult(t *testing.T) {
 		want := Result{
 			ExitCode: 1, Error: "the handler answered status 418", StartedAt: start, FinishedAt: end,
 			Lines: []protocol.Line{
-				{Stream: protocol.Stderr, Seq: 1, Time: end, Text: "bad\uFFFD"},
+				{Stream: protocol.Stderr, Seq: 1, Time: end, Text: "bad\uFFFD\r", Bytes: []byte("bad\xff\r")},
 				{Stream: protocol.Stderr, Seq: 2, Time: end, Text: "key [host key]"},
 			},
 			Body: []byte("bad\xff\r\nkey [host key]\n"),

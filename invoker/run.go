@@ -1,13 +1,13 @@
 package invoker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sockerless/backend-azf/invoker/protocol"
@@ -376,12 +376,10 @@ func (r *run) foreign(a answer) Result {
 	if len(head) > maxLines {
 		head, res.Truncated = head[:maxLines], true
 	}
-	if text := strings.TrimRight(strings.ToValidUTF8(string(head), "\uFFFD"), "\r\n"); text != "" {
-		for n, line := range strings.Split(text, "\n") {
-			res.Lines = append(res.Lines, protocol.Line{
-				Stream: protocol.Stderr, Seq: n + 1, Time: res.FinishedAt, Text: strings.TrimSuffix(line, "\r"),
-			})
-		}
+	for content := range bytes.Lines(head) {
+		line := protocol.LineOf(content)
+		line.Stream, line.Seq, line.Time = protocol.Stderr, len(res.Lines)+1, res.FinishedAt
+		res.Lines = append(res.Lines, line)
 	}
 	return res
 }

@@ -57,9 +57,9 @@ func TestErrors(t *testing.T) {
 		{name: "time-out", h: answer(504, `{"error":{"code":"GatewayTimeout"}}`), status: 504},
 		{name: "no body", h: answer(200, ``), text: "no table"},
 		{name: "other columns", h: rows(`["x"]`), text: "1 columns"},
-		{name: "no time", h: rows(`[0,1,null,"out","x"]`), text: "decode row"},
-		{name: "no number", h: rows(`[0,null,"2026-01-31T12:00:00Z","out","x"]`), text: "columns hold"},
-		{name: "no such run", h: rows(`[1,1,"2026-01-31T12:00:00Z","out","x"]`), text: "columns hold"},
+		{name: "no time", h: rows(`[0,1,null,"out","x","",0,""]`), text: "decode row"},
+		{name: "no number", h: rows(`[0,null,"2026-01-31T12:00:00Z","out","x","",0,""]`), text: "columns hold"},
+		{name: "no such run", h: rows(`[1,1,"2026-01-31T12:00:00Z","out","x","",0,""]`), text: "columns hold"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := reader(t, c.h).Lines(t.Context(), query("run-1"))

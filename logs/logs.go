@@ -20,12 +20,14 @@ package logs
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
+	"unicode/utf16"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
@@ -81,7 +83,7 @@ const (
 	Stderr = "stderr"
 )
 
-// Line is one line of output without its line feed.
+// Line is one line of output without its line feed, or a piece of a long line of azf-handler.
 type Line struct {
 	// RunID is the run that printed the line. For a handler other than azf-handler it is the run in whose window the
 	// host logged the line.
@@ -91,15 +93,38 @@ type Line struct {
 	Stream string
 	// Seq is azf-handler's number of the line, from 1 over both streams, with a gap where a row was lost. It is 0 for
 	// another handler.
-	Seq  int
+	Seq int
+	// Text is the content, byte for byte. Where Application Insights has cut it, Text ends with CutText.
 	Text string
+	// Continues and Ending are those of protocol.Line.
+	Continues int
+	Ending    string
+}
+
+// maxMessage is the number of UTF-16 code units that Application Insights keeps of a message:
+// https://learn.microsoft.com/azure/azure-monitor/app/data-model-complete#trace and MaxMessageLength in
+// https://github.com/microsoft/ApplicationInsights-dotnet/blob/develop/BASE/src/Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs
+const maxMessage = 32_768
+
+// CutText stands at the end of a line that has reached the limit of Application Insights.
+const CutText = "[azf: Application Insights keeps 32,768 characters of a line, the rest of this one is lost]"
+
+// Begun returns the number of lines that begin among pieces.
+func Begun(pieces []Line) (n int) {
+	for _, p := range pieces {
+		if p.Continues == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // maxRuns is the largest number of runs in one query. Kusto's parser refuses a query that is nested too deeply, as one
 // of about 490 runs is.
 const maxRuns = 100
 
-// Lines returns the lines of a query that have arrived so far, in order and each once, or none. For each 100 runs it
+// Lines returns the lines of a query that have arrived so far, in order and each once, or none. Long lines of azf-handler
+// are in pieces, of which Query.Tail counts the first of each line. For each 100 runs it
 // blocks for one call of the service, or for two when the first one finds no line of azf-handler. Each call takes at
 // most three minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the
 // context's error.
@@ -108,7 +133,7 @@ func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 		return nil, err
 	}
 	var lines []Line
-	for end := len(q.Runs); end > 0 && (q.Tail == 0 || len(lines) < q.Tail); end -= maxRuns {
+	for end := len(q.Runs); end > 0 && (q.Tail == 0 || Begun(lines) < q.Tail); end -= maxRuns {
 		part := q
 		part.Runs = slices.Clone(q.Runs[max(0, end-maxRuns):end])
 		if last := &part.Runs[len(part.Runs)-1]; end < len(q.Runs) && !last.To.Before(q.Runs[end].From) {
@@ -118,7 +143,7 @@ func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 			}
 		}
 		if q.Tail > 0 {
-			part.Tail = q.Tail - len(lines)
+			part.Tail = q.Tail - Begun(lines)
 		}
 		older, err := r.part(ctx, part)
 		if err != nil {
@@ -213,8 +238,8 @@ func queryError(q Query, err error) error {
 func decode(q Query, t *azquery.Table) ([]Line, error) {
 	var out []Line
 	for _, row := range t.Rows {
-		if len(row) != 5 {
-			return nil, fmt.Errorf("decode row: %d columns in place of 5", len(row))
+		if len(row) != 8 {
+			return nil, fmt.Errorf("decode row: %d columns in place of 8", len(row))
 		}
 		stamp, _ := row[2].(string)
 		at, err := time.Parse(time.RFC3339Nano, stamp)
@@ -226,8 +251,9 @@ func decode(q Query, t *azquery.Table) ([]Line, error) {
 		if !isRun || !isSeq || run >= float64(len(q.Runs)) {
 			return nil, fmt.Errorf("decode row: the columns hold %v", row[:4])
 		}
-		text, _ := row[4].(string) // null means the empty string
-		l := Line{Time: at, Stream: Stdout, Seq: int(seq), Text: text}
+		continues, _ := row[6].(float64)
+		l := Line{Time: at, Stream: Stdout, Seq: int(seq), Continues: int(continues)}
+		l.Text, l.Ending = content(row)
 		if row[3] == protocol.Stderr {
 			l.Stream = Stderr
 		}
@@ -239,6 +265,40 @@ func decode(q Query, t *azquery.Table) ([]Line, error) {
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// content returns the text of a row and its ending.
+func content(row azquery.Row) (text, ending string) {
+	text, _ = row[4].(string) // null means the empty string
+	encoded, _ := row[5].(string)
+	ending, _ = row[7].(string)
+	switch {
+	case ending == endsCut:
+		return unquoted(text) + CutText, ""
+	case ending == endsPlain:
+		if len(utf16.Encode([]rune(text))) >= maxMessage {
+			text += CutText
+		}
+		return text, ""
+	case encoded != "":
+		if exact, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+			text = string(exact)
+		}
+	}
+	return text, ending
+}
+
+// unquoted returns the text that a cut JSON string begins, without its opening quote.
+func unquoted(begin string) (text string) {
+	for end := len(begin); end >= 0; end-- { // a cut escape has to go
+		if json.Unmarshal([]byte(`"`+begin[:end]+`"`), &text) == nil {
+			return text
+		}
+		if len(begin)-end > len(`\uD83D\uDE0`) {
+			break // it is cut for another reason
+		}
+	}
+	return begin
 }
 
 // runAt returns the id of the run in whose window a line was logged.

@@ -75,8 +75,21 @@ func (q Query) check() error {
 	return nil
 }
 
-// Both queries return one row for each line, in order, with the columns Run (the index in the list of runs), Seq,
-// Time, Stream and Text.
+// Both queries return one row for each line or piece, in order, with the columns Run (the index in the list of runs),
+// Seq, Time, Stream, Text, Bytes (in base64), Continues and Ending: those of protocol.Line, or one of these.
+const (
+	// endsCut is the ending of a line of azf-handler whose JSON Application Insights has cut. Text is then the beginning
+	// of the JSON string of the text.
+	endsCut = "cut"
+	// endsPlain is the ending of a line of another handler.
+	endsPlain = "plain"
+)
+
+const columns = "Run, Seq, Time, Stream, Text, Bytes, Continues, Ending"
+
+// cutForm is the form of azf-handler's line up to its text, as a KQL regular expression. It captures what is before the
+// text, and the text.
+var cutForm = kqlString(`^(\{"run":"[^"]*","s":"[^"]*","seq":[0-9]+,"t":"[^"]*"),"m":"(.*)$`)
 
 // handlerKQL returns the query for azf-handler's lines.
 func handlerKQL(q Query) string {
@@ -92,9 +105,12 @@ func handlerKQL(q Query) string {
 	}
 	fmt.Fprintf(&b, `| extend Run = array_index_of(dynamic(%s), tostring(Line.run)), `+
 		`Seq = tolong(Line.seq), Stream = tostring(Line.s),
-    Time = coalesce(todatetime(Line.t), TimeGenerated), Text = tostring(Line.m)
+    Time = coalesce(todatetime(Line.t), TimeGenerated), Bytes = tostring(Line.b), `+
+		`Continues = coalesce(tolong(Line.c), 0),
+    Text = iff(isnotempty(Cut), extract(%s, 2, Message), tostring(Line.m)),
+    Ending = iff(isnotempty(Cut), "%s", tostring(Line.e))
 | where Run >= 0 and Seq >= 1 and Stream in (%s)
-`, list, q.streams())
+`, list, cutForm, endsCut, q.streams())
 	for i, r := range q.Runs {
 		if !r.whole() {
 			fmt.Fprintf(&b, "| where Run != %d or Seq between (%d .. %d)\n", i, r.First, r.Last)
@@ -102,11 +118,15 @@ func handlerKQL(q Query) string {
 	}
 	writeBounds(&b, q)
 	// Application Insights may deliver a row more than once.
-	b.WriteString("| summarize arg_min(TimeGenerated, Time, Stream, Text) by Run, Seq\n")
+	b.WriteString("| summarize arg_min(TimeGenerated, Time, Stream, Text, Bytes, Continues, Ending) by Run, Seq\n")
 	if q.Tail > 0 {
-		fmt.Fprintf(&b, "| order by Run desc, Seq desc\n| take %d\n", q.Tail)
+		// Pieces behind the first of the line with the lowest number are taken as well.
+		fmt.Fprintf(&b, `| order by Run desc, Seq desc
+| extend Begun = row_cumsum(iff(Continues == 0, 1, 0))
+| where Begun <= %d or Begun == %d and Continues == 0
+`, q.Tail-1, q.Tail)
 	}
-	b.WriteString("| order by Run asc, Seq asc\n| project Run, Seq, Time, Stream, Text\n")
+	b.WriteString("| order by Run asc, Seq asc\n| project " + columns + "\n")
 	return b.String()
 }
 
@@ -133,10 +153,13 @@ func otherKQL(q Query, runs []Run) string {
 | where Stream in (%s)
 `, strings.Join(windows, "\n    or "), bothStreams, protocol.End, protocol.Stderr, protocol.Stdout, q.streams())
 	writeBounds(&b, q)
+	// Lines of one tick have no order of their own. By stream and text, it is the same in each query.
 	if q.Tail > 0 {
-		fmt.Fprintf(&b, "| order by Time desc\n| take %d\n", q.Tail)
+		fmt.Fprintf(&b, "| order by Time desc, Stream desc, Message desc\n| take %d\n", q.Tail)
 	}
-	b.WriteString("| order by Time asc\n| project Run = -1, Seq = 0, Time, Stream, Text = Message\n")
+	fmt.Fprintf(&b, "| order by Time asc, Stream asc, Message asc\n"+
+		"| extend Run = -1, Seq = 0, Text = Message, Bytes = \"\", Continues = 0, Ending = \"%s\"\n"+
+		"| project %s\n", endsPlain, columns)
 	return b.String()
 }
 
@@ -147,7 +170,8 @@ func writeSource(b *strings.Builder, q Query, runs []Run, slack time.Duration) {
 	// A Log Analytics workspace may have no table AppTraces before the first row. isfuzzy then ignores the table, but
 	// needs one operand that exists. The window is in the query because azquery truncates the request's timespan to
 	// whole seconds. The Functions host may log the app's name in lower case. The category is that of a custom
-	// handler's output (see WorkerConsoleLogService in the Functions host).
+	// handler's output (see WorkerConsoleLogService in the Functions host). Cut is the part before the text of a line
+	// whose JSON is cut; string_size counts bytes, and so is at least as large as the limit in UTF-16 code units.
 	fmt.Fprintf(b, `union isfuzzy=true
     (datatable(TimeGenerated:datetime, AppRoleName:string, SeverityLevel:int, Message:string, Properties:dynamic)[]),
     AppTraces
@@ -155,7 +179,9 @@ func writeSource(b *strings.Builder, q Query, runs []Run, slack time.Duration) {
 | where AppRoleName =~ %s
 | where tostring(Properties.Category) == "Host.Function.Console"
 | extend Line = parse_json(Message)
-`, kqlTime(from.Add(-slack)), kqlTime(to.Add(slack)), kqlString(q.App))
+| extend Cut = iff(isnotempty(tostring(Line.run)) or string_size(Message) <= %d, "", extract(%s, 1, Message))
+| extend Line = iff(isnotempty(Cut), parse_json(strcat(Cut, "}")), Line)
+`, kqlTime(from.Add(-slack)), kqlTime(to.Add(slack)), kqlString(q.App), maxMessage-1, cutForm)
 }
 
 // writeBounds writes the bounds of the column Time.

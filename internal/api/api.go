@@ -292,11 +292,17 @@ const (
 	Stderr = "stderr"
 )
 
-// LogLine is one line of output, without its line feed.
+// LogLine is one line of output, without its line feed, or a piece of a long line.
 type LogLine struct {
 	Time   time.Time
 	Stream string
 	Text   string
+	// Bytes is the content where it is not UTF-8; Text then has U+FFFD in places.
+	Bytes []byte `json:",omitempty"`
+	// Continues is the Seq of the piece that this piece continues. It is 0 at the beginning of a line.
+	Continues int `json:",omitempty"`
+	// Ending is empty when a line feed follows; otherwise it is one of protocol's endings.
+	Ending string `json:",omitempty"`
 	// Seq numbers the lines of a run from 1 over both streams; 0 means unknown.
 	Seq int `json:",omitempty"`
 	// Omitted is set on a line that stands for the omitted lines up to its own Seq. The Time of such a line is that of

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -166,7 +167,7 @@ func (f *follower) finish(ctx context.Context) error {
 }
 
 // poll returns the wanted lines of the run under way that Log Analytics has by now and that are not written yet, up to
-// the first that is missing: lines arrive there out of order, and clients get them in order. Lines that it cannot get
+// the first that is missing or not whole: lines arrive there out of order, and clients get them in order. Lines that it cannot get
 // come with the end of the run.
 func (f *follower) poll(ctx context.Context) []api.LogLine {
 	lines, err := f.engine.underWay(ctx, f.container, f.run)
@@ -175,16 +176,27 @@ func (f *follower) poll(ctx context.Context) []api.LogLine {
 		return nil
 	}
 	slices.SortStableFunc(lines, func(a, b api.LogLine) int { return a.Seq - b.Seq })
-	var wanted []api.LogLine
+	var arrived, wanted []api.LogLine
+	next := 1
 	for _, line := range lines {
-		if line.Seq != f.next {
-			continue // written, behind a gap, or not numbered
+		if line.Seq != next {
+			continue // behind a gap, or not numbered
 		}
-		f.next++
+		next++
 		if selected(line, f.opts) {
+			arrived = append(arrived, line)
+		}
+	}
+	for _, line := range joined(arrived, f.opts, 0) {
+		if line.Ending == protocol.EndsWithMore {
+			next = line.Seq // the line is not whole yet
+			break
+		}
+		if line.Seq >= f.next {
 			wanted = append(wanted, line)
 		}
 	}
+	f.next = max(f.next, next)
 	return wanted
 }
 

@@ -11,11 +11,12 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// part holds the selected lines that the answer to a run has.
+// part holds the selected lines that the answer to a run has. Long lines are in pieces.
 type part struct {
 	run   string
 	lines []api.LogLine
 	gap   *gap // the omitted lines among them; nil if there are none
+	ended bool // the run has ended
 }
 
 // gap is a place in an answer where azf-handler omitted lines.
@@ -26,11 +27,13 @@ type gap struct {
 	lines       int // the number of omitted lines of the selected streams
 	// A bound of time lies within the gap, so that it does not select all of the lines.
 	lateSince, earlyUntil bool
+	// The tail ends behind the gap, so that its lines are not wanted.
+	passed bool
 }
 
 // selectLines returns the lines that opts selects from the answer to a run.
 func selectLines(run store.Run, opts api.LogOptions) part {
-	p := part{run: run.ID}
+	p := part{run: run.ID, ended: !run.Finished.IsZero()}
 	var before time.Time // the time of the line before
 	for _, l := range run.Output {
 		if l.Omitted != nil {
@@ -72,12 +75,12 @@ func gapOf(mark api.LogLine, at int, before time.Time, opts api.LogOptions) *gap
 	return g
 }
 
-// behind returns the number of lines behind the gap.
+// behind returns the number of lines that begin behind the gap.
 func (p part) behind() int {
 	if p.gap == nil {
 		return 0
 	}
-	return len(p.lines) - p.gap.at
+	return begun(p.lines[p.gap.at:])
 }
 
 // lacks returns what to ask Log Analytics for. ok reports whether Log Analytics can have more of the run.
@@ -95,11 +98,16 @@ func (p part) lacks(run store.Run, opts api.LogOptions) (asked logs.Run, ok bool
 	return asked, true
 }
 
-// merged returns the lines of p together with those that Log Analytics has. A mark remains for the lines of a gap
-// that are still missing. cut means that there may be more lines before the first of found.
+// merged returns the lines of p together with those that Log Analytics has, each in one piece. A mark remains for the
+// lines of a gap that are still missing. cut means that there may be more lines before the first of found.
 func (p part) merged(found []api.LogLine, opts api.LogOptions, cut bool) []api.LogLine {
+	from := 0
+	if cut {
+		from = found[0].Seq
+	}
 	if p.gap == nil {
-		return append(p.lines, found...) // a run without an answer has no lines but those of Log Analytics
+		// A run without an answer has no lines but those of Log Analytics.
+		return p.joined(append(p.lines, found...), opts, from)
 	}
 	found = slices.DeleteFunc(found, func(l api.LogLine) bool { return l.Seq < p.gap.first || l.Seq > p.gap.last })
 	out := append(slices.Clone(p.lines[:p.gap.at]), found...)
@@ -108,7 +116,22 @@ func (p part) merged(found []api.LogLine, opts api.LogOptions, cut bool) []api.L
 		mark.Text = fmt.Sprintf(protocol.OmittedText, n)
 		out = append(out, mark)
 	}
-	return append(out, p.lines[p.gap.at:]...)
+	if p.gap.passed {
+		from = p.gap.last + 1
+	}
+	return p.joined(append(out, p.lines[p.gap.at:]...), opts, from)
+}
+
+// joined joins pieces, of which those below the number from are not all there. A line that goes on after the last piece
+// is broken if the run has ended.
+func (p part) joined(pieces []api.LogLine, opts api.LogOptions, from int) []api.LogLine {
+	lines := joined(pieces, opts, from)
+	for i := range lines {
+		if lines[i].Ending == protocol.EndsWithMore && p.ended && opts.Until.IsZero() {
+			lines[i].Text, lines[i].Ending = lines[i].Text+brokenLine, ""
+		}
+	}
+	return lines
 }
 
 // missing returns the number of omitted lines that are not in found, or 0 if it is not known.

@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/riverqueue/river"
@@ -333,12 +333,12 @@ func logLines(answer invoker.Result) []api.LogLine {
 		out = []api.LogLine{}
 	}
 	for _, l := range answer.Lines {
-		line := api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text}
+		line := api.LogLine{Time: l.Time, Stream: api.Stdout, Text: l.Text, Bytes: l.Bytes, Ending: l.Ending}
 		if l.Stream == protocol.Stderr {
 			line.Stream = api.Stderr
 		}
 		if answer.Protocol {
-			line.Seq = l.Seq
+			line.Seq, line.Continues = l.Seq, l.Continues
 		}
 		o := l.Omitted
 		if o != nil && o.Stdout >= 0 && o.Stderr >= 0 && o.Stdout+o.Stderr > 0 && o.Stdout+o.Stderr <= l.Seq {
@@ -347,8 +347,11 @@ func logLines(answer invoker.Result) []api.LogLine {
 		out = append(out, line)
 	}
 	if len(out) == 0 && len(answer.Body) > 0 {
-		for text := range strings.Lines(strings.ToValidUTF8(string(answer.Body), "\uFFFD")) {
-			out = append(out, api.LogLine{Time: answer.FinishedAt, Stream: api.Stdout, Text: strings.TrimRight(text, "\r\n")})
+		for content := range bytes.Lines(answer.Body) {
+			l := protocol.LineOf(content)
+			out = append(out, api.LogLine{
+				Time: answer.FinishedAt, Stream: api.Stdout, Text: l.Text, Bytes: l.Bytes, Ending: l.Ending,
+			})
 		}
 	}
 	return out

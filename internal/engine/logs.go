@@ -62,7 +62,7 @@ func (e *Engine) lines(
 	var out []api.LogLine
 	for _, p := range slices.Backward(parts) {
 		// If Log Analytics returned as many lines as the tail allows, the first run among them may have more.
-		cut := q.Tail > 0 && len(found) >= q.Tail && found[0].RunID == p.run
+		cut := q.Tail > 0 && logs.Begun(found) >= q.Tail && found[0].RunID == p.run
 		out = append(out, p.merged(linesOf(found, p.run), opts, cut)...)
 	}
 	return last(out, opts.Tail), nil
@@ -100,8 +100,10 @@ func (e *Engine) captured(
 				q.Tail = wanted // older runs add at most as much
 			}
 			q.Runs = append(q.Runs, asked)
+		} else if p.gap != nil {
+			p.gap.passed = true
 		}
-		have += len(p.lines)
+		have += begun(p.lines)
 		parts, next = append(parts, p), run.Started
 	}
 	slices.Reverse(q.Runs)
@@ -157,7 +159,9 @@ func linesOf(found []logs.Line, run string) []api.LogLine {
 	var out []api.LogLine
 	for _, l := range found {
 		if l.RunID == run {
-			out = append(out, api.LogLine{Time: l.Time, Stream: l.Stream, Text: l.Text, Seq: l.Seq})
+			out = append(out, api.LogLine{
+				Time: l.Time, Stream: l.Stream, Text: l.Text, Seq: l.Seq, Continues: l.Continues, Ending: l.Ending,
+			})
 		}
 	}
 	return out
@@ -175,7 +179,10 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 // writeLine writes a line as one frame: stream, three zero bytes, length as 32 bits big-endian, content. For a terminal
 // it writes the content alone.
 func writeLine(w *bytes.Buffer, line api.LogLine, timestamps, tty bool) {
-	text := line.Text + "\n"
+	text := line.Text
+	if line.Ending == "" {
+		text += "\n"
+	}
 	if timestamps {
 		text = line.Time.UTC().Format(timestamp) + " " + text
 	}

@@ -48,6 +48,7 @@ type printing struct {
 	err        error              // of the call, after which nothing is captured
 	running    bool               // the call has no answer yet
 	arrived    func(seq int) bool // reports whether Log Analytics has a line; nil means none
+	pieces     map[int]int        // the piece that a piece continues, by their numbers
 }
 
 // scene is a container "web" whose runs print.
@@ -100,6 +101,14 @@ func (s *scene) print(t *testing.T, runID string, run int, p printing) invoker.R
 		if seq%3 == 0 {
 			l.Stream = protocol.Stderr
 		}
+		if l.Continues = p.pieces[seq]; p.pieces != nil && p.head == 0 {
+			l.Text += " " // between pieces
+		}
+		for _, piece := range p.pieces {
+			if piece == seq {
+				l.Ending = protocol.EndsWithMore
+			}
+		}
 		l = captured.Add(l)
 		if p.arrived == nil || !p.arrived(seq) {
 			continue
@@ -145,7 +154,8 @@ func (s *scene) trace(at time.Time, severity int, message string) {
 	})
 }
 
-// shown returns the texts of the lines that opts selects, without padding, and [N] for a mark of N lines.
+// shown returns the texts of the lines that opts selects, without padding, + between pieces, ~ for missing pieces, and
+// [N] for a mark of N lines.
 func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
 	t.Helper()
 	c, err := s.db.Container(t.Context(), "web")
@@ -157,10 +167,10 @@ func (s *scene) shown(t *testing.T, opts api.LogOptions) (string, error) {
 		t.Fatal(err)
 	}
 	lines, err := s.lines(t.Context(), c, runs, opts)
-	marks := strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]")
+	marks := strings.NewReplacer("[azf-handler: ", "[", " lines are left out here]", "]", brokenLine, " ~ ")
 	var texts []string
 	for _, l := range lines {
-		texts = append(texts, strings.TrimSpace(marks.Replace(l.Text)))
+		texts = append(texts, strings.Join(strings.Fields(marks.Replace(l.Text)), "+"))
 	}
 	return strings.Join(texts, " "), err
 }

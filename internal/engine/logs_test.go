@@ -73,7 +73,10 @@ func TestCapturedLines(t *testing.T) {
 		"failure of another handler":     {invoker.Result{Lines: []protocol.Line{line(1, nil)}}, want(0, nil)},
 		"success of another handler": {
 			invoker.Result{FinishedAt: at, Body: []byte("a\r\nb\xff")},
-			[]api.LogLine{{Stream: api.Stdout, Time: at, Text: "a"}, {Stream: api.Stdout, Time: at, Text: "b\uFFFD"}},
+			[]api.LogLine{
+				{Stream: api.Stdout, Time: at, Text: "a\r"},
+				{Stream: api.Stdout, Time: at, Text: "b\uFFFD", Bytes: []byte("b\xff"), Ending: protocol.EndsWithout},
+			},
 		},
 		"a mark": {mark(1, 2), want(3, &api.OmittedLines{Stdout: 1, Stderr: 2})},
 		// Impossible marks stay lines.
@@ -197,6 +200,14 @@ func TestLogFrames(t *testing.T) {
 		want            string
 	}{
 		{api.LogLine{Stream: api.Stdout, Text: "out"}, false, false, "\x01\x00\x00\x00\x00\x00\x00\x04out\n"},
+		{
+			api.LogLine{Time: at, Stream: api.Stdout, Text: "a\r", Ending: protocol.EndsWithout}, true, true,
+			"2026-11-23T12:00:00.000001000Z a\r",
+		},
+		{
+			api.LogLine{Stream: api.Stdout, Text: "\xff\x00", Ending: protocol.EndsWithMore}, false, false,
+			"\x01\x00\x00\x00\x00\x00\x00\x02\xff\x00",
+		},
 		{api.LogLine{Stream: api.Stderr}, false, false, "\x02\x00\x00\x00\x00\x00\x00\x01\n"},
 		{api.LogLine{Time: at, Stream: api.Stderr, Text: "err"}, true, true, "2026-11-23T12:00:00.000001000Z err\n"},
 	} {

@@ -9,7 +9,7 @@ import (
 
 // Capture keeps the head and the tail of a run's output. It is not safe for concurrent use.
 type Capture struct {
-	limit    int // of head and tail each, in bytes of text
+	limit    int // of head and tail each, in bytes of content
 	seq      int
 	head     []protocol.Line
 	headSize int
@@ -18,7 +18,7 @@ type Capture struct {
 	dropped  protocol.Omitted
 }
 
-// LineOverhead is the size of a line without its text. It bounds the number of empty lines too.
+// LineOverhead is the size of a line without its content. It bounds the number of empty lines too.
 const LineOverhead = 16
 
 // NewCapture returns a Capture that keeps lines of limit bytes, half of it at each end.
@@ -28,14 +28,14 @@ func NewCapture(limit int) Capture { return Capture{limit: limit / 2} }
 func (c *Capture) Add(line protocol.Line) protocol.Line {
 	c.seq++
 	line.Seq = c.seq
-	size := len(line.Text) + LineOverhead
+	size := sizeOf(line)
 	if len(c.tail) == 0 && c.dropped == (protocol.Omitted{}) && c.headSize+size <= c.limit {
 		c.head, c.headSize = append(c.head, line), c.headSize+size
 		return line
 	}
 	c.tail, c.tailSize = append(c.tail, line), c.tailSize+size
 	for len(c.tail) > 0 && c.tailSize > c.limit {
-		c.tailSize -= len(c.tail[0].Text) + LineOverhead
+		c.tailSize -= sizeOf(c.tail[0])
 		if c.tail[0].Stream == protocol.Stdout {
 			c.dropped.Stdout++
 		} else {
@@ -44,6 +44,13 @@ func (c *Capture) Add(line protocol.Line) protocol.Line {
 		c.tail = c.tail[1:]
 	}
 	return line
+}
+
+func sizeOf(line protocol.Line) int {
+	if n := len(line.Bytes); n > 0 {
+		return n + LineOverhead
+	}
+	return len(line.Text) + LineOverhead
 }
 
 // Lines returns head and tail, and reports whether lines are missing. In that case a line between them states how many.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +97,7 @@ func (f fixture) run(t *testing.T, id string, timeout int) protocol.Run {
 
 func shown(lines []protocol.Line) (out []string) {
 	for _, l := range lines {
-		out = append(out, l.Stream+" "+l.Text)
+		out = append(out, l.Stream+" "+l.Content())
 	}
 	return out
 }
@@ -114,8 +115,8 @@ func TestRun(t *testing.T) {
 		"signal":          {script: "kill -9 $$", code: 137, err: "signal 9"},
 		"unterminated":    {script: "printf 'a\nb'", lines: []string{"out a", "out b"}},
 		"empty lines":     {script: "echo; echo x", lines: []string{"out ", "out x"}},
-		"carriage return": {script: `printf 'a\r\n'`, lines: []string{"out a"}},
-		"not UTF-8":       {script: `printf 'a\377b\n'`, lines: []string{"out a\uFFFDb"}},
+		"carriage return": {script: `printf 'a\r\nb\rc\n'`, lines: []string{"out a\r", "out b\rc"}},
+		"not UTF-8":       {script: `printf 'a\377b\n'`, lines: []string{"out a\xffb"}},
 		"secrets are hidden": {
 			script: "env | grep -c SECRET; echo $MINE $AZF_RUN_ID",
 			environ: []string{
@@ -173,7 +174,7 @@ func (f fixture) checkPrinted(t *testing.T, run protocol.Run) {
 	want := protocol.Line{
 		RunID: run.RunID, Stream: protocol.End, Seq: len(run.Lines) + 1, Time: end.Time, Text: strconv.Itoa(run.ExitCode),
 	}
-	if end != want || end.Time.IsZero() {
+	if !reflect.DeepEqual(end, want) || end.Time.IsZero() {
 		t.Errorf("printed %+v at the end, want %+v", end, want)
 	}
 }

@@ -4,24 +4,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-// maxLine is the longest line in bytes; a longer one is split. Application Insights accepts at most 32 KiB in one
-// message, including JSON and escapes.
-const maxLine = 4 << 10
-
-// lines is the writer for one stream of a run. It splits the output into lines, prints them and captures them.
+// lines is the writer for one stream of a run. It splits the output into lines and long lines into pieces, prints these
+// and captures them.
 type lines struct {
 	runs   *runs
 	run    *runState
 	id     string
 	stream string
-	part   []byte // the beginning of a line that has not ended
+	rest   []byte // of a line that has not ended, what is not emitted yet
+	piece  int    // the number of the piece that rest continues; 0 if rest begins a line
 }
 
 func (r *runs) newLines(rn *runState, id, stream string) *lines {
@@ -30,52 +27,55 @@ func (r *runs) newLines(rn *runState, id, stream string) *lines {
 
 // Write never fails, so that a command never gets a broken pipe.
 func (l *lines) Write(p []byte) (int, error) {
-	l.part = append(l.part, p...)
-	rest := l.part
+	l.rest = append(l.rest, p...)
+	rest := l.rest
 	for {
-		if i := bytes.IndexByte(rest, '\n'); i >= 0 && i <= maxLine {
-			l.emit(rest[:i])
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 && i <= protocol.MaxPiece {
+			l.emit(rest[:i], "")
 			rest = rest[i+1:]
-		} else if len(rest) > maxLine {
+		} else if len(rest) > protocol.MaxPiece {
 			n := cut(rest)
-			l.emit(rest[:n])
+			l.emit(rest[:n], protocol.EndsWithMore)
 			rest = rest[n:]
 		} else {
 			break
 		}
 	}
-	l.part = append(l.part[:0], rest...)
+	l.rest = append(l.rest[:0], rest...)
 	return len(p), nil
 }
 
-// cut returns the index at which to split a line that is longer than maxLine. The index is between two characters,
+// cut returns the index at which to split a line that is longer than a piece. The index is between two characters,
 // unless the bytes are not valid UTF-8.
 func cut(line []byte) int {
-	for n := maxLine; n > maxLine-utf8.UTFMax; n-- {
+	for n := protocol.MaxPiece; n > protocol.MaxPiece-utf8.UTFMax; n-- {
 		if utf8.RuneStart(line[n]) {
 			return n
 		}
 	}
-	return maxLine
+	return protocol.MaxPiece
 }
 
 // flush emits the last line when it had no line feed.
 func (l *lines) flush() {
-	if len(l.part) > 0 {
-		l.emit(l.part)
-		l.part = l.part[:0]
+	if len(l.rest) > 0 {
+		l.emit(l.rest, protocol.EndsWithout)
+		l.rest = l.rest[:0]
 	}
 }
 
-func (l *lines) emit(text []byte) {
-	line := protocol.Line{
-		Stream: l.stream, Text: strings.ToValidUTF8(strings.TrimSuffix(string(text), "\r"), "\uFFFD"),
-	}
+func (l *lines) emit(content []byte, ending string) {
+	line := protocol.Line{Stream: l.stream, Continues: l.piece, Ending: ending}
+	line.SetContent(content)
 	l.run.mu.Lock()
 	// Under the lock, so that the times have the order of the numbers.
 	line.Time = time.Now().UTC().Truncate(100 * time.Nanosecond)
 	line = l.run.output.Add(line)
 	l.run.mu.Unlock()
+	l.piece = 0
+	if ending == protocol.EndsWithMore {
+		l.piece = line.Seq
+	}
 	line.RunID = l.id
 	l.runs.print(line)
 }

@@ -2,8 +2,12 @@ package handler
 
 import (
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
@@ -40,17 +44,103 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-func TestLongLinesAreCut(t *testing.T) {
-	f := setup(t, `i=0; while [ $i -lt 3000 ]; do printf 'ä€'; i=$((i+1)); done; echo`)
-	run := f.run(t, "r", 0)
-	whole := ""
-	for _, l := range run.Lines {
-		if len(l.Text) > maxLine {
-			t.Errorf("a line has %d bytes", len(l.Text))
+// TestOutputIsKept writes what commands may print, in writes of several sizes, and joins it again.
+func TestOutputIsKept(t *testing.T) {
+	random := make([]byte, 20_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // never fails
+	long := strings.Repeat("x", protocol.MaxPiece)
+	for name, output := range map[string]string{
+		"nothing": "", "a line": "a\n", "no line feed": "a\nb", "empty lines": "\n\na\n", "carriage returns": "a\r\nb\rc\r",
+		"a piece": long + "\n", "a piece without line feed": long, "a piece and a byte": long + "x\n",
+		"pieces": strings.Repeat(long, 3) + "\n", "characters": strings.Repeat("ä€\U0001F600", 3000) + "\nö",
+		"one that is not valid": strings.Repeat("ä", 5000) + "\xff" + strings.Repeat("ä", 5000) + "\n",
+		"continuations":         strings.Repeat("\x80", 10_000), "anything": string(random), "NUL": strings.Repeat("\x00", 9000),
+	} {
+		for _, size := range []int{1, 1000, protocol.MaxPiece, 1 << 20} {
+			var out buffer
+			r := newRuns(config{}, &out, &out)
+			l := r.newLines(&runState{output: NewCapture(1 << 20)}, "r", protocol.Stdout)
+			for chunk := range slices.Chunk([]byte(output), size) {
+				if n, err := l.Write(chunk); n != len(chunk) || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+			l.flush()
+			captured, _ := l.run.output.Lines()
+			for kind, lines := range map[string][]protocol.Line{"captured": captured, "printed": out.all(t)} {
+				if got := together(t, lines); got != output {
+					t.Errorf("%s, in writes of %d bytes, %s: got %d bytes, want %d", name, size, kind, len(got), len(output))
+				}
+			}
 		}
-		whole += l.Text
 	}
-	if whole != strings.Repeat("ä€", 3000) || len(run.Lines) != 4 {
-		t.Errorf("got %d bytes in %d lines", len(whole), len(run.Lines))
+}
+
+// together returns the output that lines of one stream describe.
+func together(t *testing.T, lines []protocol.Line) string {
+	t.Helper()
+	var b strings.Builder
+	piece := 0
+	for _, l := range lines {
+		if l.Continues != piece || len(l.Content()) > protocol.MaxPiece {
+			t.Errorf("line %d of %d bytes continues %d, want %d", l.Seq, len(l.Content()), l.Continues, piece)
+		}
+		if len(l.Bytes) > 0 == utf8.Valid(l.Bytes) || !utf8.ValidString(l.Text) {
+			t.Errorf("line %d has %d bytes and the text %.20q", l.Seq, len(l.Bytes), l.Text)
+		}
+		b.WriteString(l.Content())
+		piece = 0
+		switch l.Ending {
+		case protocol.EndsWithMore:
+			piece = l.Seq
+		case "":
+			b.WriteByte('\n')
+		case protocol.EndsWithout:
+		default:
+			t.Errorf("line %d has the ending %q", l.Seq, l.Ending)
+		}
+	}
+	return b.String()
+}
+
+// TestStreamsDoNotMix expects that a piece continues one of its own stream.
+func TestStreamsDoNotMix(t *testing.T) {
+	r := newRuns(config{}, io.Discard, io.Discard)
+	rn := &runState{output: NewCapture(1 << 20)}
+	stdout, stderr := r.newLines(rn, "r", protocol.Stdout), r.newLines(rn, "r", protocol.Stderr)
+	for range 4 {
+		for l, text := range map[*lines]string{stdout: "o", stderr: "e"} {
+			if _, err := io.WriteString(l, strings.Repeat(text, 3000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stdout.flush()
+	stderr.flush()
+	captured, _ := rn.output.Lines()
+	for stream, want := range map[string]string{protocol.Stdout: "o", protocol.Stderr: "e"} {
+		own := slices.DeleteFunc(slices.Clone(captured), func(l protocol.Line) bool { return l.Stream != stream })
+		if got := together(t, own); got != strings.Repeat(want, 12_000) {
+			t.Errorf("%s: got %d bytes", stream, len(got))
+		}
+	}
+}
+
+// TestPrintedLinesFit prints the lines that have the longest JSON. Application Insights cuts a message at 32,768
+// characters.
+func TestPrintedLinesFit(t *testing.T) {
+	for _, unit := range []string{"x", "\x00", "<", "\xff", "\x00\xff", "\u2028", "\U0001F600"} {
+		var out buffer
+		r := newRuns(config{}, &out, &out)
+		l := r.newLines(&runState{output: NewCapture(1 << 20)}, strings.Repeat("r", 64), protocol.Stdout)
+		if _, err := io.WriteString(l, strings.Repeat(unit, 3*protocol.MaxPiece)+strings.Repeat("\x00", 9000)+"\xff"); err != nil {
+			t.Fatal(err)
+		}
+		l.flush()
+		for text := range strings.Lines(out.buf.String()) {
+			if len(text) > 32_768 {
+				t.Errorf("%q: printed %d bytes", unit, len(text))
+			}
+		}
 	}
 }

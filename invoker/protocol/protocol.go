@@ -1,6 +1,6 @@
 // Package protocol defines the HTTP protocol between the daemon's invoker and azf-handler, the custom handler
-// inside an image. It is the only Go API of this module that is promised to other modules. It holds types and names
-// only, so that azf-handler stays a small static binary.
+// inside an image. It is the only Go API of this module that is promised to other modules. It holds little more than
+// types and names, so that azf-handler stays a small static binary.
 //
 // POST /api/run with a StartRequest starts a run. The client chooses the id of the run: a second POST with the same
 // id joins the run and starts no other. The answer is a Run. Its status is 200 when the run has ended, and 202 when
@@ -13,7 +13,12 @@
 // Version 2 differs from version 1 in what surrounds the requests: azf-handler reads a Spec from its app settings.
 package protocol
 
-import "time"
+import (
+	"bytes"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
 
 // Names on the wire.
 const (
@@ -95,8 +100,9 @@ const (
 	End = "end"
 )
 
-// Line is one line of output without its line feed. The handler also prints each line as JSON on its own stdout or
-// stderr, from which the Functions host sends it to Application Insights.
+// Line is one line of output without its line feed, or a piece of a line of more than MaxPiece bytes. Pieces have
+// numbers of their own. The handler also prints each Line as JSON on its own stdout or stderr, from which the Functions
+// host sends it to Application Insights.
 type Line struct {
 	// RunID is set on printed lines only: all lines of a Run have the same.
 	RunID  string `json:"run,omitempty"`
@@ -105,10 +111,55 @@ type Line struct {
 	Seq int `json:"seq"`
 	// Time is a multiple of 100 ns, the resolution of Log Analytics.
 	Time time.Time `json:"t"`
-	Text string    `json:"m"`
+	// Text is the content. Where the content is not UTF-8, Text has U+FFFD in place of what is not valid.
+	Text string `json:"m"`
+	// Bytes is the content where it is not UTF-8, and otherwise empty.
+	Bytes []byte `json:"b,omitempty"`
+	// Continues is the number of the piece that this piece continues. It is 0 at the beginning of a line.
+	Continues int `json:"c,omitempty"`
+	// Ending is empty when a line feed follows the content. Otherwise it is EndsWithMore or EndsWithout.
+	Ending string `json:"e,omitempty"`
 	// Omitted is set on the line of a Run that stands for the omitted lines up to its own Seq. The Time of such a line
 	// is that of the line that follows the omitted ones.
 	Omitted *Omitted `json:"omitted,omitempty"`
+}
+
+// MaxPiece is the largest size of a Line's content in bytes. The JSON of a Line has at most six characters for each of
+// these bytes, and the bytes in base64: less than the 32,768 characters that Application Insights keeps of a message.
+const MaxPiece = 4 << 10
+
+// Endings of a Line that no line feed follows.
+const (
+	// EndsWithMore is the ending of a piece that a later Line of its stream continues.
+	EndsWithMore = "more"
+	// EndsWithout is the ending of the last line of a stream that has no line feed.
+	EndsWithout = "none"
+)
+
+// Content returns the content, byte for byte.
+func (l Line) Content() string {
+	if len(l.Bytes) > 0 {
+		return string(l.Bytes)
+	}
+	return l.Text
+}
+
+// LineOf returns the Line of output that ends with a line feed or with the output.
+func LineOf(output []byte) (l Line) {
+	content, terminated := bytes.CutSuffix(output, []byte("\n"))
+	l.SetContent(content)
+	if !terminated {
+		l.Ending = EndsWithout
+	}
+	return l
+}
+
+// SetContent sets Text and Bytes, and keeps no reference to content.
+func (l *Line) SetContent(content []byte) {
+	l.Text, l.Bytes = string(content), nil
+	if !utf8.ValidString(l.Text) {
+		l.Text, l.Bytes = strings.ToValidUTF8(l.Text, "\uFFFD"), bytes.Clone(content)
+	}
 }
 
 // Omitted counts the lines of each stream that are omitted at one place.
@@ -117,7 +168,8 @@ type Omitted struct {
 	Stderr int `json:"err"`
 }
 
-// OmittedText is the format of the text of a line that stands for omitted lines; its operand is their number.
+// OmittedText is the format of the text of a line that stands for omitted lines; its operand is their number, in which
+// each piece counts.
 const OmittedText = "[azf-handler: %d lines are left out here]"
 
 // ErrorBody is the body of an answer that is not a Run.

@@ -154,12 +154,13 @@ const (
 )
 
 // console logs a handler's lines as the Functions host does for custom handlers: a line of stderr is an error, or a
-// warning if it contains "warn".
+// warning if it contains "warn". The host reads with .NET's Process, for which a carriage return ends a line as well
+// (AsyncStreamReader in https://github.com/dotnet/runtime/tree/main/src/libraries/System.Diagnostics.Process).
 func (h *Host) console(stream io.Reader, isStderr bool) {
 	r := bufio.NewReader(stream)
 	for {
-		line, err := r.ReadString('\n')
-		if line = strings.TrimRight(line, "\r\n"); line != "" {
+		read, err := r.ReadString('\n')
+		for line := range strings.FieldsFuncSeq(read, func(c rune) bool { return c == '\r' || c == '\n' }) {
 			severity := information
 			if isStderr {
 				severity = failure

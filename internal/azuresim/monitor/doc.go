@@ -30,7 +30,8 @@
 //	primary   = literal | column | function "(" expr { "," expr } ")"
 //	literal   = "text" | 1 | -1 | datetime(2026-01-31T12:00:00Z) | dynamic(JSON)
 //	type      = string int long real bool datetime dynamic
-//	function  = array_index_of coalesce iff isnotempty not parse_json todatetime tolong tostring
+//	function  = array_index_of coalesce extract iff isnotempty not parse_json row_cumsum strcat string_size
+//	            todatetime tolong tostring
 //
 // As in Kusto, nulls come first in ascending and last in descending order; a string is never null; null == null and
 // null <= x are null, null != x is true; "and", "or" and "not" have three values, and where drops a null. A union
@@ -38,7 +39,7 @@
 // =~ and endswith ignore case. iff treats a null condition as false; coalesce passes over empty strings as well;
 // array_index_of counts from 0, is -1 for a value that is not in the array, and null if its first argument is not an
 // array. arg_min's columns keep their names; of a group in which its first column is null throughout it picks any row.
-// take behind order takes the first rows in that order.
+// take behind order takes the first rows in that order; row_cumsum is refused where rows have no order.
 //
 // A result ends at 500,000 rows, with a PartialError beside the rows, as the service does.
 package monitor

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -213,12 +214,16 @@ var functions = map[string]function{
 		return d
 	}},
 	"isnotempty": {[]kind{kString}, kBool, func(args []any) any { return args[0] != "" }},
-	"iff": {[]kind{kBool, kString, kString}, kString, func(args []any) any {
+	// The type of iff is that of its second and third argument.
+	"iff": {[]kind{kBool, "", ""}, "", func(args []any) any {
 		if args[0] == true {
 			return args[1]
 		}
 		return args[2]
 	}},
+	"string_size": {[]kind{kString}, kLong, func(args []any) any { return int64(len(args[0].(string))) }},
+	"strcat":      {[]kind{kString, kString}, kString, func(args []any) any { return args[0].(string) + args[1].(string) }},
+	"extract":     {[]kind{kString, kLong, kString}, kString, extract},
 	"array_index_of": {[]kind{kDynamic, kString}, kLong, func(args []any) any {
 		list, ok := args[0].([]any)
 		if !ok {
@@ -235,6 +240,19 @@ var functions = map[string]function{
 	}},
 }
 
+// extract returns what a group of a regular expression matches first, or "". Kusto's expressions are those of RE2, which
+// regexp has too.
+func extract(args []any) any {
+	form, err := regexp.Compile(args[0].(string))
+	if err != nil {
+		return ""
+	}
+	if found := form.FindStringSubmatch(args[2].(string)); int64(len(found)) > args[1].(int64) {
+		return found[args[1].(int64)]
+	}
+	return ""
+}
+
 func toDatetime(args []any) any {
 	if s, ok := args[0].(string); ok {
 		if t, ok := parseTime(s); ok {
@@ -246,6 +264,9 @@ func toDatetime(args []any) any {
 
 // call reads the arguments of a function.
 func (p *parser) call(t table, name token) bound {
+	if name.text == "row_cumsum" {
+		return p.cumulate(t, name)
+	}
 	f, ok := functions[name.text]
 	if !ok {
 		p.semantic(name, "SEM0260", "Unknown function: '%s' is not supported by azuresim", name.text)
@@ -264,10 +285,14 @@ func (p *parser) call(t table, name token) bound {
 			name.text, len(f.params), len(args))
 		return bound{kind: f.result}
 	}
+	var same kind
 	for i, want := range f.params {
+		if want == "" && same == "" {
+			same = args[i].kind
+			f.result = same
+		}
 		if want == "" {
-			want = args[0].kind
-			f.result = want
+			want = same
 		}
 		if args[i].kind != want {
 			p.semantic(ats[i], "SEM0024", "Argument %d of '%s' has to be of type %s, and is of type %s",
@@ -280,6 +305,26 @@ func (p *parser) call(t table, name token) bound {
 			values[i] = a.eval(r)
 		}
 		return f.eval(values)
+	}}
+}
+
+// cumulate reads the argument of row_cumsum, whose value is the sum of the argument over the rows so far. It is evaluated
+// once for each row, in the order of the rows.
+func (p *parser) cumulate(t table, name token) bound {
+	if !t.ordered {
+		p.semantic(name, "SEM0032", "'row_cumsum' needs rows in an order: put it behind 'order by'")
+	}
+	at := p.tok()
+	arg := p.expr(t)
+	p.expect(")")
+	if !arg.kind.integer() {
+		p.semantic(at, "SEM0024", "The argument of 'row_cumsum' has to be of an integer type here, and is of type %s", arg.kind)
+	}
+	sum := int64(0)
+	return bound{arg.kind, func(r row) any {
+		n, _ := arg.eval(r).(int64) // null adds nothing
+		sum += n
+		return sum
 	}}
 }
 

@@ -61,7 +61,7 @@ func (s *Store) answer(w http.ResponseWriter, workspace, query string) {
 	now, total := s.now().UTC(), 0
 	data := map[string]table{}
 	for name, cols := range s.schema {
-		data[name] = table{cols, s.visible(name, workspace, now)}
+		data[name] = table{cols: cols, rows: s.visible(name, workspace, now)}
 		total += len(data[name].rows)
 	}
 	var absent []string // a table does not exist before its first row

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,5 +244,24 @@ func TestConcurrentUse(t *testing.T) {
 	<-done
 	if got := countOf(t, post(s, map[string]any{"query": "AppTraces"})); got != 53 {
 		t.Errorf("%d rows, want 53", got)
+	}
+}
+
+// TestMessagesAreCut appends messages as the Functions host logs them.
+func TestMessagesAreCut(t *testing.T) {
+	for message, want := range map[string]string{
+		" a\n":                                    "a",
+		strings.Repeat("é", maxMessage):           strings.Repeat("é", maxMessage),
+		strings.Repeat("é", maxMessage+1):         strings.Repeat("é", maxMessage),
+		strings.Repeat("\U0001F600", 16385):       strings.Repeat("\U0001F600", 16384),
+		"a" + strings.Repeat("\U0001F600", 16385): "a" + strings.Repeat("\U0001F600", 16383) + "\uFFFD", // half a pair
+	} {
+		s := New(Config{})
+		s.Append("AppTraces", map[string]any{"Message": message})
+		rows := s.visible("AppTraces", "w", time.Now().Add(time.Minute))
+		at := slices.IndexFunc(s.schema["AppTraces"], func(c column) bool { return c.name == "Message" })
+		if got := rows[0][at]; got != want {
+			t.Errorf("%.20q of %d bytes: got %.20q of %d bytes", message, len(message), got, len(got.(string)))
+		}
 	}
 }

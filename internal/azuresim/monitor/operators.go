@@ -86,7 +86,7 @@ func (c *columns) add(p *parser, at token, name string, b bound) {
 
 // of evaluates the columns for each row of t.
 func (c *columns) of(t table) table {
-	out := table{cols: c.cols, rows: make([]row, len(t.rows))}
+	out := table{cols: c.cols, rows: make([]row, len(t.rows)), ordered: t.ordered}
 	for i, r := range t.rows {
 		out.rows[i] = make(row, len(c.exprs))
 		for j, b := range c.exprs {
@@ -170,6 +170,7 @@ func (p *parser) order(t table) table {
 		}
 		return 0
 	})
+	t.ordered = true
 	return t
 }
 
@@ -222,5 +223,5 @@ func (p *parser) summarize(t table) table {
 			kept[i] = r
 		}
 	}
-	return c.of(table{t.cols, kept})
+	return c.of(table{cols: t.cols, rows: kept})
 }

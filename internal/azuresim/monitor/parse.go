@@ -12,6 +12,8 @@ const maxDepth = 100
 type table struct {
 	cols []column
 	rows []row
+	// ordered means that the rows have an order: Kusto calls them serialized.
+	ordered bool
 }
 
 func (t table) index(name string) int {

@@ -119,6 +119,11 @@ func TestConversions(t *testing.T) {
 
 func TestChoices(t *testing.T) {
 	answers(t, []queryRow{
+		{`AppTraces | order by TimeGenerated desc | extend n = row_cumsum(iff(SeverityLevel == 2, 10, 1)) | project n`,
+			"n:long\n[10]\n[11]\n[12]"},
+		{`AppTraces | take 1 | project size = string_size("é"), both = strcat("a", Message),
+			group = extract("(l+)(o)", 2, Message), none = extract("(x)", 1, Message), bad = extract("(", 1, Message)`,
+			"size:long both:string group:string none:string bad:string\n[2,\"aHello World\",\"o\",\"\",\"\"]"},
 		{`AppTraces | project s = iff(SeverityLevel >= 2, "err", "out")`, "s:string\n[\"out\"]\n[\"err\"]\n[\"out\"]"},
 		{`AppTraces | project c = coalesce(tolong(Properties.n), -1), m = coalesce("", AppRoleName)`,
 			"c:long m:string\n[7,\"app-a\"]\n[-1,\"APP-A\"]\n[-1,\"app-b\"]"},

@@ -160,7 +160,7 @@ func TestUnsupportedExpressionsAreNamed(t *testing.T) {
 		{`AppTraces | extend x = toint(Properties.n)`, "'toint' is not supported by azuresim", 1, 23},
 		{`AppTraces | extend x = todynamic(Message)`, "'todynamic' is not supported by azuresim", 1, 23},
 		{`AppTraces | extend x = isempty(Message)`, "'isempty' is not supported by azuresim", 1, 23},
-		{`AppTraces | extend x = strcat(Message, "a")`, "'strcat' is not supported by azuresim", 1, 23},
+		{`AppTraces | extend x = replace_string(Message, "a", "b")`, "'replace_string' is not supported by azuresim", 1, 23},
 		{`AppTraces | extend x = tolower(Message)`, "'tolower' is not supported by azuresim", 1, 23},
 		{`AppTraces | extend x = bin(SeverityLevel, 2)`, "'bin' is not supported by azuresim", 1, 23},
 		{`AppTraces | extend x = ingestion_time()`, "'ingestion_time' is not supported by azuresim", 1, 23},
@@ -226,6 +226,8 @@ func TestUnknownNamesAndWrongTypes(t *testing.T) {
 		{`AppTraces | extend x = not(Message)`, "Argument 1 of 'not'", 1, 27},
 		{`AppTraces | extend x = not()`, "'not' takes 1 arguments here, and got 0", 1, 23},
 		{`AppTraces | extend x = coalesce(SeverityLevel, 1)`, "has to be of type int, and is of type long", 1, 47},
+		{`AppTraces | extend x = row_cumsum(ItemCount)`, "'row_cumsum' needs rows in an order", 1, 23},
+		{`AppTraces | order by ItemCount asc | extend x = row_cumsum(Message)`, "has to be of an integer type", 1, 59},
 		{`AppTraces | extend x = coalesce(Message)`, "'coalesce' takes 2 arguments here, and got 1", 1, 23},
 		{`AppTraces | extend x = array_index_of(Message, "a")`, "Argument 1 of 'array_index_of'", 1, 38},
 		{`AppTraces | extend x = array_index_of(Properties, TimeGenerated)`, "Argument 2 of 'array_index_of'", 1, 50},
@@ -258,7 +260,7 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		_, err := run(text, func(name string) (table, bool) {
 			cols, ok := s.schema[name]
-			return table{cols, s.visible(name, "ws", noon)}, ok
+			return table{cols: cols, rows: s.visible(name, "ws", noon)}, ok
 		})
 		if err != nil && (err.off < 0 || err.off > len(text) || err.msg == "" || err.code == "") {
 			t.Errorf("%q: refused as %+v", text, err)

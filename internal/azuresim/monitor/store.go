@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
 )
 
 // Sink takes rows of telemetry. Store is one.
@@ -60,7 +61,7 @@ func New(cfg Config) *Store {
 // in all.
 //
 // Values are strings, bools, integers, floats, time.Time, and for dynamic columns anything that encoding/json can
-// encode; nil is null. Append panics on an unknown table or column and on a value of the wrong type: these are errors
+// encode; nil is null. Messages are trimmed and cut as Application Insights does. Append panics on an unknown table or column and on a value of the wrong type: these are errors
 // of the program.
 func (s *Store) Append(table string, values map[string]any) {
 	cols, ok := s.schema[table]
@@ -88,6 +89,9 @@ func (s *Store) Append(table string, values map[string]any) {
 		if r.vals[i], ok = valueOf(c.kind, v); !ok {
 			panic(fmt.Sprintf("monitor: append to %s: %T is not a value of column %s %s", table, v, c.name, c.kind))
 		}
+		if c.name == "Message" {
+			r.vals[i] = kept(r.vals[i].(string))
+		}
 	}
 	if known != len(values) {
 		for name := range values {
@@ -99,6 +103,21 @@ func (s *Store) Append(table string, values map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows[table] = append(s.rows[table], r)
+}
+
+// maxMessage is the number of UTF-16 code units that Application Insights keeps of a trace's message: TrimAndTruncate
+// and MaxMessageLength in
+// https://github.com/microsoft/ApplicationInsights-dotnet/blob/develop/BASE/src/Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs
+const maxMessage = 32_768
+
+// kept returns what Application Insights keeps of a message.
+func kept(message string) string {
+	message = strings.TrimSpace(message)
+	if len(message) <= maxMessage { // in bytes, of which there are as many as code units, or more
+		return message
+	}
+	units := utf16.Encode([]rune(message))
+	return string(utf16.Decode(units[:min(len(units), maxMessage)]))
 }
 
 // valueOf returns v as a column of kind k holds it.
