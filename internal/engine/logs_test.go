@@ -15,6 +15,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
+	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
@@ -100,6 +101,21 @@ func TestLogsOfARunThatWasNotSent(t *testing.T) {
 	s.wait(t, "web", "")
 	if got, err := s.shown(t, api.LogOptions{Stdout: true, Tail: -1}); err != nil || got != "" || s.logs.queries != nil {
 		t.Errorf("got %q, %v, asked %+v", got, err, s.logs.queries)
+	}
+}
+
+// TestCutLogs has a handler that prints a line of more characters than Application Insights keeps.
+func TestCutLogs(t *testing.T) {
+	s := play(t)
+	s.invoker.run = func(context.Context, invoker.Request) (invoker.Result, error) {
+		s.trace(time.Now(), 1, strings.Repeat("x", 40_000))
+		return invoker.Result{}, nil
+	}
+	s.run(t, "web")
+	s.wait(t, "web", "")
+	want := strings.Repeat("x", 32_768) + logs.CutText + "\n"
+	if got := s.read(t, "web", stdout); len(got) < 8 || got[8:] != want {
+		t.Errorf("got %d bytes, ending in %q", len(got), got[max(0, len(got)-100):])
 	}
 }
 

@@ -194,7 +194,7 @@ func TestForwarding(t *testing.T) {
 func TestTelemetry(t *testing.T) {
 	f := setup(t, nil).up()
 	f.do("POST", "/api/echo/1", "default", "x")
-	for text, severity := range map[string]int{"stdout line": 1, "stderr line": 3, "a Warning on stderr": 2} {
+	for text, severity := range map[string]int{"stdout line": 1, "10 %": 1, "20 %": 1, "stderr line": 3, "a Warning on stderr": 2} {
 		row := f.sink.wait(message(text))
 		category := row["Properties"].(map[string]any)["Category"]
 		if row["SeverityLevel"] != severity || row["OperationId"] != "" || row["AppRoleName"] != "app" ||
