@@ -138,7 +138,8 @@ func TestKustoParsesEachQuery(t *testing.T) {
 			}
 		}
 	}
-	if tables["AppTraces"] < 100 || tables["AppRequests"] != 1 || tables["AppTraces"]+tables["AppRequests"] != len(queries) {
+	traces, requests := tables["AppTraces"], tables["AppRequests"]
+	if traces < 100 || requests != 1 || traces+requests != len(queries) {
 		t.Errorf("%d queries, of the tables %v", len(queries), tables)
 	}
 }

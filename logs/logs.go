@@ -15,7 +15,8 @@
 // The lines of azf-handler are JSON in the form of protocol.Line, with run id, stream and number. Their order is
 // that of the numbers. The lines of other handlers have none of these. Their time selects the run, the severity
 // from the Functions host selects the stream, and their order is that in which the host logged them. The query
-// itself selects the lines, so that the service returns no others.
+// itself selects the lines, so that the service returns no others. Lines of one tick are in the order of their streams
+// and texts, so that the order is the same in each query.
 package logs
 
 import (
@@ -101,9 +102,9 @@ type Line struct {
 	Ending    string
 }
 
-// maxMessage is the number of UTF-16 code units that Application Insights keeps of a message:
-// https://learn.microsoft.com/azure/azure-monitor/app/data-model-complete#trace and MaxMessageLength in
-// https://github.com/microsoft/ApplicationInsights-dotnet/blob/develop/BASE/src/Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs
+// maxMessage is the number of UTF-16 code units that Application Insights keeps of a message: MaxMessageLength in
+// Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs of
+// https://github.com/microsoft/ApplicationInsights-dotnet
 const maxMessage = 32_768
 
 // CutText stands at the end of a line that has reached the limit of Application Insights.
@@ -123,11 +124,11 @@ func Begun(pieces []Line) (n int) {
 // of about 490 runs is.
 const maxRuns = 100
 
-// Lines returns the lines of a query that have arrived so far, in order and each once, or none. Long lines of azf-handler
-// are in pieces, of which Query.Tail counts the first of each line. For each 100 runs it
-// blocks for one call of the service, or for two when the first one finds no line of azf-handler. Each call takes at
-// most three minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the
-// context's error.
+// Lines returns the lines of a query that have arrived so far, in order and each once, or none. Long lines of
+// azf-handler are in pieces, of which Query.Tail counts the first of each line. For each 100 runs Lines blocks for one
+// call of the service, or for two when the first one finds no line of azf-handler. Each call takes at most three
+// minutes, the service's time limit. Errors wrap ErrThrottled, ErrPartial, an *azcore.ResponseError or the context's
+// error.
 func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 	if err := q.check(); err != nil {
 		return nil, err
@@ -136,10 +137,9 @@ func (r *Reader) Lines(ctx context.Context, q Query) ([]Line, error) {
 	for end := len(q.Runs); end > 0 && (q.Tail == 0 || Begun(lines) < q.Tail); end -= maxRuns {
 		part := q
 		part.Runs = slices.Clone(q.Runs[max(0, end-maxRuns):end])
-		if last := &part.Runs[len(part.Runs)-1]; end < len(q.Runs) && !last.To.Before(q.Runs[end].From) {
-			last.To = q.Runs[end].From.Add(-tick) // no line is in two parts
-			if last.To.Before(last.From) {
-				last.To = last.From
+		for i := range part.Runs {
+			if run := &part.Runs[i]; end < len(q.Runs) && !run.To.Before(q.Runs[end].From) {
+				run.To = q.Runs[end].From.Add(-tick) // no line is in two parts; an empty window selects none
 			}
 		}
 		if q.Tail > 0 {

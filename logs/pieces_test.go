@@ -110,3 +110,14 @@ func TestLinesOfOneTick(t *testing.T) {
 		}
 	}
 }
+
+// TestLinesOfOneTickAreInOneQuery has runs that start at the same time, more than one query can name.
+func TestLinesOfOneTickAreInOneQuery(t *testing.T) {
+	q := query(slices.Repeat([]string{"run-1"}, 2*maxRuns+1)...)
+	r := reader(t, store(trace(noon, 1, "b"), trace(noon, 1, "a"), trace(noon.Add(time.Second), 1, "c")))
+	check(t, r, q, []Line{
+		{RunID: "run-1", Time: noon, Stream: Stdout, Text: "a"},
+		{RunID: "run-1", Time: noon, Stream: Stdout, Text: "b"},
+		{RunID: "run-1", Time: noon.Add(time.Second), Stream: Stdout, Text: "c"},
+	})
+}

@@ -167,8 +167,8 @@ func (f *follower) finish(ctx context.Context) error {
 }
 
 // poll returns the wanted lines of the run under way that Log Analytics has by now and that are not written yet, up to
-// the first that is missing or not whole: lines arrive there out of order, and clients get them in order. Lines that it cannot get
-// come with the end of the run.
+// the first that is missing or not whole: lines arrive there out of order, and clients get them in order. Lines that it
+// cannot get come with the end of the run.
 func (f *follower) poll(ctx context.Context) []api.LogLine {
 	lines, err := f.engine.underWay(ctx, f.container, f.run)
 	if err != nil {

@@ -19,6 +19,8 @@ func TestLogsOfLongLines(t *testing.T) {
 	long := long
 	long.pieces = map[int]int{4: 2, 5: 4, 10: 8, 11: 10}
 	missing, arrived := []printing{long}, []printing{with(long, everything)}
+	across := long
+	across.pieces = map[int]int{11: 8} // 10 is between
 	checkLogs(t, map[string]logsCase{
 		"captured": {
 			runs: []printing{{total: 6, pieces: long.pieces}}, opts: all, want: "1:1 1:2+1:4+1:5 1:3 1:6", asked: none,
@@ -40,6 +42,7 @@ func TestLogsOfLongLines(t *testing.T) {
 			runs: []printing{with(long, between(5, 5))}, opts: all, want: "1:1 1:2+~ ~+1:5 [6] ~+1:10+1:11 1:12",
 		},
 		"tail behind":        {runs: missing, opts: tail(1), want: "1:12", asked: none},
+		"tail behind, among": {runs: []printing{across}, opts: tail(2), want: "1:10 1:12", asked: none},
 		"tail into":          {runs: arrived, opts: tail(2), want: "1:9 1:12", asked: 1},
 		"tail of a line":     {runs: arrived, opts: tail(3), want: "1:8+1:10+1:11 1:9 1:12", asked: 2},
 		"tail into, missing": {runs: missing, opts: tail(2), want: "~+1:10+1:11 1:12", asked: 1},

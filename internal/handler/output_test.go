@@ -54,7 +54,8 @@ func TestOutputIsKept(t *testing.T) {
 		"a piece": long + "\n", "a piece without line feed": long, "a piece and a byte": long + "x\n",
 		"pieces": strings.Repeat(long, 3) + "\n", "characters": strings.Repeat("ä€\U0001F600", 3000) + "\nö",
 		"one that is not valid": strings.Repeat("ä", 5000) + "\xff" + strings.Repeat("ä", 5000) + "\n",
-		"continuations":         strings.Repeat("\x80", 10_000), "anything": string(random), "NUL": strings.Repeat("\x00", 9000),
+		"continuations":         strings.Repeat("\x80", 10_000), "NUL": strings.Repeat("\x00", 9000),
+		"anything": string(random),
 	} {
 		for _, size := range []int{1, 1000, protocol.MaxPiece, 1 << 20} {
 			var out buffer
@@ -133,7 +134,8 @@ func TestPrintedLinesFit(t *testing.T) {
 		var out buffer
 		r := newRuns(config{}, &out, &out)
 		l := r.newLines(&runState{output: NewCapture(1 << 20)}, strings.Repeat("r", 64), protocol.Stdout)
-		if _, err := io.WriteString(l, strings.Repeat(unit, 3*protocol.MaxPiece)+strings.Repeat("\x00", 9000)+"\xff"); err != nil {
+		output := strings.Repeat(unit, 3*protocol.MaxPiece) + strings.Repeat("\x00", 9000) + "\xff"
+		if _, err := io.WriteString(l, output); err != nil {
 			t.Fatal(err)
 		}
 		l.flush()

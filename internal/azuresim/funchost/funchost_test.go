@@ -194,13 +194,20 @@ func TestForwarding(t *testing.T) {
 func TestTelemetry(t *testing.T) {
 	f := setup(t, nil).up()
 	f.do("POST", "/api/echo/1", "default", "x")
-	for text, severity := range map[string]int{"stdout line": 1, "10 %": 1, "20 %": 1, "stderr line": 3, "a Warning on stderr": 2} {
+	// Carriage returns end lines, as in .NET.
+	for text, severity := range map[string]int{
+		"stdout line": 1, "10 %": 1, "20 %": 1, "stderr line": 3, "a Warning on stderr": 2,
+	} {
 		row := f.sink.wait(message(text))
 		category := row["Properties"].(map[string]any)["Category"]
 		if row["SeverityLevel"] != severity || row["OperationId"] != "" || row["AppRoleName"] != "app" ||
 			category != "Host.Function.Console" {
 			t.Errorf("%s: got %v", text, row)
 		}
+	}
+	first := f.sink.wait(func(row map[string]any) bool { return message("hidden")(row) || message("10 %")(row) })
+	if first["Message"] != "10 %" {
+		t.Errorf("a line of a language worker was logged: %v", first)
 	}
 	row := f.sink.wait(func(row map[string]any) bool { return row["Table"] == "AppRequests" })
 	if row["OperationId"] != strings.Repeat("a", 32) || row["Name"] != "echo" || row["ResultCode"] != "418" ||

@@ -153,14 +153,21 @@ const (
 	failure     = 3
 )
 
+// workerLog begins the lines of language workers that are no output of functions.
+const workerLog = "LanguageWorkerConsoleLog"
+
 // console logs a handler's lines as the Functions host does for custom handlers: a line of stderr is an error, or a
 // warning if it contains "warn". The host reads with .NET's Process, for which a carriage return ends a line as well
-// (AsyncStreamReader in https://github.com/dotnet/runtime/tree/main/src/libraries/System.Diagnostics.Process).
+// (AsyncStreamReader in https://github.com/dotnet/runtime). A line that begins as one of a language worker goes to the
+// host's own log (IsConsoleLog in https://github.com/Azure/azure-functions-host).
 func (h *Host) console(stream io.Reader, isStderr bool) {
 	r := bufio.NewReader(stream)
 	for {
 		read, err := r.ReadString('\n')
 		for line := range strings.FieldsFuncSeq(read, func(c rune) bool { return c == '\r' || c == '\n' }) {
+			if len(line) >= len(workerLog) && strings.EqualFold(line[:len(workerLog)], workerLog) {
+				continue
+			}
 			severity := information
 			if isStderr {
 				severity = failure

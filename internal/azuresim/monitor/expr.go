@@ -222,8 +222,10 @@ var functions = map[string]function{
 		return args[2]
 	}},
 	"string_size": {[]kind{kString}, kLong, func(args []any) any { return int64(len(args[0].(string))) }},
-	"strcat":      {[]kind{kString, kString}, kString, func(args []any) any { return args[0].(string) + args[1].(string) }},
-	"extract":     {[]kind{kString, kLong, kString}, kString, extract},
+	"strcat": {[]kind{kString, kString}, kString, func(args []any) any {
+		return args[0].(string) + args[1].(string)
+	}},
+	"extract": {[]kind{kString, kLong, kString}, kString, extract},
 	"array_index_of": {[]kind{kDynamic, kString}, kLong, func(args []any) any {
 		list, ok := args[0].([]any)
 		if !ok {
@@ -240,8 +242,8 @@ var functions = map[string]function{
 	}},
 }
 
-// extract returns what a group of a regular expression matches first, or "". Kusto's expressions are those of RE2, which
-// regexp has too.
+// extract returns what a group of a regular expression matches first, or "". Kusto's expressions are those of RE2, as
+// regexp's are.
 func extract(args []any) any {
 	form, err := regexp.Compile(args[0].(string))
 	if err != nil {
@@ -308,8 +310,8 @@ func (p *parser) call(t table, name token) bound {
 	}}
 }
 
-// cumulate reads the argument of row_cumsum, whose value is the sum of the argument over the rows so far. It is evaluated
-// once for each row, in the order of the rows.
+// cumulate reads the argument of row_cumsum, whose value is the sum of the argument over the rows so far. The result is
+// evaluated once for each row, in the order of the rows.
 func (p *parser) cumulate(t table, name token) bound {
 	if !t.ordered {
 		p.semantic(name, "SEM0032", "'row_cumsum' needs rows in an order: put it behind 'order by'")
@@ -318,7 +320,8 @@ func (p *parser) cumulate(t table, name token) bound {
 	arg := p.expr(t)
 	p.expect(")")
 	if !arg.kind.integer() {
-		p.semantic(at, "SEM0024", "The argument of 'row_cumsum' has to be of an integer type here, and is of type %s", arg.kind)
+		p.semantic(at, "SEM0024", "The argument of 'row_cumsum' has to be of an integer type, and is of type %s",
+			arg.kind)
 	}
 	sum := int64(0)
 	return bound{arg.kind, func(r row) any {

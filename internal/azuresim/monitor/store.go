@@ -61,8 +61,8 @@ func New(cfg Config) *Store {
 // in all.
 //
 // Values are strings, bools, integers, floats, time.Time, and for dynamic columns anything that encoding/json can
-// encode; nil is null. Messages are trimmed and cut as Application Insights does. Append panics on an unknown table or column and on a value of the wrong type: these are errors
-// of the program.
+// encode; nil is null. Messages are trimmed and cut as Application Insights does. Append panics on an unknown table or
+// column and on a value of the wrong type: these are errors of the program.
 func (s *Store) Append(table string, values map[string]any) {
 	cols, ok := s.schema[table]
 	if !ok {
@@ -106,8 +106,8 @@ func (s *Store) Append(table string, values map[string]any) {
 }
 
 // maxMessage is the number of UTF-16 code units that Application Insights keeps of a trace's message: TrimAndTruncate
-// and MaxMessageLength in
-// https://github.com/microsoft/ApplicationInsights-dotnet/blob/develop/BASE/src/Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs
+// and MaxMessageLength in Microsoft.ApplicationInsights/Extensibility/Implementation/Property.cs of
+// https://github.com/microsoft/ApplicationInsights-dotnet
 const maxMessage = 32_768
 
 // kept returns what Application Insights keeps of a message.

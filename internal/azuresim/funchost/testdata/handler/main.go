@@ -68,7 +68,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 			"Logs": ["logged"]}`, in.Data["req"].Body)
 	default:
 		fmt.Println("stdout line")
-		fmt.Print("10 %\r20 %\r\n\r\n")
+		fmt.Print("languageWorkerConsoleLog: hidden\r10 %\r20 %\r\n\r\n")
 		fmt.Fprintln(os.Stderr, "stderr line")
 		fmt.Fprintln(os.Stderr, "a Warning on stderr")
 		w.Header().Set("X-Test", "yes")
