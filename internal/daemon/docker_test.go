@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -78,7 +79,9 @@ func TestAttachToARun(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Attach = config.AttachOutput })
 	gate := filepath.Join(p.dir, "gate")
 	id := p.create(t, "late", container.Config{
-		Entrypoint: []string{"/bin/sh"}, Cmd: []string{"-c", "echo late; while [ ! -e $0 ]; do sleep 0.02; done", gate},
+		Entrypoint: []string{"/bin/sh"}, Cmd: []string{
+			"-c", "printf '%9000s\n' late; while [ ! -e $0 ]; do sleep 0.02; done; printf end", gate,
+		},
 	})
 	p.must(t, http.MethodPost, "/containers/late/start", nil, nil)
 	c, err := moby.New(moby.WithHost("unix://" + p.socket))
@@ -94,7 +97,8 @@ func TestAttachToARun(t *testing.T) {
 		t.Fatal(err)
 	}
 	content, err := io.ReadAll(attached.Reader)
-	if err != nil || !strings.HasSuffix(string(content), "late\n") || len(content) != 8+len("late\n") {
+	long, end := fmt.Sprintf("%9000s\n", "late"), "\x01\x00\x00\x00\x00\x00\x00\x03end"
+	if err != nil || len(content) < 8 || string(content[8:]) != long+end {
 		t.Errorf("got %q, %v", content, err)
 	}
 	p.must(t, http.MethodPost, "/containers/late/wait", nil, nil)
