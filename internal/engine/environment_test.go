@@ -38,7 +38,8 @@ func TestSpecEnvironment(t *testing.T) {
 	env := []string{
 		"A=1", "A=2", "B=${x} %{if}\n\"\\$", "UNSET", "C=", "D=a=b", "HTTP_PROXY=p:1", "http_proxy=q:1", "my.setting=1",
 		"my_setting=2", "my-var=x", "Ä ö=x", "HOME=/root", "PORT=3000", "WEBSITES_PORT=3000", "AzureWebJobsStorage=x",
-		"AZF_COMMAND=x", "G=own", "WEBSITES_CONTAINER_START_TIME_LIMIT=600", "F=image", "PATH=/own", "K=@Microsoft.KeyVault(SecretUri=x)",
+		"WEBSITES_CONTAINER_START_TIME_LIMIT=600",
+		"AZF_COMMAND=x", "G=own", "F=image", "PATH=/own", "K=@Microsoft.KeyVault(SecretUri=x)",
 	}
 	c := holder("2", append(env, "GONE=x", "GONE", "LONG="+strings.Repeat("x", maxVariable-5))...)
 	c.Config.WorkingDir, c.Config.User, c.HostConfig.GroupAdd = "/work", "1000:ci", []string{"docker"}
