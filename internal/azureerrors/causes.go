@@ -163,14 +163,14 @@ var causes = []cause{
 		name: "policy", kind: api.Forbidden,
 		form: regexp.MustCompile(`RequestDisallowedByPolicy.*?policyAssignment\\?": ?\{\\?"name\\?": ?` +
 			`\\?"(?P<policy>[^"\\]+)`),
-		message: "the Azure policy ${policy} forbids it: {reason}. Have the resource exempted from that policy, or " +
-			"choose settings that the policy allows",
+		message: "the Azure policy ${policy} forbids it: {reason}. Choose settings that the policy allows (azf.tags gives " +
+			"tags to everything that is created), or have the resource exempted from that policy",
 	},
 	{
 		name: "policy without name", kind: api.Forbidden,
 		form: regexp.MustCompile(`RequestDisallowedBy\w*Policy|disallowed by policy`),
-		message: "an Azure policy forbids it: {reason}. Have the resource exempted from that policy, or choose settings " +
-			"that the policy allows",
+		message: "an Azure policy forbids it: {reason}. Choose settings that the policy allows (azf.tags gives tags to " +
+			"everything that is created), or have the resource exempted from that policy",
 	},
 	{
 		name: "linked authorization", kind: api.Forbidden,

@@ -68,6 +68,8 @@ type state struct {
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 	secrets   map[string]string    // by the references to them
 	denied    []*regexp.Regexp     // of actions
+	// requiredTags are those without which a policy denies a resource.
+	requiredTags []string
 
 	operations map[string]*operation // by id
 }
@@ -344,6 +346,11 @@ func (s *Sim) upsert(rq *armRequest, kind string) (r *resource, existed bool, er
 		return nil, false, err
 	}
 	p := segments(rq.id)
+	if !rq.seed {
+		if err := s.checkPolicies(p[7], rq.body["tags"]); err != nil {
+			return nil, false, err
+		}
+	}
 	r = &resource{id: rq.id, kind: kind, name: p[7], group: p[3]}
 	old, existed := s.state.resources[strings.ToLower(rq.id)]
 	if existed {

@@ -46,5 +46,33 @@ func checkTags(given any) error {
 	return nil
 }
 
+// RequireTag assigns a policy to the subscription that denies every resource that is written without a tag from now on,
+// as the built-in policy "Require a tag on resources" does. The answer has the form of Azure's
+// (learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy).
+func (s *Sim) RequireTag(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.requiredTags = append(s.state.requiredTags, name)
+}
+
+// checkPolicies refuses a resource that lacks a required tag. The caller holds Sim.mu.
+func (s *Sim) checkPolicies(resource string, given any) error {
+	for _, required := range s.state.requiredTags {
+		found := false
+		for name := range object(given) {
+			found = found || strings.EqualFold(name, required)
+		}
+		if !found {
+			assignment := "/subscriptions/" + s.cfg.SubscriptionID +
+				"/providers/Microsoft.Authorization/policyAssignments/require-tag-" + required
+			return refusal(http.StatusForbidden, "RequestDisallowedByPolicy", "Resource '%s' was disallowed by policy. Policy "+
+				`identifiers: '[{"policyAssignment":{"name":"Require the tag %s","id":"%s"},"policyDefinition":{"name":`+
+				`"Require a tag on resources","id":"/providers/Microsoft.Authorization/policyDefinitions/`+
+				`871b6d14-10aa-478d-b590-94f262ecfa99"}}]'.`, resource, required, assignment)
+		}
+	}
+	return nil
+}
+
 // length counts characters as .NET does.
 func length(text string) int { return len(utf16.Encode([]rune(text))) }

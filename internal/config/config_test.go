@@ -113,6 +113,7 @@ var samples = map[string][3]string{
 	"cloud":                   {"usgovernment", "china", "https://management.example.com"},
 	"credential":              {"azure-cli", "environment", "managed-identity"},
 	"owner":                   {"file", "environment", "flag"},
+	"tags":                    {"team=ci", `a=1,"b=x,y"`, "cost center=42,empty="},
 }
 
 func TestPrecedence(t *testing.T) {
@@ -281,6 +282,9 @@ azf:
   registry_password: 'pa: "ss" # word'
   credential: azure-cli
   owner: team-a
+  tags:
+    team: ci
+    "cost, center": 'a "b", c'
 `)
 	l, err := load([]string{"--config", path}, nil, "")
 	if err := errors.Join(err, l.Err()); err != nil {
@@ -305,7 +309,7 @@ azf:
 			ServicePlanSKU: "EP1", Timeout: time.Hour, LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights",
 			Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
 			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
-			KeyVaultReferences: true,
+			KeyVaultReferences: true, Tags: map[string]string{"team": "ci", "cost, center": `a "b", c`},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -189,6 +189,13 @@ func scalar(s *setting, n ast.Node) (string, error) {
 		if n, ok := n.(*ast.BoolNode); ok {
 			return n.Token.Value, nil
 		}
+	case *map[string]string:
+		switch n := n.(type) {
+		case *ast.StringNode:
+			return n.Value, nil
+		case *ast.MappingNode:
+			return pairs(n)
+		}
 	default:
 		_, mode := field.(*fs.FileMode)
 		if n, ok := n.(*ast.IntegerNode); ok && (mode || s.number) {
@@ -212,6 +219,20 @@ func scalar(s *setting, n ast.Node) (string, error) {
 		return text, errors.New("it must be a string: put it in quotes")
 	}
 	return text, fmt.Errorf("it must be %s", s.kind())
+}
+
+// pairs returns a mapping of names to strings as parsePairs reads it.
+func pairs(m *ast.MappingNode) (string, error) {
+	var list []string
+	for _, pair := range m.Values {
+		name, isName := pair.Key.(*ast.StringNode)
+		value, isValue := pair.Value.(*ast.StringNode)
+		if !isName || !isValue || strings.Contains(name.Value, "=") {
+			return "", fmt.Errorf("%s: names and values must be strings, names without =: put them in quotes", pair.Key)
+		}
+		list = append(list, name.Value+"="+value.Value)
+	}
+	return formatPairs(list)
 }
 
 // Print writes the configuration as a file that can be read again. A comment names the origin of each value.

@@ -189,6 +189,17 @@ func TestConfigRefusals(t *testing.T) {
 			want: "FILE:7: azf.registry_username: it is set without registry_password: set both or none"},
 		{name: "password without user", file: "  registry: r.io\n", env: "SOCKERLESS_AZF_REGISTRY_PASSWORD=secret",
 			want: "SOCKERLESS_AZF_REGISTRY_PASSWORD: it is set without registry_username: set both or none"},
+		{name: "reserved tag", file: "  tags: {azure-x: y}\n", want: "FILE:6: azf.tags: tag \"azure-x\": Azure takes " +
+			"names of 1 to 512 characters without <>%&\\?/ that do not begin with microsoft, azure or windows, values of 256 " +
+			"characters, and no control characters"},
+		{name: "tag that is a number", file: "  tags: {cost: 42}\n",
+			want: "FILE:6: azf.tags: cost: names and values must be strings, names without =: put them in quotes"},
+		{name: "tags that are a list", file: "  tags: [a]\n",
+			want: "FILE:6: azf.tags: it must be pairs such as team=ci,cost=42, or in the file a mapping of names to strings"},
+		{name: "tags without a value", env: "SOCKERLESS_AZF_TAGS=team",
+			want: `SOCKERLESS_AZF_TAGS: "team": use pairs such as team=ci,cost=42, or in the file a mapping of names to strings`},
+		{name: "tag given twice", env: "SOCKERLESS_AZF_TAGS=a=1,a=2",
+			want: `SOCKERLESS_AZF_TAGS: "a=1,a=2": use pairs such as team=ci,cost=42, or in the file a mapping of names to strings`},
 		{name: "references without identity", file: "  key_vault_references: true\n",
 			want: "FILE:6: azf.key_vault_references: it is set without identity_id, the identity that reads the secrets"},
 		{name: "user without registry", file: "  registry_username: ci\n  registry_password: secret\n",

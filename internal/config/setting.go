@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,8 @@ type setting struct {
 	secret   bool // has no flag and is not printed
 	number   bool // a string that the file may give as a number
 	check    func(string) error
-	// field returns where the value is stored: a *string, *int, *bool, *time.Duration or *fs.FileMode.
+	// field returns where the value is stored: a *string, *int, *bool, *time.Duration, *fs.FileMode or
+	// *map[string]string, which the file may give as a mapping.
 	field func(*given) any
 
 	// refused and tableDefault are set from Options: see there.
@@ -61,6 +63,8 @@ func (s *setting) store(g *given, text string) error {
 		var mode uint64
 		mode, err = strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
 		*field = fs.FileMode(mode)
+	case *map[string]string:
+		*field, err = parsePairs(text)
 	}
 	if err != nil {
 		return fmt.Errorf("%q: use %s", text, s.kind())
@@ -88,7 +92,38 @@ func (s *setting) kind() string {
 		return "a duration with a unit such as 30s"
 	case *fs.FileMode:
 		return "a file mode in octal digits such as 0660"
+	case *map[string]string:
+		return "pairs such as team=ci,cost=42, or in the file a mapping of names to strings"
 	default:
 		return "a string"
 	}
+}
+
+// parsePairs reads pairs NAME=VALUE, separated by commas. A pair with a comma or a quote stands in quotes, as in CSV.
+func parsePairs(text string) (map[string]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return nil, err
+	}
+	pairs := map[string]string{}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(field, "=")
+		if _, twice := pairs[name]; !ok || name == "" || twice {
+			return nil, fmt.Errorf("%q is no pair, or given twice", field)
+		}
+		pairs[name] = value
+	}
+	return pairs, nil
+}
+
+// formatPairs is the opposite of parsePairs.
+func formatPairs(pairs []string) (string, error) {
+	var out strings.Builder
+	w := csv.NewWriter(&out)
+	err := w.Write(pairs)
+	w.Flush()
+	return strings.TrimSuffix(out.String(), "\n"), errors.Join(err, w.Error())
 }

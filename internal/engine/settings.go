@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ type Settings struct {
 	KeyVaultReferences bool
 	// Owner distinguishes daemons that share a resource group. It is in the names and tags of what they create.
 	Owner string
+	// Tags are put on everything that is created, and win over labels.
+	Tags map[string]string
 	// Timeout is the longest run, in whole seconds.
 	Timeout time.Duration
 }
@@ -63,6 +66,9 @@ func (s Settings) check() error {
 	case s.Timeout < time.Second || s.Timeout%time.Second != 0 || s.Timeout > maxTimeout:
 		return api.Errorf(api.InvalidParameter,
 			"timeout %s: use whole seconds from 1 to %d", s.Timeout, int(maxTimeout/time.Second))
+	}
+	if err := CheckTags(s.Tags); err != nil {
+		return api.Errorf(api.InvalidParameter, "%v", err)
 	}
 	if _, err := s.foundationSpec(); err != nil {
 		return err
@@ -99,8 +105,10 @@ func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 func (s Settings) foundationSpec() (workspace.Foundation, error) {
 	f := workspace.Foundation{
 		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		ServicePlanSKU: s.sku(), Tags: map[string]string{ownerTag: s.Owner},
+		ServicePlanSKU: s.sku(), Tags: map[string]string{},
 	}
+	maps.Copy(f.Tags, s.Tags)
+	f.Tags[ownerTag] = s.Owner
 	var err error
 	if f.LogAnalyticsWorkspace, err = s.existing("log_analytics_workspace", s.LogAnalyticsWorkspace); err != nil {
 		return f, err

@@ -64,7 +64,7 @@ func (s Settings) functionAppSpec(
 	}
 	spec.Environment, spec.HandlerSettings = settings.Environment, settings.Handler
 	spec.EnvironmentNames = settings.Names
-	tags, more := tags(c.Config.Labels)
+	tags, more := s.tags(c)
 	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")
 	if s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
@@ -72,7 +72,6 @@ func (s Settings) functionAppSpec(
 			"registry refuses that: set identity_id to an identity with the role AcrPull, or registry, registry_username "+
 			"and registry_password", host))
 	}
-	spec.Tags[idTag], spec.Tags[nameTag], spec.Tags[ownerTag] = c.ID, nameValue(c.Name), s.Owner
 	return spec, warnings, nil
 }
 
