@@ -197,9 +197,11 @@ func TestConfigRefusals(t *testing.T) {
 		{name: "tags that are a list", file: "  tags: [a]\n",
 			want: "FILE:6: azf.tags: it must be pairs such as team=ci,cost=42, or in the file a mapping of names to strings"},
 		{name: "tags without a value", env: "SOCKERLESS_AZF_TAGS=team",
-			want: `SOCKERLESS_AZF_TAGS: "team": use pairs such as team=ci,cost=42, or in the file a mapping of names to strings`},
+			want: `SOCKERLESS_AZF_TAGS: "team": use pairs such as team=ci,cost=42, or in the file a mapping of names ` +
+				"to strings"},
 		{name: "tag given twice", env: "SOCKERLESS_AZF_TAGS=a=1,a=2",
-			want: `SOCKERLESS_AZF_TAGS: "a=1,a=2": use pairs such as team=ci,cost=42, or in the file a mapping of names to strings`},
+			want: `SOCKERLESS_AZF_TAGS: "a=1,a=2": use pairs such as team=ci,cost=42, or in the file a mapping of names ` +
+				"to strings"},
 		{name: "references without identity", file: "  key_vault_references: true\n",
 			want: "FILE:6: azf.key_vault_references: it is set without identity_id, the identity that reads the secrets"},
 		{name: "user without registry", file: "  registry_username: ci\n  registry_password: secret\n",

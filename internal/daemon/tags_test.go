@@ -18,7 +18,8 @@ func TestRequiredTags(t *testing.T) {
 	config := api.Config{Image: p.image, Labels: map[string]string{"Cost-Center": "of the label", "team": "ci"}}
 	req := api.CreateRequest{Config: &config}
 	err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", req, nil)
-	if !answered(err, http.StatusForbidden) || !strings.Contains(err.Error(), "policy Require the tag cost-center forbids it") ||
+	const want = "policy Require the tag cost-center forbids it"
+	if !answered(err, http.StatusForbidden) || !strings.Contains(err.Error(), want) ||
 		!strings.Contains(err.Error(), "azf.tags") {
 		t.Errorf("without the tag: got %v", err)
 	}

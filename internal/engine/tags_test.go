@@ -16,7 +16,8 @@ func TestTags(t *testing.T) {
 	labels := map[string]string{
 		"team": "ci", "com.example.cost-center": "${42}", "Team": "the same name", "a/b": "x", "": "x",
 		"long": strings.Repeat("x", 64<<10), "SOCKERLESS-OWNER": "forged",
-		"azure.team": "x", "Microsoft": "x", "WindowsX": "x", "lines": "a\nb", "COST": "8", "tab\t": "x", strings.Repeat("n", 513): "x",
+		"azure.team": "x", "Microsoft": "x", "WindowsX": "x", "lines": "a\nb", "COST": "8", "tab\t": "x",
+		strings.Repeat("n", 513): "x",
 	}
 	c := store.Container{ID: "id", Name: "web", Config: api.Config{Labels: labels}}
 	s := Settings{Owner: "ci", Tags: map[string]string{"Cost": "7"}}
@@ -59,8 +60,9 @@ func TestCheckTags(t *testing.T) {
 	many["more"] = "x"
 	for want, tags := range map[string]map[string]string{
 		"48 tags": many, "Team and team": {"team": "1", "Team": "2"}, "daemon's own": {"Sockerless-Owner": "x"},
-		`"Azure-x"`: {"Azure-x": "1"}, `"a/b"`: {"a/b": "1"}, `"long"`: {"long": strings.Repeat("x", 257)}, `"lf"`: {"lf": "a\nb"},
-		`""`: {"": "x"},
+		`"Azure-x"`: {"Azure-x": "1"}, `"a/b"`: {"a/b": "1"}, `"long"`: {"long": strings.Repeat("x", 257)},
+		`"lf"`: {"lf": "a\nb"},
+		`""`:   {"": "x"},
 	} {
 		if err := CheckTags(tags); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
