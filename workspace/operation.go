@@ -69,7 +69,7 @@ type TerraformError struct {
 	Step          string // init, plan, show, apply, state pull, ...
 	Dir           string
 	CorrelationID string
-	// Diagnostics are Terraform's errors: summary, and detail after a colon.
+	// Diagnostics are Terraform's errors: summary, and detail after a colon. The output of a crash comes first.
 	Diagnostics []string
 	Err         error
 }
@@ -247,8 +247,12 @@ func (m *Manager) logged(
 		return writeErr
 	}
 	diagnostics, readErr := readErrors(f)
+	err = s.secrets.err(err)
+	if crash := crashIn(err.Error()); crash != "" {
+		diagnostics = append([]string{crash}, diagnostics...)
+	}
 	failed := &TerraformError{
-		Step: step, Dir: s.dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: s.secrets.err(err),
+		Step: step, Dir: s.dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err,
 	}
 	return errors.Join(failed, writeErr, readErr)
 }

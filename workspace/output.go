@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -111,6 +112,20 @@ func readErrors(f io.ReadSeeker) ([]string, error) {
 		}
 	})
 	return found, err
+}
+
+// crashForm matches the begin of the output with which a Go program crashes.
+var crashForm = regexp.MustCompile(`(?m)^(?:panic|fatal error): `)
+
+// crashIn returns the output of a crash, at most 8 KiB of it, or "". Terraform prints its provider's on stderr only.
+func crashIn(output string) string {
+	const limit = 8 << 10
+	at := crashForm.FindStringIndex(output)
+	if at == nil {
+		return ""
+	}
+	crash := output[at[0]:]
+	return strings.ToValidUTF8(crash[:min(len(crash), limit)], "")
 }
 
 // readLines calls f for each line of terraform's output. Not every line is JSON; lines have any length.

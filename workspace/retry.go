@@ -140,7 +140,8 @@ func wasKilled(err error) bool {
 			return true
 		}
 	}
-	return outputContains(err, "Plugin did not respond", "Unrecognized remote plugin message",
+	return outputContains(err, "Plugin did not respond", "Request cancelled: The plugin",
+		"Unrecognized remote plugin message", "The plugin process terminated unexpectedly",
 		"The plugin encountered an error, and failed to respond", "plugin exited before we could connect",
 		"error reading from server: EOF", "transport is closing")
 }

@@ -91,9 +91,23 @@ var causes = []cause{
 			"looked for in Azure then",
 	},
 	{
+		// The provider's own words, of a Go program that crashes.
+		name: "provider panics", kind: api.Internal,
+		form:    regexp.MustCompile(`(?:^| )(?P<crash>(?:panic|fatal error): .*?)(?: goroutine \d+ |$)`),
+		message: "the Terraform provider crashed: ${crash}. " + afterCrash,
+	},
+	{
+		name: "provider crashed", kind: api.Internal,
+		// A request is cancelled, too, when the provider's process ends.
+		form: regexp.MustCompile(`[Pp]lugin did not respond|Request cancelled: The plugin|encountered an error, ` +
+			`and failed to respond|plugin crashed!|[Pp]lugin process terminated unexpectedly|` +
+			`error reading from server: EOF|transport is closing`),
+		message: "the Terraform provider crashed or was killed: {reason}. " + afterCrash,
+	},
+	{
 		name: "terraform not startable", kind: api.Internal,
 		form: regexp.MustCompile(`fork/exec |[Ff]ailed to instantiate provider|[Ff]ailed to load plugin schemas|` +
-			`[Pp]lugin did not respond|waiting for plugin to start|Unrecognized remote plugin message|` +
+			`waiting for plugin to start|Unrecognized remote plugin message|` +
 			`[Ff]ailed to query available provider packages|Inconsistent dependency lock file|` +
 			`Required plugins are not installed`),
 		message: "the daemon cannot run Terraform or its provider: {reason}. Check --terraform and run " +
@@ -296,6 +310,10 @@ var causes = []cause{
 	},
 	{name: "unknown", kind: api.Unavailable, message: "{reason}"},
 }
+
+// afterCrash follows what a crash of the provider was.
+const afterCrash = "Its output is in the daemon's log. Try again. If it happens again, look whether this machine has run " +
+	"out of memory, and report a crash at github.com/hashicorp/terraform-provider-azurerm/issues"
 
 // missingRole is the message of a refusal that names the action, the scope and the client.
 const missingRole = "the daemon may not do ${action} on ${scope}: {reason}. Grant a role with the action ${action} " +

@@ -85,6 +85,20 @@ var samples = []struct {
 	{"disk full", terraformFailed("Error acquiring the state lock: Error message: could not write lock info for " +
 		"\"terraform.tfstate\": write .terraform.tfstate.lock.info: no space left on device"), api.Internal, 0,
 		[]string{"Free space"}},
+	{"provider crashed", terraformFailed("Plugin did not respond: The plugin encountered an error, and failed to respond " +
+		"to the plugin.(*GRPCProvider).ApplyResourceChange call. The plugin logs may contain more details."),
+		api.Internal, 0, []string{"provider crashed or was killed: Plugin did not respond: The plugin", "more details. Its",
+			"in the daemon's log", "out of memory"}},
+	{"provider crashed", terraformFailed("The plugin process terminated unexpectedly"), api.Internal, 0, nil},
+	{"provider crashed", terraformFailed("Request cancelled: The plugin.(*GRPCProvider).ApplyResourceChange request was " +
+		"cancelled"), api.Internal, 0, nil},
+	{"provider crashed", terraformFailed("Error: rpc error: code = Unavailable desc = error reading from " +
+		"server: EOF"), api.Internal, 0, nil},
+	{"provider panics", terraformFailed("panic: runtime error: invalid memory address or nil pointer dereference\n"+
+		"[signal SIGSEGV: segmentation violation code=0x1 addr=0x8 pc=0x4]\n\ngoroutine 7 [running]:\nmain.main()",
+		"Plugin did not respond: The plugin encountered an error"), api.Internal, 0,
+		[]string{"the Terraform provider crashed: panic: runtime error: invalid memory address or nil pointer dereference " +
+			"[signal SIGSEGV: segmentation violation code=0x1 addr=0x8 pc=0x4]. Its output is"}},
 	{"terraform not startable",
 		&workspace.TerraformError{Step: "init", Dir: "/state/w",
 			Err: &os.PathError{Op: "fork/exec", Path: "/usr/bin/terraform", Err: syscall.ENOENT}}, api.Internal, 0,

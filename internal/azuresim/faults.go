@@ -47,6 +47,7 @@ type Rule struct {
 	RetryAfter time.Duration // header of that answer, in whole seconds; 0 sends none
 	Code       string        // error code of that answer's body; "" is the status's text
 	Message    string        // message of that answer's body; "" is a sentence that the fault was injected
+	Body       any           // of that answer in place of an error, as JSON
 	Drop       Drop
 }
 
@@ -126,6 +127,10 @@ func (s *Sim) serveWithFaults(w *statusRecorder, r *http.Request, service servic
 			message = "Injected by azuresim."
 		}
 		setRequestIDs(w, r)
+		if rule.Body != nil {
+			writeJSON(w, rule.Status, rule.Body)
+			return
+		}
 		writeError(w, &armError{rule.Status, code, message})
 	case rule.Drop == DropBefore:
 		panic(http.ErrAbortHandler)

@@ -187,7 +187,7 @@ func TestCanary(t *testing.T) {
 	p.wantHidden(t, "failed create", patterns)
 
 	// Each attempt is killed, so that the removal imports the app.
-	p.killAtEach(t, http.MethodPut)
+	p.killAtEach(t, killTerraform, http.MethodPut)
 	if err := create("killed"); err == nil {
 		t.Error("the create succeeded: the test tests nothing")
 	}

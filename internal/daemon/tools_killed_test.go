@@ -1,10 +1,12 @@
 package daemon_test
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -112,11 +114,11 @@ func (p *playground) killer(t *testing.T, which victims) func() {
 	}
 }
 
-// killAtEach kills terraform at each such call for a function app.
-func (p *playground) killAtEach(t *testing.T, method string) {
+// killAtEach kills the victims at each such call for a function app.
+func (p *playground) killAtEach(t *testing.T, which victims, method string) {
 	p.sim.SetFaults(azuresim.Faults{Latency: func(m, at string) time.Duration {
 		if m == method && sitePath.MatchString(at) {
-			p.killTools(t, killTerraform, all)
+			p.killTools(t, which, all)
 		}
 		return 0
 	}})
@@ -127,7 +129,7 @@ func (p *playground) killAtEach(t *testing.T, method string) {
 func TestToolsKilledAgainAndAgain(t *testing.T) {
 	p := newPlayground(t)
 	p.create(t, "shared", api.Config{})
-	p.killAtEach(t, http.MethodPut)
+	p.killAtEach(t, killTerraform, http.MethodPut)
 	err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", p.createRequest(), nil)
 	if err == nil {
 		t.Fatal("the create succeeded: the test tests nothing")
@@ -137,9 +139,54 @@ func TestToolsKilledAgainAndAgain(t *testing.T) {
 		t.Errorf("the failed create has left one of %v", sites)
 	}
 	p.create(t, "web", api.Config{})
-	p.killAtEach(t, http.MethodGet) // while it plans
+	p.killAtEach(t, killTerraform, http.MethodGet) // while it plans
 	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
 	p.sim.SetFaults(azuresim.Faults{})
 	p.must(t, http.MethodDelete, "/containers/shared", nil, nil)
 	p.nothingLeft(t)
+}
+
+// TestProviderCrashesAgainAndAgain has azurerm end at each attempt to create a container's app, whether the daemon or
+// terraform has started it: killed, or by a panic of its own. The client is told, and nothing is left.
+func TestProviderCrashesAgainAndAgain(t *testing.T) {
+	for _, pool := range []string{config.PoolOn, config.PoolOff} {
+		t.Run("pool "+pool, func(t *testing.T) {
+			p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Providers.Pool = pool })
+			var log bytes.Buffer
+			p.restart(t, &log, func(*daemon.Config) {})
+			p.create(t, "shared", api.Config{})
+			p.killAtEach(t, killAzurerm, http.MethodPut)
+			p.crashes(t, "the Terraform provider crashed or was killed: ")
+			// azurerm reads the message of this answer, which is not there.
+			p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{
+				Path: regexp.MustCompile(`/checknameavailability$`), Status: http.StatusOK,
+				Body: map[string]any{"nameAvailable": false},
+			}}})
+			p.crashes(t, "the Terraform provider crashed: panic: runtime error: invalid memory address or nil pointer")
+			p.sim.SetFaults(azuresim.Faults{})
+			if sites := p.sim.Sites(); len(sites) != 1 {
+				t.Errorf("the failed creates have left one of %v", sites)
+			}
+			p.must(t, http.MethodDelete, "/containers/shared", nil, nil)
+			p.nothingLeft(t)
+			p.stop()
+			if !strings.Contains(log.String(), "linux_function_app_resource.go") {
+				t.Error("the log lacks the stack of the crash")
+			}
+		})
+	}
+}
+
+// crashes wants a create to fail, and its error to name the crash.
+func (p *playground) crashes(t *testing.T, crash string) {
+	t.Helper()
+	got := p.refused(t, "web", secretValue)
+	for _, want := range []string{"cannot create container web: " + crash, "in the daemon's log", "Try again"} {
+		if got.status != http.StatusInternalServerError || !strings.Contains(got.message, want) {
+			t.Errorf("got %+v, want %q in it", got, want)
+		}
+	}
+	if strings.Contains(got.message, "goroutine") || strings.Contains(got.message, "--terraform") {
+		t.Errorf("got %q", got.message)
+	}
 }
