@@ -20,6 +20,11 @@ import (
 // pushImage builds and pushes a function image with one function, /api/run, and returns its reference.
 func (a *azure) pushImage(name string) string {
 	a.t.Helper()
+	return a.pushImageWith(name, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"})
+}
+
+func (a *azure) pushImageWith(name string, env []string) string {
+	a.t.Helper()
 	image, err := appimage.Build(map[string]appimage.File{
 		"/home/site/wwwroot/handler": {Content: azuretest.BuildProgram(a.t, "./testdata/handler"), Mode: 0o755},
 		"/home/site/wwwroot/host.json": {Mode: 0o644, Content: []byte(`{"version":"2.0","customHandler":{
@@ -27,7 +32,7 @@ func (a *azure) pushImage(name string) string {
 		"/home/site/wwwroot/run/function.json": {Mode: 0o644, Content: []byte(`{"bindings":[
 			{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function","methods":["get","post"]},
 			{"type":"http","direction":"out","name":"res"}]}`)},
-	}, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"}, nil)
+	}, env, nil)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -155,6 +160,7 @@ func TestHostThatNeverComesUp(t *testing.T) {
 		"flex":             {a.siteBody("FC1", image, customHandler(map[string]string{})), 503},
 		"unpushed":         {a.siteBody("B1", a.Registry()+"/none:1", nil), 503},
 		"another-registry": {a.siteBody("B1", "registry.invalid/app:1", nil), 503},
+		"no-host":          {a.siteBody("B1", a.pushImageWith("plain:1", nil), customHandler(map[string]string{})), 503},
 		"wrong-key":        {wrongKey, 503},
 		"stopped":          {stopped, 403},
 	} {

@@ -53,7 +53,9 @@ type Config struct {
 	// TakeOverAfter is the time without a sign of life of a job after which another daemon takes the job over; 0 means the
 	// engine's default.
 	TakeOverAfter time.Duration
-	Environ       []string
+	// ReadyTimeout limits the wait for an app to come up; 0 means the invoker's default.
+	ReadyTimeout time.Duration
+	Environ      []string
 	// TerraformEnv is added to terraform's environment.
 	TerraformEnv map[string]string
 	Log          zerolog.Logger
@@ -219,7 +221,8 @@ func (cfg Config) newPool(env map[string]string) (*provider.Pool, error) {
 func (cfg Config) newInvoker() (*invoker.Invoker, error) {
 	return invoker.New(invoker.Config{
 		Credential: cfg.Credential.Token, Cloud: cfg.Cloud.Configuration, Transport: cfg.Transport,
-		HTTP: &http.Client{Transport: cfg.AppTransport}, SubscriptionID: cfg.SubscriptionID, Log: cfg.Log,
+		HTTP: &http.Client{Transport: cfg.AppTransport}, SubscriptionID: cfg.SubscriptionID,
+		ReadyTimeout: cfg.ReadyTimeout, Log: cfg.Log,
 	})
 }
 

@@ -16,6 +16,9 @@ import (
 func (e *Engine) lookUp(ctx context.Context, c store.Container, run store.Run, cause error) store.Result {
 	unknown := store.Result{ExitCode: protocol.ExitUnknown, Error: cause.Error()}
 	failed, ok := errors.AsType[*invoker.Error](cause)
+	if ok {
+		unknown.Error += notReadyCause(c, failed)
+	}
 	if !ok || !failed.MayHaveRun() {
 		return unknown
 	}

@@ -28,6 +28,9 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	if err := checkRequest(c); err != nil {
 		return nil, err
 	}
+	if lacksHost(c) {
+		warnings = append(warnings, noHost(c.Config.Image))
+	}
 	unhonoured, err := checkFields(&c)
 	if err != nil {
 		return nil, err

@@ -63,6 +63,9 @@ func message(text string) func(map[string]any) bool {
 	}
 }
 
+// imageEnv is the environment of an image. Microsoft's base image sets the first variable.
+var imageEnv = []string{"AzureWebJobsScriptRoot=/home/site/wwwroot", "FROM_IMAGE=yes"}
+
 const hostJSON = `{"version": "2.0", "functionTimeout": "00:05:00", "customHandler": {
 	"description": {"defaultExecutablePath": "handler", "arguments": ["--name", "%WHO%"]},
 	"enableForwardingHttpRequest": true}}`
@@ -110,7 +113,7 @@ func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fix
 			image["/home/site/wwwroot/"+name] = appimage.File{Content: []byte(content), Mode: 0o644}
 		}
 	}
-	img, err := appimage.Build(image, []string{"FROM_IMAGE=yes"}, nil)
+	img, err := appimage.Build(image, imageEnv, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,6 +268,21 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 				t.Errorf("got %d %s, ready %v", w.Code, w.Body, f.Ready())
 			}
 		})
+	}
+}
+
+// TestImageWithoutHost has an image of another kind: nothing in it answers, or writes telemetry.
+func TestImageWithoutHost(t *testing.T) {
+	env := imageEnv
+	imageEnv = []string{"HOME=/home"}
+	defer func() { imageEnv = env }()
+	f := setup(t, nil)
+	f.work.Wait()
+	if w := f.do("GET", "/", "", ""); w.Code != 503 || f.Ready() {
+		t.Errorf("got %d, ready %v", w.Code, f.Ready())
+	}
+	if len(f.sink.rows) > 0 {
+		t.Errorf("telemetry is %v", f.sink.rows)
 	}
 }
 

@@ -12,6 +12,7 @@ package funchost
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -97,7 +98,9 @@ func Start(cfg Config) *Host {
 	h.work.Go(func() {
 		if err := h.run(ctx); err != nil && ctx.Err() == nil {
 			h.cfg.Log.Warn().Err(err).Msg("function host is not running")
-			h.trace(time.Time{}, "Host.Startup", 3, err.Error())
+			if !errors.Is(err, errNoHost) {
+				h.trace(time.Time{}, "Host.Startup", 3, err.Error())
+			}
 		}
 	})
 	return h

@@ -23,6 +23,11 @@ import (
 var (
 	errTooManyRestarts = errors.New(
 		"exceeded http worker restart retry count for runtime: custom. Shutting down Functions Host")
+	// Microsoft's images, and the Dockerfiles of func init --docker, set AzureWebJobsScriptRoot
+	// (github.com/Azure/azure-functions-docker, host/4). App Service waits 230 s for an answer on port 80 and then ends
+	// the container (learn.microsoft.com/azure/app-service/reference-app-settings, WEBSITES_CONTAINER_START_TIME_LIMIT).
+	errNoHost = errors.New(
+		"the image sets no AzureWebJobsScriptRoot, so that it has no Functions host: nothing answers on port 80")
 	errNotCustom = errors.New(
 		"FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
 )
@@ -65,6 +70,9 @@ func (h *Host) load(ctx context.Context) (*site, error) {
 		return nil, fmt.Errorf("read image config: %w", err)
 	}
 	s := &site{root: filepath.Join(h.cfg.Dir, "rootfs"), env: config.Config.Env}
+	if !slices.ContainsFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "AzureWebJobsScriptRoot=") }) {
+		return nil, errNoHost
+	}
 	content := mutate.Extract(img)
 	err = unpack(content, s.root)
 	if err = errors.Join(err, content.Close()); err != nil {
@@ -206,9 +214,10 @@ func (s *site) readHostJSON(settings map[string]string) error {
 	} else {
 		s.executable = filepath.Join(s.workDir, executable)
 	}
-	for _, arg := range d.Arguments {
-		s.args = append(s.args, expand(arg))
+	for i, argument := range d.Arguments {
+		d.Arguments[i] = expand(argument)
 	}
+	s.args = splitArguments(d.Arguments)
 	s.forward = host.CustomHandler.EnableForwarding || host.CustomHandler.EnableProxying
 	s.prefix = "api"
 	if p := host.Extensions.HTTP.RoutePrefix; p != nil {

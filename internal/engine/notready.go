@@ -1,0 +1,39 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/store"
+)
+
+// scriptRoot is a variable of each image that is made from one of Microsoft's with a Functions host
+// (github.com/Azure/azure-functions-docker, host/4).
+const scriptRoot = "AzureWebJobsScriptRoot"
+
+// lacksHost reports whether a container's image is known and has no Functions host.
+func lacksHost(c store.Container) bool {
+	return c.ImageConfig != nil && !slices.ContainsFunc(c.ImageConfig.Env, func(entry string) bool {
+		return strings.HasPrefix(entry, scriptRoot+"=")
+	})
+}
+
+// noHost returns the reason for which an image without a Functions host does not run.
+func noHost(image string) string {
+	return fmt.Sprintf("image %s sets no %s, so it seems to hold no Functions host, without which Azure never starts it: "+
+		"build it from mcr.microsoft.com/azure-functions/base:4", image, scriptRoot)
+}
+
+// notReadyCause returns the likely cause of a failed run whose app did not come up, for the end of its message, or "".
+func notReadyCause(c store.Container, failed *invoker.Error) string {
+	switch {
+	case failed.Kind != invoker.KindNotReady, strings.Contains(failed.Error(), "429"): // the latter is a busy Azure
+		return ""
+	case lacksHost(c):
+		return "; " + noHost(c.Config.Image)
+	}
+	return "; likely causes are that Azure cannot pull the image, that the image holds no Functions host, or that the " +
+		"service plan has too little memory for one more app: remove containers, or use a larger service plan"
+}
