@@ -22,12 +22,13 @@ func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 		id := uuid.NewString()
 		c.Response().Header().Set(requestIDHeader, id)
 		ctx, calls := api.WithCorrelations(c.Request().Context())
-		c.SetRequest(c.Request().WithContext(ctx))
+		origin := originOf(c, id)
+		c.SetRequest(c.Request().WithContext(api.WithOrigin(ctx, origin)))
 		err := next(c)
 		if err != nil {
 			c.Error(err)
 		}
-		line := s.cfg.Log.Info().Str("request_id", id).
+		line := s.cfg.Log.Info().Str("request_id", id).Stringer("requester", origin.Requester).
 			Str("method", c.Request().Method).Str("path", c.Request().URL.Path).
 			Int("status", c.Response().Status).Dur("duration", time.Since(started))
 		if ids := calls(); len(ids) > 0 {

@@ -68,7 +68,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// net/http logs only about clients, such as those that left or do not use TLS.
 	errorLog := slog.NewLogLogger(zerolog.NewSlogHandler(s.cfg.Log), slog.LevelWarn)
 	srv := &http.Server{
-		Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog, ConnContext: withConn,
+		Handler: s, ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog, ConnContext: withPeer,
 	}
 	if socket, ok := l.(*persistentSocket); ok {
 		ticker, ended := time.NewTicker(socketCheckInterval), make(chan struct{})

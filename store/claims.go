@@ -75,7 +75,8 @@ func (db *DB) Join(ctx context.Context, c Container, enqueue func(id string) InT
 		if err != nil {
 			return err
 		}
-		if !earlier.Lost() || earlier.Name != c.Name || earlier.State != Creating && earlier.State != Created {
+		if !earlier.Lost() || earlier.Name != c.Name || earlier.State != Creating && earlier.State != Created ||
+			!earlier.Origin.Requester.Same(c.Origin.Requester) {
 			return nil
 		}
 		if same, err := sameRequest(earlier, c); err != nil || !same {

@@ -51,6 +51,8 @@ type Container struct {
 	ImageConfig *api.ImageConfig
 	// HasHandler reports that the function app is known to hold azf-handler: its image says so, or it has answered.
 	HasHandler bool
+	// Origin says who has asked for the container; its zero value means that an earlier release created it.
+	Origin api.Origin
 	// Unnamed reports whether the daemon has chosen the name.
 	Unnamed bool
 	// StopAsked reports whether somebody has asked to stop the run under way.
@@ -76,7 +78,7 @@ type App struct {
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
-	image_config, has_handler, unnamed, stop_asked, claim`
+	image_config, has_handler, origin, unnamed, stop_asked, claim`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
@@ -99,16 +101,20 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 			return fmt.Errorf("encode image config: %w", err)
 		}
 	}
+	origin, err := encodeOrigin(c.Origin)
+	if err != nil {
+		return err
+	}
 	return db.tx(ctx, func(tx *txn) error {
 		if err := nameFree(ctx, tx, c.Name); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers
-			(id, name, config, host_config, networking, state, created_at, function_app, image_config, has_handler, unnamed,
-				claim)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			(id, name, config, host_config, networking, state, created_at, function_app, image_config, has_handler, origin,
+				unnamed, claim)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp,
-			string(imageConfig), c.HasHandler, c.Unnamed, db.DaemonID())
+			string(imageConfig), c.HasHandler, string(origin), c.Unnamed, db.DaemonID())
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
 		}
@@ -118,6 +124,18 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 		tx.wake(c.ID)
 		return enqueue(ctx, tx.Tx)
 	})
+}
+
+// encodeOrigin returns what a row holds: nothing where the origin is not known.
+func encodeOrigin(o api.Origin) ([]byte, error) {
+	if o.Requester.Kind == "" {
+		return nil, nil
+	}
+	content, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("encode origin: %w", err)
+	}
+	return content, nil
 }
 
 // Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in
@@ -382,12 +400,12 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var c Container
-		var config, hostConfig, networking, imageConfig string
+		var config, hostConfig, networking, imageConfig, origin string
 		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
-			&imageConfig, &c.HasHandler, &c.Unnamed, &c.StopAsked, &c.Claim)
+			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
@@ -396,7 +414,10 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 		for _, field := range []struct {
 			from string
 			into any
-		}{{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}, {imageConfig, &c.ImageConfig}} {
+		}{
+			{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}, {imageConfig, &c.ImageConfig},
+			{origin, &c.Origin},
+		} {
 			if field.from == "" {
 				continue
 			}

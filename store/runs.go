@@ -29,6 +29,8 @@ type Run struct {
 	Output []api.LogLine
 	// Truncated reports whether lines are missing from Output.
 	Truncated bool
+	// Origin says who has asked for the run; its zero value means that an earlier release recorded it.
+	Origin api.Origin
 }
 
 // Result describes the end of a run.
@@ -46,6 +48,10 @@ type Result struct {
 // Start makes a container Running, records the run with Started from the clock, and inserts the job that makes the
 // call. A running container is a NotModified error.
 func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
+	origin, err := encodeOrigin(run.Origin)
+	if err != nil {
+		return err
+	}
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, run.ContainerID)
 		if err != nil {
@@ -60,8 +66,8 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO runs (id, container_id, trace_id, span_id, started_at)
-			VALUES ($1, $2, $3, $4, $5)`, run.ID, run.ContainerID, run.TraceID, run.SpanID, now)
+		_, err = tx.ExecContext(ctx, `INSERT INTO runs (id, container_id, trace_id, span_id, started_at, origin)
+			VALUES ($1, $2, $3, $4, $5, $6)`, run.ID, run.ContainerID, run.TraceID, run.SpanID, now, string(origin))
 		if err != nil {
 			return fmt.Errorf("insert run: %w", err)
 		}
@@ -203,13 +209,13 @@ func (db *DB) LastRun(ctx context.Context, containerID string) (run Run, ok bool
 }
 
 const selectRun = `SELECT id, container_id, trace_id, span_id, started_at, sent_at, finished_at, exit_code, error,
-	output, truncated FROM runs `
+	output, truncated, origin FROM runs `
 
 func scanRun(row *sql.Row) (run Run, ok bool, err error) {
 	var started, sent, finished sql.NullInt64
-	var output string
+	var output, origin string
 	err = row.Scan(&run.ID, &run.ContainerID, &run.TraceID, &run.SpanID, &started, &sent, &finished,
-		&run.ExitCode, &run.Error, &output, &run.Truncated)
+		&run.ExitCode, &run.Error, &output, &run.Truncated, &origin)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Run{}, false, nil
 	}
@@ -219,6 +225,11 @@ func scanRun(row *sql.Row) (run Run, ok bool, err error) {
 	run.Started, run.Sent, run.Finished = fromNanos(started), fromNanos(sent), fromNanos(finished)
 	if err := json.Unmarshal([]byte(output), &run.Output); err != nil {
 		return Run{}, false, fmt.Errorf("decode output of run %s: %w", run.ID, err)
+	}
+	if origin != "" {
+		if err := json.Unmarshal([]byte(origin), &run.Origin); err != nil {
+			return Run{}, false, fmt.Errorf("decode origin of run %s: %w", run.ID, err)
+		}
 	}
 	return run, true, nil
 }

@@ -186,6 +186,9 @@ type AzureDetails struct {
 	// RunID and TraceID identify the last run. TraceID is the operation id in Application Insights.
 	RunID   string
 	TraceID string
+	// CreatedBy and StartedBy say who has asked for the container and for its last run, nil where that is not known.
+	CreatedBy *Origin `json:",omitempty"`
+	StartedBy *Origin `json:",omitempty"`
 }
 
 // Capabilities lists the features of a backend for a front end. Its JSON is flat.

@@ -312,8 +312,8 @@ var causes = []cause{
 }
 
 // afterCrash follows what a crash of the provider was.
-const afterCrash = "Its output is in the daemon's log. Try again. If it happens again, look whether this machine has run " +
-	"out of memory, and report a crash at github.com/hashicorp/terraform-provider-azurerm/issues"
+const afterCrash = "Its output is in the daemon's log. Try again. If it happens again, look whether this machine has " +
+	"run out of memory, and report a crash at github.com/hashicorp/terraform-provider-azurerm/issues"
 
 // missingRole is the message of a refusal that names the action, the scope and the client.
 const missingRole = "the daemon may not do ${action} on ${scope}: {reason}. Grant a role with the action ${action} " +

@@ -85,8 +85,8 @@ var samples = []struct {
 	{"disk full", terraformFailed("Error acquiring the state lock: Error message: could not write lock info for " +
 		"\"terraform.tfstate\": write .terraform.tfstate.lock.info: no space left on device"), api.Internal, 0,
 		[]string{"Free space"}},
-	{"provider crashed", terraformFailed("Plugin did not respond: The plugin encountered an error, and failed to respond " +
-		"to the plugin.(*GRPCProvider).ApplyResourceChange call. The plugin logs may contain more details."),
+	{"provider crashed", terraformFailed("Plugin did not respond: The plugin encountered an error, and failed to " +
+		"respond to the plugin.(*GRPCProvider).ApplyResourceChange call. The plugin logs may contain more details."),
 		api.Internal, 0, []string{"provider crashed or was killed: Plugin did not respond: The plugin", "more details. Its",
 			"in the daemon's log", "out of memory"}},
 	{"provider crashed", terraformFailed("The plugin process terminated unexpectedly"), api.Internal, 0, nil},

@@ -39,6 +39,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
+	c.Origin, _ = api.OriginOf(ctx)
 	warnings, err := e.validate(c)
 	if err != nil {
 		return api.CreateResponse{}, err
@@ -171,8 +172,17 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	out.AZF = api.AzureDetails{
 		FunctionApp: c.FunctionApp, ResourceID: c.ResourceID, HostName: c.HostName,
 		Workspace: e.cfg.Workspaces.Path(c.ID), Plan: c.PlanSummary, RunID: run.ID, TraceID: run.TraceID,
+		CreatedBy: known(c.Origin), StartedBy: known(run.Origin),
 	}
 	return out, nil
+}
+
+// known returns an origin, nil for one that nobody has recorded.
+func known(o api.Origin) *api.Origin {
+	if o.Requester.Kind == "" {
+		return nil
+	}
+	return &o
 }
 
 // pathAndArgs returns the command of a configuration in the form of an inspect. The arguments are never nil.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
+	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/invoker"
@@ -59,6 +61,14 @@ func insertOpts(args river.JobArgs) river.InsertOpts {
 func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 	opts := insertOpts(args)
 	return func(ctx context.Context, tx *sql.Tx) error {
+		// The origin is in the metadata, since the arguments decide which jobs are the same.
+		if origin, ok := api.OriginOf(ctx); ok {
+			metadata, err := json.Marshal(map[string]api.Origin{originKey: origin})
+			if err != nil {
+				return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+			}
+			opts.Metadata = metadata
+		}
 		inserted, err := e.river.InsertTx(ctx, tx, args, &opts)
 		if err != nil {
 			return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
@@ -66,6 +76,31 @@ func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 		*id = inserted.Job.ID
 		return nil
 	}
+}
+
+// originKey is the key of a job's origin in its metadata.
+const originKey = "origin"
+
+// originOf returns where a job comes from. It is the daemon's own one if an earlier release inserted it.
+func originOf(job *rivertype.JobRow) api.Origin {
+	var metadata struct{ Origin api.Origin }
+	if err := json.Unmarshal(job.Metadata, &metadata); err != nil || metadata.Origin.Requester.Kind == "" {
+		return api.Origin{Requester: api.Requester{Kind: api.RequesterDaemon, Cause: "unknown"}}
+	}
+	return metadata.Origin
+}
+
+// forJob returns the context and the log of a job's work for a container.
+func (e *Engine) forJob(
+	ctx context.Context, job *rivertype.JobRow, containerID string,
+) (context.Context, zerolog.Logger) {
+	origin := originOf(job)
+	log := e.cfg.Log.With().Str("container_id", containerID).Int64("job_id", job.ID).
+		Stringer("requester", origin.Requester)
+	if origin.Request != nil {
+		log = log.Str("request_id", origin.Request.ID)
+	}
+	return api.WithOrigin(ctx, origin), log.Logger()
 }
 
 func (e *Engine) enqueueDestroy(containerID string) store.InTx {
@@ -117,7 +152,7 @@ type provisionWorker struct {
 // Work creates the container's function app. When that fails, it destroys what was created and forgets the container.
 func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
-	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
+	ctx, log := e.forJob(ctx, job.JobRow, id)
 	c, due, err := e.cfg.Store.Due(ctx, id, store.Creating, completed(job))
 	if err != nil || !due {
 		return err
@@ -243,7 +278,7 @@ type destroyWorker struct {
 // with the error.
 func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) error {
 	e, id := w.engine, job.Args.ContainerID
-	log := e.cfg.Log.With().Str("container_id", id).Int64("job_id", job.ID).Logger()
+	ctx, log := e.forJob(ctx, job.JobRow, id)
 	c, due, err := e.cfg.Store.Due(ctx, id, store.Removing, completed(job))
 	if err != nil || !due {
 		return err
@@ -291,7 +326,8 @@ func (w *invokeWorker) Work(ctx context.Context, job *river.Job[invokeArgs]) err
 	if err != nil {
 		return err
 	}
-	log := e.cfg.Log.With().Str("container_id", c.ID).Int64("job_id", job.ID).Str("run_id", run.ID).Logger()
+	ctx, log := e.forJob(ctx, job.JobRow, c.ID)
+	log = log.With().Str("run_id", run.ID).Logger()
 	ctx, calls := collect(ctx)
 	runCtx, end := e.untilEnded(ctx, run)
 	defer end()

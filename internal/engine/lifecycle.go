@@ -31,6 +31,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 		return err
 	}
 	run := store.Run{ID: uuid.NewString(), ContainerID: c.ID, TraceID: trace, SpanID: span}
+	run.Origin, _ = api.OriginOf(ctx)
 	return e.cfg.Store.Start(ctx, run, e.enqueue(invokeArgs{RunID: run.ID}, new(int64)))
 }
 

@@ -37,7 +37,8 @@ func TestLostEndsAreLookedUp(t *testing.T) {
 		},
 		"own handler, nothing": {cause: foreign, code: 125, want: []string{"cut", "nothing of its end"}, asked: 1},
 		"it did not run": {
-			cause: &invoker.Error{Kind: invoker.KindNotReady, App: "a", Message: "cold"}, code: 125, want: []string{"cold; likely causes are"},
+			cause: &invoker.Error{Kind: invoker.KindNotReady, App: "a", Message: "cold"}, code: 125,
+			want: []string{"cold; likely causes are"},
 		},
 		"another error":              {cause: errors.New("bad argument"), code: 125, want: []string{"bad argument"}},
 		"no exit code of its own: 0": {cause: lost, ended: logs.Ended{Known: true}, asked: 1},

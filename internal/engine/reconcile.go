@@ -71,6 +71,7 @@ func (e *Engine) reconcileRegularly(ctx context.Context) {
 // reconcile compares what only this daemon sees, and inserts a job with which one of the daemons compares the rest. A
 // part that fails does not stop the others.
 func (e *Engine) reconcile(ctx context.Context) error {
+	ctx = api.ByDaemon(ctx, "reconcile")
 	return errors.Join(e.compareJobs(ctx), e.compareOutside(ctx))
 }
 

@@ -1,0 +1,6 @@
+-- Who has asked for a container, and in which request: '' if an earlier release created it.
+ALTER TABLE containers ADD COLUMN origin TEXT NOT NULL DEFAULT ''
+    CHECK (CASE WHEN origin = '' THEN TRUE ELSE origin::json IS NOT NULL END);
+-- Who has asked for a run.
+ALTER TABLE runs ADD COLUMN origin TEXT NOT NULL DEFAULT ''
+    CHECK (CASE WHEN origin = '' THEN TRUE ELSE origin::json IS NOT NULL END);
