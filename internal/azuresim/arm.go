@@ -72,6 +72,7 @@ type state struct {
 	requiredTags []string
 
 	operations map[string]*operation // by id
+	sites      int                   // that were ever created
 }
 
 // armRoutes lists all operations, which are those that the two Terraform modules need through azurerm 5.2, the key
@@ -213,7 +214,9 @@ func (s *Sim) run(route *route, request *armRequest) (answer, *armError) {
 	}
 	var data []byte
 	if err == nil && answered.body != nil {
-		data, err = json.Marshal(answered.body)
+		if data, err = json.Marshal(answered.body); err == nil {
+			data, err = recased(data)
+		}
 		answered.body = json.RawMessage(data)
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,7 @@ func (a *azure) arm(method, path string, body any) answer {
 func (a *azure) must(method, path string, body any) map[string]any {
 	a.t.Helper()
 	result := a.arm(method, path, body)
-	if result.status != http.StatusOK && result.status != http.StatusNoContent {
+	if !slices.Contains([]int{http.StatusOK, http.StatusAccepted, http.StatusNoContent}, result.status) {
 		a.t.Fatalf("%s %s: %d %s: %s", method, path, result.status, result.code, result.message)
 	}
 	return result.body

@@ -198,7 +198,8 @@ func TestSeed(t *testing.T) {
 
 	component := a.must("GET", componentPath+componentAPI, nil)["properties"].(m)
 	classic := a.must("GET", componentPath+"-classic"+componentAPI, nil)["properties"].(m)
-	if component["WorkspaceResourceId"] != shared(workspacePath) || component["IngestionMode"] != "LogAnalytics" ||
+	if id, _ := component["WorkspaceResourceId"].(string); !strings.EqualFold(id, shared(workspacePath)) ||
+		component["IngestionMode"] != "LogAnalytics" ||
 		classic["WorkspaceResourceId"] != nil || classic["IngestionMode"] != "ApplicationInsights" {
 		t.Errorf("components %v and %v", component, classic)
 	}

@@ -20,7 +20,8 @@ type Faults struct {
 	// Latency, if set, returns the time by which a call is delayed, for instance by method. The Delay of a matching rule
 	// comes on top.
 	Latency func(method, path string) time.Duration
-	// AsyncSites, if set, has App Service accept every PUT of a site and carry it out later.
+	// AsyncSites, if set, has App Service accept every PUT of a site and carry it out later. Otherwise it does so with
+	// every second one.
 	AsyncSites *Async
 	// Rules are the faults of single calls. To each call, the first rule that matches and is not used up applies.
 	Rules []Rule

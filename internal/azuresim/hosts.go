@@ -104,6 +104,8 @@ func (s *Sim) imageToRun(r *resource) (image, problem string) {
 		return "", "the site has no service plan"
 	case !servicePlan.sku().images:
 		return "", "images do not run on service plans of tier " + servicePlan.sku().tier
+	case !s.fits(r, servicePlan):
+		return "", "the service plan has no memory left for it"
 	case !s.storageUsable(r):
 		return "", "the host cannot use its storage account: " +
 			"AzureWebJobsStorage is neither its connection string nor granted by identity"

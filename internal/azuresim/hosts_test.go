@@ -190,6 +190,7 @@ func TestStorageByIdentity(t *testing.T) {
 		{"name": "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "value": "false"},
 	}
 	put := a.must("PUT", sitePath("app")+webAPI, site)
+	id = strings.Replace(id, "/resourceGroups/", "/resourcegroups/", 1)
 	assigned := put["identity"].(m)["userAssignedIdentities"].(m)[id].(m)
 	if assigned["clientId"] != clientID || assigned["principalId"] == "" {
 		t.Errorf("identity %v", assigned)

@@ -24,7 +24,7 @@ type Async struct {
 	// Location has clients poll by the header Location, which answers 202 until the site is there. Otherwise they poll
 	// by the header Azure-AsyncOperation, which answers 200 with a status.
 	Location bool
-	// RetryAfter is a header of the answers to PUT and polls, in whole seconds; 0 sends none.
+	// RetryAfter is a header of the answers to PUT and polls, in whole seconds; 0 sends none, and less than 0 sends 0.
 	RetryAfter time.Duration
 }
 
@@ -59,6 +59,19 @@ func (o *operation) underWay(look bool) bool {
 	return true
 }
 
+// asyncOf returns how App Service carries out a PUT of a site, nil for at once. Both are documented (WebApps_CreateOrUpdate
+// in github.com/Azure/azure-rest-api-specs answers 200 and 202), so they take turns: with each PUT of a site, and from
+// site to site. The caller holds Sim.mu.
+func (s *Sim) asyncOf(r *resource) *Async {
+	if async := s.faults.current().AsyncSites; async != nil {
+		return async
+	}
+	if r.site.puts++; (r.site.number+r.site.puts)%2 == 0 {
+		return nil
+	}
+	return &Async{Looks: 1, RetryAfter: -1} // without a header, azurerm waits for 10 s
+}
+
 // accept answers a PUT of a site with 202 and an operation to poll.
 func (s *Sim) accept(rq *armRequest, r *resource, existed bool, async Async) answer {
 	o := &operation{Async: async, id: uuid.NewString(), site: r.id, created: !existed, started: s.timestamp()}
@@ -81,8 +94,8 @@ func (s *Sim) operationPath(o *operation, r *resource) string {
 
 func (o *operation) header() http.Header {
 	header := make(http.Header)
-	if o.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(o.RetryAfter/time.Second)))
+	if o.RetryAfter != 0 {
+		header.Set("Retry-After", strconv.Itoa(int(max(o.RetryAfter, 0)/time.Second)))
 	}
 	return header
 }

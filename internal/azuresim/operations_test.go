@@ -35,6 +35,30 @@ func (a *azure) polled(poll string) string {
 	return status
 }
 
+// TestEverySecondSiteIsAsync has each PUT of a site answered in the other way than the one before.
+func TestEverySecondSiteIsAsync(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
+	for i, row := range []struct {
+		site   string
+		status int
+	}{{"one", 200}, {"one", 202}, {"one", 200}, {"two", 202}, {"two", 200}} {
+		result := a.arm("PUT", sitePath(row.site)+webAPI, a.siteBody("p", a.Registry()+"/app:1", nil))
+		if result.status != row.status {
+			t.Fatalf("PUT %d: %d, want %d", i, result.status, row.status)
+		}
+		if row.status == 200 {
+			continue
+		}
+		for _, want := range []string{"InProgress", "Succeeded"} {
+			if got := a.polled(result.header.Get("Azure-AsyncOperation")); got != want {
+				t.Errorf("PUT %d: %s, want %s", i, got, want)
+			}
+		}
+	}
+}
+
 func TestAsyncSiteIsShown(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})

@@ -12,6 +12,10 @@ type sku struct {
 	tier     string
 	alwaysOn bool // the plan can keep apps loaded
 	images   bool // the plan runs apps that are images
+	// memory is that of an instance, in GB; in the table below that of the smallest size. Each instance of a Dedicated
+	// plan runs all apps (azure.microsoft.com/pricing/details/app-service/linux,
+	// learn.microsoft.com/azure/azure-functions/functions-premium-plan).
+	memory float64
 }
 
 // skuOf reads a SKU's name; ok is false for a name that App Service does not have.
@@ -20,20 +24,24 @@ func skuOf(name string) (result sku, ok bool) {
 		names string
 		sku
 	}{
-		{`F1`, sku{"Free", false, false}},
-		{`D1`, sku{"Shared", false, false}},
-		{`B[1-3]`, sku{"Basic", true, true}},
-		{`S[1-3]`, sku{"Standard", true, true}},
-		{`P[1-3]v2`, sku{"PremiumV2", true, true}},
-		{`P[0-3]v3`, sku{"PremiumV3", true, true}},
-		{`P[1-5]mv3`, sku{"PremiumMV3", true, true}},
-		{`P[0-3]v4`, sku{"PremiumV4", true, true}},
-		{`P[1-5]mv4`, sku{"PremiumMV4", true, true}},
-		{`Y1`, sku{"Dynamic", false, false}},
-		{`FC1`, sku{"FlexConsumption", false, false}},
-		{`EP[1-3]`, sku{"ElasticPremium", false, true}},
+		{`F1`, sku{"Free", false, false, 1}},
+		{`D1`, sku{"Shared", false, false, 1}},
+		{`B[1-3]`, sku{"Basic", true, true, 1.75}},
+		{`S[1-3]`, sku{"Standard", true, true, 1.75}},
+		{`P[1-3]v2`, sku{"PremiumV2", true, true, 3.5}},
+		{`P[0-3]v3`, sku{"PremiumV3", true, true, 4}},
+		{`P[1-5]mv3`, sku{"PremiumMV3", true, true, 16}},
+		{`P[0-3]v4`, sku{"PremiumV4", true, true, 4}},
+		{`P[1-5]mv4`, sku{"PremiumMV4", true, true, 16}},
+		{`Y1`, sku{"Dynamic", false, false, 1.5}},
+		{`FC1`, sku{"FlexConsumption", false, false, 2}},
+		{`EP[1-3]`, sku{"ElasticPremium", false, true, 3.5}},
 	} {
 		if regexp.MustCompile(`(?i)^(` + s.names + `)$`).MatchString(name) {
+			if _, sizes, ok := strings.Cut(s.names, "["); ok {
+				size := strings.IndexAny(name, "012345")
+				s.memory *= float64(int(1) << (name[size] - sizes[0])) // each size has twice that of the one before
+			}
 			return s.sku, true
 		}
 	}
@@ -132,4 +140,20 @@ func (s *Sim) sitesOf(servicePlan *resource) []*resource {
 	}
 	slices.SortFunc(apps, func(a, b *resource) int { return strings.Compare(a.name, b.name) })
 	return apps
+}
+
+// hostMemory is what the Functions host of an idle app takes, in GB. Reports have 0.15 to 0.3.
+const hostMemory = 0.3
+
+// fits reports whether a service plan's memory suffices for a site's host, beside the hosts of the sites that were
+// created before it. On Azure the kernel kills any of the hosts; here it is the youngest, so that the result is certain.
+func (s *Sim) fits(r, servicePlan *resource) bool {
+	needed := hostMemory
+	for _, app := range s.sitesOf(servicePlan) {
+		runs := truth(object(app.body["properties"])["enabled"]) && text(app.site.config["linuxFxVersion"]) != ""
+		if runs && app.site.number < r.site.number {
+			needed += hostMemory
+		}
+	}
+	return needed <= servicePlan.sku().memory
 }

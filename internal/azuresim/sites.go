@@ -21,6 +21,7 @@ type site struct {
 	config        map[string]any    // config/web, without app settings
 	policies      map[string]bool   // whether basic authentication is allowed for ftp and scm
 	password      string            // for publishing
+	number, puts  int               // of the sites until this one was created, and of its PUTs
 	// unauthenticated is what App Service's authentication answers; see Authenticate.
 	unauthenticated string
 	operation       *operation // the last write that was accepted and not done at once; nil if there was none
@@ -100,8 +101,7 @@ func (s *Sim) findSite(rq *armRequest) (*resource, error) {
 	return r, err
 }
 
-// putSite answers 200 with the complete site at once, as App Service does, whether or not the image will ever run. With
-// Faults.AsyncSites it answers 202.
+// putSite answers 200 with the complete site, or 202, whether or not the image will ever run.
 func (s *Sim) putSite(rq *armRequest) (any, error) {
 	r, existed, err := s.upsert(rq, typeSite)
 	if err != nil {
@@ -118,7 +118,9 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 		return nil, refusal(http.StatusConflict, "Conflict", "Website with given name %s already exists.", r.name)
 	}
 	if !existed {
+		s.state.sites++
 		r.site = &site{
+			number:   s.state.sites,
 			settings: make(map[string]string), config: defaultSiteConfig(r.name), password: rand.Text(),
 			policies: map[string]bool{"ftp": true, "scm": true},
 		}
@@ -159,8 +161,10 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 	r.body["properties"] = s.siteProperties(r, servicePlan, properties)
 	s.keep(r)
 	s.syncHost(r)
-	if async := s.faults.current().AsyncSites; async != nil && !rq.seed {
-		return s.accept(rq, r, existed, *async), nil
+	if !rq.seed {
+		if async := s.asyncOf(r); async != nil {
+			return s.accept(rq, r, existed, *async), nil
+		}
 	}
 	r.site.operation = nil
 	return siteBody(r), nil
@@ -255,6 +259,7 @@ func (s *Sim) deleteSite(rq *armRequest) (any, error) {
 		}
 		s.stopHost(r.site)
 	}
+	defer s.syncHosts() // another one may have its memory
 	return s.deleteResource(rq)
 }
 

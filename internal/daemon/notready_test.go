@@ -1,13 +1,16 @@
 package daemon_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
@@ -43,4 +46,42 @@ func TestImageWithoutHost(t *testing.T) {
 	}
 	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
 	p.nothingLeft(t)
+}
+
+// TestMoreAppsThanMemory has one container more than fit into the memory of the service plan.
+func TestMoreAppsThanMemory(t *testing.T) {
+	p := newAzure(t)
+	plan := map[string]any{"sku": map[string]any{"name": "B1"}, "properties": map[string]any{"reserved": true}}
+	planID := "/subscriptions/" + azuresim.DefaultSubscriptionID + "/resourceGroups/" + azuresim.DefaultResourceGroup +
+		"/providers/Microsoft.Web/serverFarms/team-plan"
+	if err := p.sim.Seed(planID, plan); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		err := p.sim.Seed(strings.Replace(planID, "serverFarms/team-plan", fmt.Sprint("sites/team-app-", n), 1), map[string]any{
+			"kind": "functionapp,linux,container", "properties": map[string]any{
+				"serverFarmId": planID, "siteConfig": map[string]any{"linuxFxVersion": "DOCKER|" + p.image},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.run(t, func(cfg *daemon.Config) {
+		cfg.ReadyTimeout, cfg.Azure.AppServicePlan = time.Second, "team-plan"
+	})
+	p.create(t, "web", api.Config{})
+	if got := p.neverUp(t, "web"); !strings.Contains(got, "the service plan has too little memory for one more app") {
+		t.Errorf("got %q", got)
+	}
+	if err := p.sim.Delete(strings.Replace(planID, "serverFarms/team-plan", "sites/team-app-0", 1)); err != nil {
+		t.Fatal(err)
+	}
+	azuretest.Eventually(t, "a run", func() bool { // the host comes up
+		p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
+		var res api.WaitResponse
+		p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
+		return res.StatusCode == 0
+	})
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
 }

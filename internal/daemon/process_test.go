@@ -72,6 +72,7 @@ func daemonProcess(spec string) error {
 		return err
 	}
 	cfg.Log = zerolog.New(os.Stderr).With().Timestamp().Logger()
+	cfg.Azure.ServicePlanSKU = "P5mv3" // with memory for all containers that a test leaves
 	if p.Database != "" {
 		shared(&cfg, p.Database)
 	}
