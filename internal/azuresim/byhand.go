@@ -143,6 +143,7 @@ func (s *Sim) Seed(id string, body map[string]any) error {
 	for _, known := range []string{typeStorage, typeIdentity} {
 		if strings.EqualFold(kind, known) {
 			s.seed(known, rq.id, body)
+			s.syncHosts()
 			return nil
 		}
 	}

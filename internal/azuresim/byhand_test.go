@@ -229,3 +229,24 @@ func TestSeed(t *testing.T) {
 		}
 	}
 }
+
+// TestHostWithoutStorage has a host that ends with its storage account, and comes up with a new one.
+func TestHostWithoutStorage(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
+	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", a.pushImage("app:1"), customHandler(map[string]string{})))
+	key := a.keyWhenUp("app")
+	a.check(a.Delete(storagePath))
+	result, err := a.do("GET", "https://app.azurewebsites.net/api/run?code="+key, "", nil)
+	if err != nil || result.status != http.StatusServiceUnavailable {
+		t.Errorf("without its storage account: %d, %v", result.status, err)
+	}
+	if _, err := a.hostKeys("app"); err == nil {
+		t.Error("there are keys without a storage account")
+	}
+	a.check(a.Seed(storagePath, nil))
+	if again := a.keyWhenUp("app"); again == key {
+		t.Error("a new storage account has the old one's keys")
+	}
+}
