@@ -2,7 +2,7 @@ package workspace
 
 import "testing"
 
-// TestIDsInAnotherCase has Azure answer ids in another case than they were sent in: there is nothing to change for that.
+// TestIDsInAnotherCase has Azure answer ids in another case than they were sent in: nothing is to change for that.
 func TestIDsInAnotherCase(t *testing.T) {
 	m, sim := cloud(t)
 	spec, shared := foundation(t, m)

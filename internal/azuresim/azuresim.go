@@ -8,10 +8,11 @@
 //     wants a token.
 //
 // It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. It is as
-// unkind as Azure: an app without memory, storage account or Functions host does not come up, every second PUT of a site
-// is answered before it is done, and ids come back in another case. Faults switches failures on. The package must not know who uses it: it imports nothing of the product, and the product knows
-// it only as another cloud configuration. It is linked into the product's demo, so it must not import testing. Tests
-// start it by internal/azuretest/cloudtest.
+// unkind as Azure: an app without memory, storage account or Functions host does not come up, every second PUT of a
+// site is answered before it is done, and ids come back in another case. Faults switches failures on. The package must
+// not know who uses it: it imports nothing of the product, and the product knows it only as another cloud
+// configuration. It is linked into the product's demo, so it must not import testing. Tests start it by
+// internal/azuretest/cloudtest.
 //
 //	sim, err := azuresim.Start(azuresim.Config{Dir: dir, Log: log})
 //	defer sim.Close()

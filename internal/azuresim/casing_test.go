@@ -19,9 +19,10 @@ func TestIDsInAnotherCase(t *testing.T) {
 		t.Errorf("workspace %v", answered)
 	}
 	answered = a.must("PUT", component+"?api-version=2020-02-02", m{
-		"location": "westeurope", "kind": "other", "properties": m{"WorkspaceResourceId": workspace}, "tags": m{"id": component},
+		"location": "westeurope", "kind": "other", "tags": m{"id": component},
+		"properties": m{"WorkspaceResourceId": workspace},
 	})
-	lower := strings.NewReplacer("resourceGroups", "resourcegroups", "Microsoft.Op", "microsoft.op", "lInsights", "linsights")
+	lower := strings.NewReplacer("resourceGroups", "resourcegroups", "Microsoft.O", "microsoft.o", "lI", "li")
 	if answered["id"] != strings.Replace(component, "Microsoft.I", "microsoft.i", 1) ||
 		answered["properties"].(m)["WorkspaceResourceId"] != lower.Replace(workspace) ||
 		answered["tags"].(m)["id"] != component {

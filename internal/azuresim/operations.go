@@ -59,9 +59,9 @@ func (o *operation) underWay(look bool) bool {
 	return true
 }
 
-// asyncOf returns how App Service carries out a PUT of a site, nil for at once. Both are documented (WebApps_CreateOrUpdate
-// in github.com/Azure/azure-rest-api-specs answers 200 and 202), so they take turns: with each PUT of a site, and from
-// site to site. The caller holds Sim.mu.
+// asyncOf returns how App Service carries out a PUT of a site, nil for at once. Both are documented
+// (WebApps_CreateOrUpdate in github.com/Azure/azure-rest-api-specs answers 200 and 202), so they take turns: with each
+// PUT of a site, and from site to site. The caller holds Sim.mu.
 func (s *Sim) asyncOf(r *resource) *Async {
 	if async := s.faults.current().AsyncSites; async != nil {
 		return async

@@ -146,7 +146,7 @@ func (s *Sim) sitesOf(servicePlan *resource) []*resource {
 const hostMemory = 0.3
 
 // fits reports whether a service plan's memory suffices for a site's host, beside the hosts of the sites that were
-// created before it. On Azure the kernel kills any of the hosts; here it is the youngest, so that the result is certain.
+// created before it. On Azure the kernel kills any of the hosts; here it is the youngest, so that tests know which.
 func (s *Sim) fits(r, servicePlan *resource) bool {
 	needed := hostMemory
 	for _, app := range s.sitesOf(servicePlan) {

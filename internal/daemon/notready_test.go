@@ -58,7 +58,8 @@ func TestMoreAppsThanMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 5 {
-		err := p.sim.Seed(strings.Replace(planID, "serverFarms/team-plan", fmt.Sprint("sites/team-app-", n), 1), map[string]any{
+		id := strings.Replace(planID, "serverFarms/team-plan", fmt.Sprint("sites/team-app-", n), 1)
+		err := p.sim.Seed(id, map[string]any{
 			"kind": "functionapp,linux,container", "properties": map[string]any{
 				"serverFarmId": planID, "siteConfig": map[string]any{"linuxFxVersion": "DOCKER|" + p.image},
 			},

@@ -34,7 +34,7 @@ func notReadyCause(c store.Container, failed *invoker.Error) string {
 	case lacksHost(c):
 		return "; " + noHost(c.Config.Image)
 	}
-	return "; likely causes are that Azure cannot pull the image, that the image holds no Functions host, that the storage " +
-		"account is gone or refuses the app, or that the service plan has too little memory for one more app: then remove " +
-		"containers, or use a larger service plan"
+	return "; likely causes are that Azure cannot pull the image, that the image holds no Functions host, that the " +
+		"storage account is gone or refuses the app, or that the service plan has too little memory for one more app: " +
+		"then remove containers, or use a larger service plan"
 }
