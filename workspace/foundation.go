@@ -21,6 +21,9 @@ type FoundationOutputs struct {
 	ServicePlanSKU     string
 	LogAnalyticsID     string // the Log Analytics workspace's customer id, a UUID
 	InsightsConnection string // a secret
+	// TaggedOtherwise holds the ids, with blanks between, of the resources of ours that lack one of Foundation.Tags or
+	// have another value.
+	TaggedOtherwise string
 }
 
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
@@ -144,6 +147,7 @@ func (m *Manager) foundationOutputs(ctx context.Context, op Operation, s *sessio
 		ServicePlanSKU output[string] `json:"service_plan_sku"`
 		Logs           output[string] `json:"log_analytics_workspace_id"`
 		Insights       output[string] `json:"application_insights_connection_string"`
+		Otherwise      output[string] `json:"tagged_otherwise"`
 	}
 	if err := m.outputs(ctx, op, s, &out); err != nil {
 		return FoundationOutputs{}, err
@@ -151,5 +155,6 @@ func (m *Manager) foundationOutputs(ctx context.Context, op Operation, s *sessio
 	return FoundationOutputs{
 		Operation: op, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.ServicePlanSKU.Value,
 		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
+		TaggedOtherwise: out.Otherwise.Value,
 	}, nil
 }

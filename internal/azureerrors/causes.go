@@ -174,17 +174,23 @@ var causes = []cause{
 			"again, or replace the secret or certificate",
 	},
 	{
+		// Azure's details of a refusal name the tag. They are in what azurerm shows of a failed long-running operation.
+		name: "policy on a tag", kind: api.Forbidden,
+		form: regexp.MustCompile(`RequestDisallowedBy\w*Policy.*?\\?"path\\?": ?\\?"tags(?:\[\\?'?|\.)(?P<tag>[^]'"\\]+)`),
+		message: "an Azure policy forbids it because of the tag ${tag}: {reason}. Set azf.tags (--tags) to what the policy " +
+			"requires, or have the resource exempted from it",
+	},
+	{
 		name: "policy", kind: api.Forbidden,
 		form: regexp.MustCompile(`RequestDisallowedByPolicy.*?policyAssignment\\?": ?\{\\?"name\\?": ?` +
 			`\\?"(?P<policy>[^"\\]+)`),
-		message: "the Azure policy ${policy} forbids it: {reason}. Choose settings that the policy allows (azf.tags gives " +
-			"tags to everything that is created), or have the resource exempted from that policy",
+		message: "the Azure policy ${policy} forbids it: {reason}. " + policyRemedy,
 	},
 	{
+		// Where the policy has a message of its own, Azure's names no policy: "Reasons: 'Set the tag team.'".
 		name: "policy without name", kind: api.Forbidden,
-		form: regexp.MustCompile(`RequestDisallowedBy\w*Policy|disallowed by policy`),
-		message: "an Azure policy forbids it: {reason}. Choose settings that the policy allows (azf.tags gives tags to " +
-			"everything that is created), or have the resource exempted from that policy",
+		form:    regexp.MustCompile(`RequestDisallowedBy\w*Policy|disallowed by policy`),
+		message: "an Azure policy forbids it: {reason}. " + policyRemedy,
 	},
 	{
 		name: "linked authorization", kind: api.Forbidden,
@@ -314,6 +320,10 @@ var causes = []cause{
 // afterCrash follows what a crash of the provider was.
 const afterCrash = "Its output is in the daemon's log. Try again. If it happens again, look whether this machine has " +
 	"run out of memory, and report a crash at github.com/hashicorp/terraform-provider-azurerm/issues"
+
+// policyRemedy ends the message of a policy's refusal that does not say what the policy requires.
+const policyRemedy = "If it requires tags, set azf.tags (--tags). Otherwise choose settings that the policy allows, " +
+	"or have the resource exempted from it"
 
 // missingRole is the message of a refusal that names the action, the scope and the client.
 const missingRole = "the daemon may not do ${action} on ${scope}: {reason}. Grant a role with the action ${action} " +

@@ -167,6 +167,21 @@ var samples = []struct {
 		`{"Code":"RequestDisallowedByPolicy","Message":"Resource 'skls-1' was disallowed by policy. Policy identifiers: ` +
 		`'[{\"policyAssignment\":{\"name\":\"only-west-europe\",\"id\":\"/x\"}}]'."}`), api.Forbidden, 0,
 		[]string{"policy only-west-europe forbids it"}},
+	{"policy", terraformFailed(creating + `unexpected status 403 (403 Forbidden) with error: ` +
+		`RequestDisallowedByPolicy: Resource 'skls-1' was disallowed by policy. Policy identifiers: '[{"policyAssignment":{` +
+		`"name":"Enforce Owner Tag","id":"/x"},"policyDefinition":{"name":"EnforceTagging"}}]'.`), api.Forbidden, 0,
+		[]string{"policy Enforce Owner Tag forbids it", "If it requires tags, set azf.tags"}},
+	{"policy without name", terraformFailed(creating + `unexpected status 403 (403 Forbidden) with error: ` +
+		`RequestDisallowedByPolicy: Resource 'skls-1' was disallowed by policy. Reasons: 'Set the tag team.'. See error ` +
+		`details for policy resource IDs.`), api.Forbidden, 0,
+		[]string{"Reasons: 'Set the tag team.'", "If it requires tags, set azf.tags"}},
+	{"policy on a tag", terraformFailed(creating + `polling failed: the Azure API returned the following error: Status: ` +
+		`"Failed" Code: "RequestDisallowedByPolicy" Message: "Resource 'skls-1' was disallowed by policy." Activity Id: "" ` +
+		`--- API Response: ----[start]---- {"error":{"code":"RequestDisallowedByPolicy","additionalInfo":[{"type":` +
+		`"PolicyViolation","info":{"evaluationDetails":{"evaluatedExpressions":[{"result":"True","expressionKind":"Field",` +
+		`"expression":"type","path":"type"},{"result":"True","expression":"tags[cost center]","path":"tags[cost center]",` +
+		`"targetValue":"false","operator":"Exists"}]}}}]}} -----[end]-----`), api.Forbidden, 0,
+		[]string{"because of the tag cost center: RequestDisallowedByPolicy: Resource 'skls-1' was", "Set azf.tags"}},
 	{"policy without name", terraformFailed(creating +
 		`unexpected status 403 (403 Forbidden) with error: RequestDisallowedByAzurePolicy: The resource action is ` +
 		`disallowed by policy.`), api.Forbidden, 0, nil},

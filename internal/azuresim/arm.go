@@ -19,15 +19,16 @@ const correlationHeader = "X-Ms-Correlation-Request-Id"
 
 // armError is the part of Resource Manager's error answers that clients read.
 type armError struct {
-	status        int
-	code, message string
+	status         int
+	code, message  string
+	additionalInfo []any
 }
 
 func (e *armError) Error() string { return e.code + ": " + e.message }
 
 // refusal returns an armError with a formatted message.
 func refusal(status int, code, format string, args ...any) *armError {
-	return &armError{status, code, fmt.Sprintf(format, args...)}
+	return &armError{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
 // A route is one operation: a method on a path pattern in certain API versions. Pattern segments in braces are
@@ -68,7 +69,7 @@ type state struct {
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 	secrets   map[string]string    // by the references to them
 	denied    []*regexp.Regexp     // of actions
-	// requiredTags are those without which a policy denies a resource.
+
 	requiredTags []string
 
 	operations map[string]*operation // by id
@@ -222,7 +223,7 @@ func (s *Sim) run(route *route, request *armRequest) (answer, *armError) {
 	if err != nil {
 		failure, ok := errors.AsType[*armError](err)
 		if !ok {
-			failure = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
+			failure = refusal(http.StatusInternalServerError, "InternalServerError", "%v", err)
 		}
 		return answer{status: failure.status}, failure
 	}
@@ -311,7 +312,11 @@ func (s *Sim) unknownRoute(w http.ResponseWriter, r *http.Request) {
 }
 
 func writeError(w http.ResponseWriter, err *armError) {
-	writeJSON(w, err.status, map[string]any{"error": map[string]any{"code": err.code, "message": err.message}})
+	body := map[string]any{"code": err.code, "message": err.message}
+	if err.additionalInfo != nil {
+		body["additionalInfo"] = err.additionalInfo
+	}
+	writeJSON(w, err.status, map[string]any{"error": body})
 }
 
 func setRequestIDs(w http.ResponseWriter, r *http.Request) {
@@ -349,12 +354,10 @@ func (s *Sim) upsert(rq *armRequest, kind string) (r *resource, existed bool, er
 		return nil, false, err
 	}
 	p := segments(rq.id)
-	if !rq.seed {
-		if err := s.checkPolicies(p[7], rq.body["tags"]); err != nil {
-			return nil, false, err
-		}
-	}
 	r = &resource{id: rq.id, kind: kind, name: p[7], group: p[3]}
+	if err := s.checkPolicy(r.name, rq.body["tags"]); err != nil && !rq.seed {
+		return nil, false, err
+	}
 	old, existed := s.state.resources[strings.ToLower(rq.id)]
 	if existed {
 		if oldLocation := text(old.body["location"]); !sameLocation(oldLocation, location) {

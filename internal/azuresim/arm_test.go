@@ -58,6 +58,9 @@ func TestPutSiteChecks(t *testing.T) {
 		{"a tag with a line feed", sitePath("x"), tagged("a", "x\n"), 400, "control"},
 		{"a tag with a slash", sitePath("x"), tagged("a/b", "x"), 400, "reserved char"},
 		{"a long tag", sitePath("x"), tagged("a", strings.Repeat("x", 257)), 400, "too long"},
+		{"a tag in two cases", sitePath("x"), with("B1", func(body, _ m) { body["tags"] = m{"Team": "a", "team": "a"} }), 400,
+			"several cases"},
+		{"many tags", sitePath("x"), with("B1", func(body, _ m) { body["tags"] = manyTags(51) }), 400, "at most 50"},
 		{"a web app", sitePath("x"), with("B1", func(b, _ m) { b["kind"] = "app,linux" }), 501, "app,linux"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -132,7 +132,7 @@ func (s *Sim) serveWithFaults(w *statusRecorder, r *http.Request, service servic
 			writeJSON(w, rule.Status, rule.Body)
 			return
 		}
-		writeError(w, &armError{rule.Status, code, message})
+		writeError(w, &armError{status: rule.Status, code: code, message: message})
 	case rule.Drop == DropBefore:
 		panic(http.ErrAbortHandler)
 	case rule.Drop == DropAfter:

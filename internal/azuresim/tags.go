@@ -24,8 +24,10 @@ func checkTags(given any) error {
 		return refusal(http.StatusBadRequest, "InvalidTagsCount", "The resource has %d tags; at most %d are allowed.",
 			len(tags), maxTags)
 	}
+	seen := map[string]bool{}
 	for name, content := range tags {
 		value, ok := content.(string)
+		folded := strings.ToLower(name)
 		switch {
 		case !ok:
 			return refusal(http.StatusBadRequest, "InvalidRequestContent", "The value of the tag '%s' is no string.", name)
@@ -36,39 +38,16 @@ func checkTags(given any) error {
 			return refusal(http.StatusBadRequest, "InvalidTagNameCharacters", "The tag names '%s' have reserved characters "+
 				`'<,>,%%,&,\,?,/' or control characters.`, name)
 		}
+		// The documentation says that case does not count, and not what happens to two such names: the stricter reading.
+		if seen[folded] {
+			return refusal(http.StatusBadRequest, "DuplicateTagName", "The tag name '%s' is given in several cases.", name)
+		}
+		seen[folded] = true
 		for _, prefix := range reservedTags {
-			if strings.HasPrefix(strings.ToLower(name), prefix) {
+			if strings.HasPrefix(folded, prefix) {
 				return refusal(http.StatusBadRequest, "ReservedTagName", "The tag name '%s' begins with the reserved prefix '%s'.",
 					name, prefix)
 			}
-		}
-	}
-	return nil
-}
-
-// RequireTag assigns a policy to the subscription that denies every resource that is written without a tag from now on,
-// as the built-in policy "Require a tag on resources" does. The answer has the form of Azure's
-// (learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy).
-func (s *Sim) RequireTag(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.requiredTags = append(s.state.requiredTags, name)
-}
-
-// checkPolicies refuses a resource that lacks a required tag. The caller holds Sim.mu.
-func (s *Sim) checkPolicies(resource string, given any) error {
-	for _, required := range s.state.requiredTags {
-		found := false
-		for name := range object(given) {
-			found = found || strings.EqualFold(name, required)
-		}
-		if !found {
-			assignment := "/subscriptions/" + s.cfg.SubscriptionID +
-				"/providers/Microsoft.Authorization/policyAssignments/require-tag-" + required
-			return refusal(http.StatusForbidden, "RequestDisallowedByPolicy", "Resource '%s' was disallowed by policy. Policy "+
-				`identifiers: '[{"policyAssignment":{"name":"Require the tag %s","id":"%s"},"policyDefinition":{"name":`+
-				`"Require a tag on resources","id":"/providers/Microsoft.Authorization/policyDefinitions/`+
-				`871b6d14-10aa-478d-b590-94f262ecfa99"}}]'.`, resource, required, assignment)
 		}
 	}
 	return nil

@@ -45,10 +45,8 @@ func (f configFile) backendSettings(node ast.Node, line int) {
 		}
 		s := backendSetting{origin: origin{fromFile, f.path + ":" + strconv.Itoa(line)}}
 		switch n := pair.Value.(type) {
-		case *ast.StringNode:
-			s.value = n.Value
-		case *ast.LiteralNode:
-			s.value = n.Value.Value
+		case *ast.StringNode, *ast.LiteralNode:
+			s.value, _ = stringOf(n)
 		case *ast.BoolNode:
 			s.value = n.Value
 		case *ast.IntegerNode:

@@ -11,8 +11,6 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/google/uuid"
-
-	"github.com/sockerless/backend-azf/internal/engine"
 )
 
 // checkTogether reports problems of values that are each fine. A setting that has a problem already gets no second
@@ -149,14 +147,6 @@ func checkLocation(text string) error {
 func checkOwner(text string) error {
 	return matching(ownerPattern, text,
 		"1 to 24 lower-case letters, digits and hyphens, with a letter or digit at both ends")
-}
-
-func checkTags(text string) error {
-	tags, err := parsePairs(text)
-	if err != nil {
-		return err
-	}
-	return engine.CheckTags(tags)
 }
 
 func checkRegistry(text string) error {

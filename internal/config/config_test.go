@@ -113,7 +113,7 @@ var samples = map[string][3]string{
 	"cloud":                   {"usgovernment", "china", "https://management.example.com"},
 	"credential":              {"azure-cli", "environment", "managed-identity"},
 	"owner":                   {"file", "environment", "flag"},
-	"tags":                    {"team=ci", `a=1,"b=x,y"`, "cost center=42,empty="},
+	"tags":                    {"team=file", `team=environment,"cost center=a,b=c"`, "team=flag, cost center="},
 }
 
 func TestPrecedence(t *testing.T) {
@@ -284,7 +284,8 @@ azf:
   owner: team-a
   tags:
     team: ci
-    "cost, center": 'a "b", c'
+    "cost center": 'a, "b" = c'
+    empty: ""
 `)
 	l, err := load([]string{"--config", path}, nil, "")
 	if err := errors.Join(err, l.Err()); err != nil {
@@ -309,7 +310,8 @@ azf:
 			ServicePlanSKU: "EP1", Timeout: time.Hour, LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights",
 			Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
 			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
-			KeyVaultReferences: true, Tags: map[string]string{"team": "ci", "cost, center": `a "b", c`},
+			KeyVaultReferences: true,
+			Tags:               map[string]string{"team": "ci", "cost center": `a, "b" = c`, "empty": ""},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -335,7 +337,8 @@ func TestConfigPrint(t *testing.T) {
 	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: "+
 		"0600\nterraform_backend: azurerm\n"+
 		"terraform_backend_config: {storage_account_name: states, container_name: 'a: #b', use_azuread_auth: true}\nazf:", 1)+
-		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n")
+		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n"+
+		"  tags: {team: 'a: \"b\", {c}', Cost-Center: \"#1\"}\n")
 	environ := []string{
 		"SOCKERLESS_AZF_SHUTDOWN_TIMEOUT=90s",
 		"SOCKERLESS_AZF_OWNER=team-a",

@@ -189,23 +189,16 @@ func scalar(s *setting, n ast.Node) (string, error) {
 		if n, ok := n.(*ast.BoolNode); ok {
 			return n.Token.Value, nil
 		}
-	case *map[string]string:
-		switch n := n.(type) {
-		case *ast.StringNode:
-			return n.Value, nil
-		case *ast.MappingNode:
-			return pairs(n)
-		}
 	default:
 		_, mode := field.(*fs.FileMode)
 		if n, ok := n.(*ast.IntegerNode); ok && (mode || s.number) {
 			return n.Token.Value, nil
 		}
-		switch n := n.(type) {
-		case *ast.StringNode:
-			return n.Value, nil
-		case *ast.LiteralNode:
-			return n.Value.Value, nil
+		if m, ok := n.(*ast.MappingNode); ok && s.isMap() {
+			return mapText(m)
+		}
+		if text, ok := stringOf(n); ok {
+			return text, nil
 		}
 	}
 	text := ""
@@ -221,18 +214,15 @@ func scalar(s *setting, n ast.Node) (string, error) {
 	return text, fmt.Errorf("it must be %s", s.kind())
 }
 
-// pairs returns a mapping of names to strings as parsePairs reads it.
-func pairs(m *ast.MappingNode) (string, error) {
-	var list []string
-	for _, pair := range m.Values {
-		name, isName := pair.Key.(*ast.StringNode)
-		value, isValue := pair.Value.(*ast.StringNode)
-		if !isName || !isValue || strings.Contains(name.Value, "=") {
-			return "", fmt.Errorf("%s: names and values must be strings, names without =: put them in quotes", pair.Key)
-		}
-		list = append(list, name.Value+"="+value.Value)
+// stringOf returns the value of a string.
+func stringOf(n ast.Node) (text string, ok bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
 	}
-	return formatPairs(list)
+	return "", false
 }
 
 // Print writes the configuration as a file that can be read again. A comment names the origin of each value.
@@ -274,6 +264,8 @@ func shown(s *setting, text string) (string, error) {
 			return strconv.Itoa(*field), nil
 		case *bool:
 			return strconv.FormatBool(*field), nil
+		case *map[string]string:
+			return quoteMap(*field)
 		}
 	}
 	if s.secret && text != "" {

@@ -25,6 +25,8 @@ func FuzzConfig(f *testing.F) {
 		"container_name: c, use_azuread_auth: true, n: 3, \"true\": |-\n  x}\n"))
 	f.Add([]byte(baseConfig + "database: postgres://u:p@h/d\nterraform_backend: pg\nterraform_backend_config:\n  " +
 		"schema_name: s\n"))
+	f.Add([]byte(baseConfig + "  tags: {a: b, \" c\": ' d, \"e\"', f: ''}\n"))
+	f.Add([]byte(baseConfig + "  tags: 'a=b, \"c=d,e\"'\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := writeConfig(t, string(content))
 		l, err := load([]string{"--config", path}, nil, "")

@@ -1,13 +1,14 @@
 package config
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sockerless/backend-azf/internal/engine"
 )
 
 // setting is one row of the table of settings. Its names in flags and environment, and its kind, derive from it.
@@ -21,7 +22,7 @@ type setting struct {
 	number   bool // a string that the file may give as a number
 	check    func(string) error
 	// field returns where the value is stored: a *string, *int, *bool, *time.Duration, *fs.FileMode or
-	// *map[string]string, which the file may give as a mapping.
+	// *map[string]string, which holds tags.
 	field func(*given) any
 
 	// refused and tableDefault are set from Options: see there.
@@ -41,6 +42,11 @@ func (s *setting) environment() string { return environmentPrefix + strings.ToUp
 
 func (s *setting) boolean() bool {
 	_, ok := s.field(&given{}).(*bool)
+	return ok
+}
+
+func (s *setting) isMap() bool {
+	_, ok := s.field(&given{}).(*map[string]string)
 	return ok
 }
 
@@ -64,7 +70,10 @@ func (s *setting) store(g *given, text string) error {
 		mode, err = strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
 		*field = fs.FileMode(mode)
 	case *map[string]string:
-		*field, err = parsePairs(text)
+		if *field, err = parseMap(text); err != nil {
+			return fmt.Errorf("%w: use %s", err, s.kind())
+		}
+		return engine.CheckTags(*field)
 	}
 	if err != nil {
 		return fmt.Errorf("%q: use %s", text, s.kind())
@@ -93,37 +102,8 @@ func (s *setting) kind() string {
 	case *fs.FileMode:
 		return "a file mode in octal digits such as 0660"
 	case *map[string]string:
-		return "pairs such as team=ci,cost=42, or in the file a mapping of names to strings"
+		return "a map: {name: value} in the file, name=value,name=value elsewhere"
 	default:
 		return "a string"
 	}
-}
-
-// parsePairs reads pairs NAME=VALUE, separated by commas. A pair with a comma or a quote stands in quotes, as in CSV.
-func parsePairs(text string) (map[string]string, error) {
-	if text == "" {
-		return nil, nil
-	}
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil {
-		return nil, err
-	}
-	pairs := map[string]string{}
-	for _, field := range fields {
-		name, value, ok := strings.Cut(field, "=")
-		if _, twice := pairs[name]; !ok || name == "" || twice {
-			return nil, fmt.Errorf("%q is no pair, or given twice", field)
-		}
-		pairs[name] = value
-	}
-	return pairs, nil
-}
-
-// formatPairs is the opposite of parsePairs.
-func formatPairs(pairs []string) (string, error) {
-	var out strings.Builder
-	w := csv.NewWriter(&out)
-	err := w.Write(pairs)
-	w.Flush()
-	return strings.TrimSuffix(out.String(), "\n"), errors.Join(err, w.Error())
 }

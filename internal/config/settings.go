@@ -180,7 +180,7 @@ func settings() []setting {
 		{section: azureSection, key: "owner", fallback: "default", check: checkOwner,
 			field: func(g *given) any { return &g.Azure.Owner },
 			help:  "name of this daemon in the names and tags of the resources that it creates"},
-		{section: azureSection, key: "tags", check: checkTags, field: func(g *given) any { return &g.Azure.Tags },
-			help: "tags for everything that the daemon creates, as `NAME=VALUE,...`; in the file, a mapping"},
+		{section: azureSection, key: "tags", field: func(g *given) any { return &g.Azure.Tags },
+			help: "`name=value,name=value` put as tags on everything that is created; they win over labels"},
 	}
 }

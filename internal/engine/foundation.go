@@ -46,6 +46,10 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 		e.cfg.Log.Warn().Str("service_plan_sku", spec.ServicePlanSKU).Str("sku", sku).
 			Msg("the service plan has another SKU than the settings: it was scaled in Azure, and stays as it is")
 	}
+	if outputs.TaggedOtherwise != "" {
+		e.cfg.Log.Warn().Str("resources", outputs.TaggedOtherwise).Msg("resources that containers share lack tags of the " +
+			"setting tags, or have other values: they keep what they have; change them with az tag update --operation merge")
+	}
 	if sku := outputs.ServicePlanSKU; !runsImages(sku) {
 		e.cfg.Log.Warn().Str("service_plan_sku", sku).Msg(noImagesWarning(sku))
 	}

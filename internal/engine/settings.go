@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ type Settings struct {
 	KeyVaultReferences bool
 	// Owner distinguishes daemons that share a resource group. It is in the names and tags of what they create.
 	Owner string
-	// Tags are put on everything that is created, and win over labels.
+	// Tags are put on everything that the engine creates. CheckTags says which there may be.
 	Tags map[string]string
 	// Timeout is the longest run, in whole seconds.
 	Timeout time.Duration
@@ -105,10 +104,8 @@ func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 func (s Settings) foundationSpec() (workspace.Foundation, error) {
 	f := workspace.Foundation{
 		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		ServicePlanSKU: s.sku(), Tags: map[string]string{},
+		ServicePlanSKU: s.sku(), Tags: s.sharedTags(),
 	}
-	maps.Copy(f.Tags, s.Tags)
-	f.Tags[ownerTag] = s.Owner
 	var err error
 	if f.LogAnalyticsWorkspace, err = s.existing("log_analytics_workspace", s.LogAnalyticsWorkspace); err != nil {
 		return f, err

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,62 +11,130 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
+	"github.com/sockerless/backend-azf/workspace"
 )
 
+func labelled(labels map[string]string) store.Container {
+	c := store.Container{ID: strings.Repeat("a", 64), Name: "web"}
+	c.Config.Labels = labels
+	return c
+}
+
 func TestTags(t *testing.T) {
-	labels := map[string]string{
-		"team": "ci", "com.example.cost-center": "${42}", "Team": "the same name", "a/b": "x", "": "x",
-		"long": strings.Repeat("x", 64<<10), "SOCKERLESS-OWNER": "forged",
-		"azure.team": "x", "Microsoft": "x", "WindowsX": "x", "lines": "a\nb", "COST": "8", "tab\t": "x",
-		strings.Repeat("n", 513): "x",
+	// The reason of each label that Azure does not take, "" for those that it takes.
+	labels := map[string]struct{ value, reason string }{
+		"Team":                                   {"ci", ""},
+		"team":                                   {"another", "another label has this name"},
+		"com.example.cost-center":                {"${42}", ""},
+		"empty":                                  {"", ""},
+		"com.docker.compose.project.working_dir": {"/srv/app", ""},
+		"a/b":                                    {"x", "one of the characters"},
+		"":                                       {"x", "its name is empty"},
+		"long":                                   {strings.Repeat("x", 64<<10), "its value is longer than 256 bytes"},
+		"bytes":                                  {strings.Repeat("é", 129), "its value is longer than 256 bytes"},
+		strings.Repeat("n", 513):                 {"x", "its name is longer than 512 bytes"},
+		strings.Repeat("m", 512):                 {strings.Repeat("x", 256), ""},
+		"SOCKERLESS-OWNER":                       {"forged", "the daemon sets this tag itself"},
+		"Sockerless-Container-Id":                {"forged", "the daemon sets this tag itself"},
+		"sockerless-containerName":               {"x", ""},
+		"azure.team":                             {"x", "begins with azure"},
+		"Microsoft":                              {"x", "begins with microsoft"},
+		"WindowsX":                               {"x", "begins with windows"},
+		"my-azure":                               {"x", ""},
+		"lines":                                  {"a\nb", "control character"},
+		"tab\t":                                  {"x", "control character"},
+		"c1":                                     {"\u0085", "control character"},
 	}
-	c := store.Container{ID: "id", Name: "web", Config: api.Config{Labels: labels}}
-	s := Settings{Owner: "ci", Tags: map[string]string{"Cost": "7"}}
-	got, warnings := s.tags(c)
-	if len(warnings) != 12 {
-		t.Errorf("got %d warnings, want 12: %q", len(warnings), warnings)
+	given, want := map[string]string{}, map[string]string{
+		idTag: strings.Repeat("a", 64), nameTag: "web", ownerTag: "test",
 	}
-	// "Team" sorts before "team", and Azure takes one of them.
+	var reasons []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		label := labels[name]
+		given[name] = label.value
+		if label.reason == "" {
+			want[name] = label.value
+		} else {
+			reasons = append(reasons, label.reason)
+		}
+	}
+	got, warnings := testSettings().tags(labelled(given))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(warnings) != len(reasons) {
+		t.Fatalf("got %d warnings, want %d: %q", len(warnings), len(reasons), warnings)
+	}
+	for i, reason := range reasons {
+		if !strings.Contains(warnings[i], reason) || len(warnings[i]) > 250 {
+			t.Errorf("got %q, want %q", warnings[i], reason)
+		}
+	}
+}
+
+func TestTooManyTags(t *testing.T) {
+	s, many := testSettings(), map[string]string{}
+	for i := range 60 {
+		many[fmt.Sprint("l", i)] = "x"
+	}
+	s.Tags = map[string]string{"z": "1", "L0": "of the daemon"}
+	got, warnings := s.tags(labelled(many))
+	// There are 3 tags of the daemon, 2 of the settings, and l0 is one of these.
+	if len(got) != maxTags || len(warnings) != 60-45 || got["z"] != "1" {
+		t.Errorf("got %d tags and %d warnings: %q", len(got), len(warnings), warnings)
+	}
+	if err := CheckTags(many); err == nil || !strings.Contains(err.Error(), "60 tags are too many: use at most 47") {
+		t.Errorf("got %v", err)
+	}
+	for i := range 13 {
+		delete(many, fmt.Sprint("l", i))
+	}
+	if err := CheckTags(many); err != nil {
+		t.Errorf("47 tags: %v", err)
+	}
+	s.Tags = many
+	if got, warnings := s.tags(labelled(nil)); len(got) != maxTags || len(warnings) != 0 {
+		t.Errorf("got %d tags, %q", len(got), warnings)
+	}
+}
+
+// TestTagsOfTheSettings wins over labels in any case.
+func TestTagsOfTheSettings(t *testing.T) {
+	s := testSettings()
+	s.Tags = map[string]string{"Team": "payments", "cost": "42"}
+	got, warnings := s.tags(labelled(map[string]string{"team": "ci", "COST": "42", "mine": "x"}))
 	want := map[string]string{
-		"Team": "the same name", "com.example.cost-center": "${42}", "Cost": "7",
-		idTag: "id", nameTag: "web", ownerTag: "ci",
+		idTag: strings.Repeat("a", 64), nameTag: "web", ownerTag: "test", "Team": "payments", "cost": "42", "mine": "x",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	many := map[string]string{}
-	for i := range 60 {
-		many[fmt.Sprint("l", i)] = "x"
+	if len(warnings) != 1 || !strings.Contains(warnings[0], `label "team" is kept but is not a tag in Azure: `+
+		`the daemon's setting tags has another value for it`) {
+		t.Errorf("got %q", warnings)
 	}
-	c.Config.Labels = many
-	if got, warnings = s.tags(c); len(got) != maxTags || len(warnings) != 14 {
-		t.Errorf("got %d tags and %d warnings, want 50, and 14", len(got), len(warnings))
+	f, err := s.foundationSpec()
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.Name, c.Config.Labels = strings.Repeat("n", 300), nil
-	if got, warnings = s.tags(c); len(got[nameTag]) != maxTagValue || len(warnings) > 0 {
-		t.Errorf("a long name: got %q, %q", got, warnings)
+	want = map[string]string{ownerTag: "test", "Team": "payments", "cost": "42"}
+	if diff := cmp.Diff(want, f.Tags); diff != "" {
+		t.Error(diff)
+	}
+	s.Tags = map[string]string{"Sockerless-Container-Name": "x"}
+	if err := s.check(); api.KindOf(err) != api.InvalidParameter ||
+		!strings.Contains(err.Error(), `tag "Sockerless-Container-Name": the daemon sets this tag itself`) {
+		t.Errorf("got %v", err)
 	}
 }
 
-func TestCheckTags(t *testing.T) {
-	many := map[string]string{}
-	for i := range 47 {
-		many[fmt.Sprint("t", i)] = "x"
-	}
-	for _, tags := range []map[string]string{nil, {"Team": "ci", "cost center": ""}, maps.Clone(many)} {
-		if err := CheckTags(tags); err != nil {
-			t.Errorf("%d tags: %v", len(tags), err)
-		}
-	}
-	many["more"] = "x"
-	for want, tags := range map[string]map[string]string{
-		"48 tags": many, "Team and team": {"team": "1", "Team": "2"}, "daemon's own": {"Sockerless-Owner": "x"},
-		`"Azure-x"`: {"Azure-x": "1"}, `"a/b"`: {"a/b": "1"}, `"long"`: {"long": strings.Repeat("x", 257)},
-		`"lf"`: {"lf": "a\nb"},
-		`""`:   {"": "x"},
-	} {
-		if err := CheckTags(tags); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
-		}
+// TestLongName gives a container a name that is longer than a tag.
+func TestLongName(t *testing.T) {
+	c := labelled(nil)
+	c.Name = strings.Repeat("n", 300)
+	c.Config.Image = "alpine"
+	spec, warnings, err := testSettings().functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "256") || spec.Tags[nameTag] != c.Name[:256] {
+		t.Errorf("got %q, %q, %v", spec.Tags[nameTag], warnings, err)
 	}
 }

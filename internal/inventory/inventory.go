@@ -50,7 +50,8 @@ type Config struct {
 
 // Resource is a resource in Azure.
 type Resource struct {
-	ID   string
+	ID string
+	// Tags have their names in lower case: Azure ignores the case, and a policy or a person may have changed it.
 	Tags map[string]string
 }
 
@@ -163,7 +164,7 @@ func resource(id string, tags map[string]*string) Resource {
 	r := Resource{ID: id, Tags: map[string]string{}}
 	for key, value := range tags {
 		if value != nil {
-			r.Tags[key] = *value
+			r.Tags[strings.ToLower(key)] = *value
 		}
 	}
 	return r

@@ -44,7 +44,7 @@ func TestFind(t *testing.T) {
 		fails  string
 	}{
 		"there": {
-			id: site, status: 200, body: `{"id": "/sites/a", "tags": {"k": "v", "none": null}}`, found: true,
+			id: site, status: 200, body: `{"id": "/sites/a", "tags": {"K": "v", "none": null}}`, found: true,
 			want: Resource{ID: "/sites/a", Tags: map[string]string{"k": "v"}},
 		},
 		"not there":     {id: site, status: 404, body: `{"error": {"code": "ResourceNotFound"}}`},
@@ -80,7 +80,7 @@ func TestFind(t *testing.T) {
 
 func TestFunctionAppsOfAllPages(t *testing.T) {
 	w := &web{status: 200, bodies: []string{
-		`{"value": [{"id": "/a", "tags": {"k": "v"}}, {}], "nextLink": "https://management.azure.com/next"}`,
+		`{"value": [{"id": "/a", "tags": {"K": "v"}}, {}], "nextLink": "https://management.azure.com/next"}`,
 		`{"value": [{"id": "/b"}]}`,
 	}}
 	inv, err := New(Config{Credential: azuretest.Credential{}, SubscriptionID: "s", Transport: w})
