@@ -68,35 +68,34 @@ func (a *azure) hostKeys(app string) (armappservice.HostKeys, error) {
 	return result.HostKeys, err
 }
 
-// keyWhenUp asks for the default key until the host is up, or the test's time is over.
-func (a *azure) keyWhenUp(app string) string {
+// keyWhenUp asks for the default key until the host is up.
+func (a *azure) keyWhenUp(app string) (key string) {
 	a.t.Helper()
-	for {
+	azuretest.Eventually(a.t, "key of "+app, func() bool {
 		keys, err := a.hostKeys(app)
 		if err == nil {
-			return *keys.FunctionKeys["default"]
+			key = *keys.FunctionKeys["default"]
 		}
-		if a.t.Context().Err() != nil {
-			a.t.Fatal(err)
-		}
-	}
+		return err == nil
+	})
+	return key
 }
 
 // invoke calls the app's function until the handler answers, and returns that answer.
-func (a *azure) invoke(app, key string) string {
+func (a *azure) invoke(app, key string) (message string) {
 	a.t.Helper()
-	for {
+	azuretest.Eventually(a.t, "answer of "+app, func() bool {
 		result, err := a.do("GET", "https://"+app+".azurewebsites.net/api/run?code="+key, "", nil)
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		if result.status == http.StatusOK {
-			return result.message
-		}
-		if result.status != http.StatusServiceUnavailable {
+		if result.status != http.StatusOK && result.status != http.StatusServiceUnavailable {
 			a.t.Fatalf("invoke %s: %d %s", app, result.status, result.message)
 		}
-	}
+		message = result.message
+		return result.status == http.StatusOK
+	})
+	return message
 }
 
 func TestFunctionAppLives(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -167,6 +168,10 @@ func unpack(content io.Reader, root string) (err error) {
 }
 
 func writeEntry(dir *os.Root, name string, mode fs.FileMode, content io.Reader) error {
+	// A process that is forked for another host meanwhile would hold the file open for writing until it executes its own
+	// program, and the start of this one would fail with "text file busy".
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode|0o200)
 	if err != nil {
 		return err
