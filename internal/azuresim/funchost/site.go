@@ -168,6 +168,10 @@ func unpack(content io.Reader, root string) (err error) {
 }
 
 func writeEntry(dir *os.Root, name string, mode fs.FileMode, content io.Reader) error {
+	data, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
 	// A process that is forked for another host meanwhile would hold the file open for writing until it executes its own
 	// program, and the start of this one would fail with "text file busy".
 	syscall.ForkLock.RLock()
@@ -176,7 +180,7 @@ func writeEntry(dir *os.Root, name string, mode fs.FileMode, content io.Reader) 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, content)
+	_, err = f.Write(data)
 	return errors.Join(err, f.Close())
 }
 
