@@ -119,8 +119,7 @@ func noHandler(status int) bool {
 }
 
 func (r *run) notReady(a answer) *Error {
-	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream), " +
-		"or raise the ready time-out"
+	message := "the host did not come up within %s; look at the container's start-up log in the portal (Log stream)"
 	if a.status == http.StatusTooManyRequests {
 		message = "the host was too busy to take a request within %s; start fewer containers at a time on its " +
 			"service plan, use a larger service plan, or raise the throttles in the image's host.json"

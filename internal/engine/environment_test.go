@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -154,5 +155,26 @@ func TestHandlerLabel(t *testing.T) {
 	got, _, err := Settings{}.appSettings(c)
 	if err != nil || !decoded(t, got).PartialEnv {
 		t.Errorf("an image that is not known: got %+v, %v", decoded(t, got), err)
+	}
+}
+
+func TestImageHome(t *testing.T) {
+	f := setup(t)
+	f.registry.answers("a", 0, map[string]string{protocol.Label: "2"})
+	for i, home := range []string{"", "/home", "/home/", "/root"} {
+		f.registry.image.Spec.Config.Env = []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"}
+		if home != "" {
+			f.registry.image.Spec.Config.Env = append(f.registry.image.Spec.Config.Env, "HOME="+home)
+		}
+		f.registry.image.ID = "sha256:" + hexID(fmt.Sprint(i))
+		f.pull(t, "registry.example.com/team/app:1")
+		res, err := f.ContainerCreate(t.Context(), "web", request)
+		warned := home == "/root"
+		if err != nil || len(res.Warnings) > 0 != warned || warned && !strings.Contains(res.Warnings[0], "HOME=/root") {
+			t.Errorf("HOME=%s: got %q, %v", home, res.Warnings, err)
+		}
+		if err := f.ContainerRemove(t.Context(), "web", false); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

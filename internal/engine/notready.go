@@ -20,6 +20,23 @@ func lacksHost(c store.Container) bool {
 	})
 }
 
+// hostHome is HOME in Microsoft's images. On App Service, the Functions host looks for functions below HOME, whatever
+// AzureWebJobsScriptRoot says (WebScriptHostConfigurationSource.cs in github.com/Azure/azure-functions-host).
+const hostHome = "/home"
+
+// imageHome returns the HOME that the image of a container sets, "" if none is known.
+func imageHome(c store.Container) string {
+	if c.ImageConfig == nil {
+		return ""
+	}
+	for _, entry := range c.ImageConfig.Env {
+		if home, ok := strings.CutPrefix(entry, "HOME="); ok {
+			return home
+		}
+	}
+	return ""
+}
+
 // noHost returns the reason for which an image without a Functions host does not run.
 func noHost(image string) string {
 	return fmt.Sprintf("image %s sets no %s, so it seems to hold no Functions host, without which Azure never starts it: "+

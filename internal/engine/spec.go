@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -30,6 +31,10 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	}
 	if lacksHost(c) {
 		warnings = append(warnings, noHost(c.Config.Image))
+	}
+	if home := imageHome(c); home != "" && path.Clean(home) != hostHome {
+		warnings = append(warnings, fmt.Sprintf("image %s sets HOME=%s: on App Service, the Functions host looks for "+
+			"functions in HOME/site/wwwroot; leave HOME at %s", c.Config.Image, home, hostHome))
 	}
 	unhonoured, err := checkFields(&c)
 	if err != nil {
