@@ -162,7 +162,7 @@ func (s Settings) appSettings(c store.Container) (settings, []string, error) {
 			return settings{}, nil, api.Errorf(api.InvalidParameter, "the command is %d bytes long as JSON; at most %d fit "+
 				"into an app setting: choose a shorter one, %s", len(plain), maxSetting, label)
 		}
-		warnings = append(warnings, commandWarnings(spec.Command)...)
+		warnings = append(warnings, commandWarnings(append(spec.Command, c.Config.WorkingDir))...)
 	}
 	return out, warnings, nil
 }
@@ -266,12 +266,13 @@ func rewritten(value string) bool {
 	return strings.ContainsAny(value, `$\`) || strings.ContainsFunc(value, unicode.IsControl)
 }
 
-// commandWarnings warns of a command that may come out as another one.
+// commandWarnings warns of a command, with its working folder, that may come out as another one.
 func commandWarnings(command []string) []string {
 	if !slices.ContainsFunc(command, func(arg string) bool { return strings.ContainsAny(arg, "$\\\"\n") }) {
 		return nil
 	}
-	return []string{"App Service may change $, \\, quotes and line feeds in the command; " + label[len("or, "):]}
+	return []string{"App Service may change $, \\, quotes and line feeds in the command and its working directory; " +
+		label[len("or, "):]}
 }
 
 // reservedSettings are patterns for the names of variables that belong to App Service, the Functions host, the module
