@@ -74,6 +74,10 @@ func TestNextCreateJoinsTheLostOne(t *testing.T) {
 	if _, err := f.ContainerCreate(t.Context(), "web", other); api.KindOf(err) != api.Conflict {
 		t.Errorf("another command: got %v", err)
 	}
+	anotherUser, _ := by(t.Context(), 1000, "1")
+	if _, err := f.ContainerCreate(anotherUser, "web", request); api.KindOf(err) != api.Conflict {
+		t.Errorf("another user: got %v", err)
+	}
 	res, err := f.ContainerCreate(t.Context(), "web", request)
 	if err != nil || res.ID != list[0].ID {
 		t.Errorf("got %+v, %v; want to join %.12s", res, err, list[0].ID)
