@@ -145,7 +145,8 @@ func (d *daemon) workspace(id string) string {
 func (d *daemon) settle(ctx context.Context) error {
 	const every = 150 * time.Millisecond
 	last, rests := time.Duration(-1), 0
-	for deadline := time.Now().Add(time.Minute); rests < 2; {
+	// On a busy machine, the providers of the pool take long to start.
+	for deadline := time.Now().Add(5 * time.Minute); rests < 2; {
 		list, err := tree(d.cmd.Process.Pid, everyProc)
 		if err != nil {
 			return err
