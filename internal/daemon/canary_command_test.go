@@ -35,7 +35,7 @@ func (p *playground) hostCanaries(t *testing.T) map[string]string {
 	t.Helper()
 	hosts := azuretest.Processes(t, func(process azuretest.Process) bool {
 		return process.Parent == os.Getpid() && process.Getenv("WEBSITE_SITE_NAME") != "" &&
-			filepath.Base(process.Exe) == "sleep"
+			slices.Contains(process.Args, "read functions_host")
 	})
 	if len(hosts) != 1 {
 		t.Fatalf("hosts are %v", hosts)

@@ -41,8 +41,11 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	p.cmd.Env = h.environment(s, port)
 	// A process group of its own, so that its children can be ended with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	host := exec.Command("sleep", "infinity")
+	host := exec.Command("/bin/sh", "-c", "read functions_host") // which never comes
 	host.Env = p.cmd.Env
+	if _, err := host.StdinPipe(); err != nil { // Wait closes it
+		return nil, fmt.Errorf("start handler: %w", err)
+	}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
