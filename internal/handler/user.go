@@ -38,7 +38,7 @@ func (a accounts) accountOf(user string, groups []string) (account, error) {
 		user = strconv.Itoa(a.uid)
 	}
 	name, group, hasGroup := strings.Cut(user, ":")
-	uid, gid, home, err := a.user(name)
+	name, uid, gid, home, err := a.user(name)
 	if err != nil {
 		return account{}, err
 	}
@@ -47,7 +47,7 @@ func (a accounts) accountOf(user string, groups []string) (account, error) {
 		if gid, err = a.groupID(group); err != nil {
 			return account{}, err
 		}
-	} else if ids, err = a.groupsOf(name, uid); err != nil {
+	} else if ids, err = a.groupsOf(name); err != nil {
 		return account{}, err
 	}
 	for _, group := range groups {
@@ -67,17 +67,17 @@ func (a accounts) accountOf(user string, groups []string) (account, error) {
 	return account{&syscall.Credential{Uid: uid, Gid: gid, Groups: ids}, home}, nil
 }
 
-// user finds a user by name or number.
-func (a accounts) user(name string) (uid, gid uint32, home string, err error) {
+// user finds a user by name or number. known is the name of the user's entry, and name where there is none.
+func (a accounts) user(name string) (known string, uid, gid uint32, home string, err error) {
 	number, isNumber := parseID(name)
-	home = "/"
+	known, home = name, "/"
 	found := false
 	err = entries(a.passwd, 7, func(fields []string) bool {
 		id, ok := parseID(fields[2])
 		if !ok || fields[0] != name && (!isNumber || id != number) {
 			return true
 		}
-		uid, home, found = id, fields[5], true
+		known, uid, home, found = fields[0], id, fields[5], true
 		gid, _ = parseID(fields[3])
 		return false
 	})
@@ -88,7 +88,7 @@ func (a accounts) user(name string) (uid, gid uint32, home string, err error) {
 	default:
 		err = fmt.Errorf("unable to find user %s: no matching entries in %s", name, a.passwd)
 	}
-	return uid, gid, home, err
+	return known, uid, gid, home, err
 }
 
 // groupID finds a group by name or number.
@@ -112,20 +112,14 @@ func (a accounts) groupID(name string) (gid uint32, err error) {
 }
 
 // groupsOf returns the groups that list a user.
-func (a accounts) groupsOf(name string, uid uint32) (ids []uint32, err error) {
-	err = entries(a.passwd, 7, func(fields []string) bool {
-		if id, ok := parseID(fields[2]); ok && id == uid {
-			name = fields[0]
-			return false
-		}
-		return true
-	})
-	return ids, errors.Join(err, entries(a.group, 4, func(fields []string) bool {
+func (a accounts) groupsOf(name string) (ids []uint32, err error) {
+	err = entries(a.group, 4, func(fields []string) bool {
 		if id, ok := parseID(fields[2]); ok && slices.Contains(strings.Split(fields[3], ","), name) {
 			ids = append(ids, id)
 		}
 		return true
-	}))
+	})
+	return ids, err
 }
 
 func parseID(text string) (uint32, bool) {
