@@ -127,7 +127,7 @@ func TestTagsChangeLater(t *testing.T) {
 	}
 }
 
-// TestLabelsThatAzureRefuses gives a container labels that are no tags in Azure, and a name longer than a tag.
+// TestLabelsThatAzureRefuses gives a container labels that cannot be tags in Azure, and a name longer than a tag.
 func TestLabelsThatAzureRefuses(t *testing.T) {
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Azure.Tags = map[string]string{"Team": "payments"} })
 	labels := map[string]string{

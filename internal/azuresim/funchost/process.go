@@ -156,7 +156,7 @@ const (
 	failure     = 3
 )
 
-// workerLog begins the lines of language workers that are no output of functions.
+// workerLog begins the lines of language workers that are not output of functions.
 const workerLog = "LanguageWorkerConsoleLog"
 
 // console logs a handler's lines as the Functions host does for custom handlers: a line of stderr is an error, or a
