@@ -40,6 +40,7 @@ func openSQLite(path string) (*DB, error) {
 		setVersion: "PRAGMA user_version = ",
 		names:      "json_group_array(name ORDER BY name)",
 		users:      "json_group_array(json_object('ContainerID', id, 'State', state) ORDER BY created_at, id)",
+		drain:      "PRAGMA wal_checkpoint(TRUNCATE)",
 		down:       sqliteDown,
 	}}, nil
 }

@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -71,5 +74,37 @@ func TestPragmas(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v; want %q", pragma, got, err, want)
 		}
+	}
+}
+
+// TestCloseWaits: a copy of the file alone, as soon as Close returns, holds what a transaction wrote that ended late.
+func TestCloseWaits(t *testing.T) {
+	cfg := sqlite.fresh(t)
+	db, err := store.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.SQL().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Repeat("a", 64)
+	_, err = tx.ExecContext(t.Context(), "INSERT INTO removed_containers (id) VALUES (?)", want)
+	succeed(t, err)
+	waits := db.SQL().Stats().WaitCount
+	closed := make(chan error)
+	go func() { closed <- db.Close() }()
+	azuretest.Eventually(t, "Close that waits", func() bool { return db.SQL().Stats().WaitCount > waits })
+	succeed(t, tx.Commit(), <-closed)
+	content, err := os.ReadFile(cfg.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := store.Config{Path: filepath.Join(t.TempDir(), "copy.db")}
+	succeed(t, os.WriteFile(copied.Path, content, 0o600))
+	var id string
+	succeed(t, open(t, copied).SQL().QueryRowContext(t.Context(), "SELECT id FROM removed_containers").Scan(&id))
+	if id != want {
+		t.Errorf("the copy holds %q", id)
 	}
 }

@@ -68,6 +68,8 @@ type dialect struct {
 	begin string
 	// wake notifies other daemons of a change when the transaction is committed. "" means that there are no others.
 	wake string
+	// drain is the last statement before the database is closed. "" means that there is none.
+	drain string
 	// down explains an error that means that the database cannot be used at the moment, and names the remedy. It
 	// returns "" for all other errors.
 	down func(error) string
@@ -96,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 	}
 	var random [4]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		return nil, errors.Join(fmt.Errorf("name this daemon: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("name this daemon: %w", err), db.close())
 	}
 	db.daemon = int32(binary.BigEndian.Uint32(random[:]) >> 1)
 	db.now, db.waiters = cfg.Now, newBroadcast()
@@ -107,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 		if known, ok := errors.AsType[*api.Error](err); ok && known.Err != nil {
 			err = known.Err // whoever starts the daemon can fix the cause
 		}
-		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.close())
 	}
 	return db, nil
 }
@@ -115,13 +117,35 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 // Now returns the time of the store's clock.
 func (db *DB) Now() time.Time { return db.now() }
 
-// Close closes the database.
+// closeTimeout is the longest time for which Close waits for a connection that is in use.
+const closeTimeout = 10 * time.Second
+
+// Close closes the database. It waits for a transaction that a cancelled context is still rolling back. When it
+// returns, the file of a SQLite database is whole without its log, and may be copied.
 func (db *DB) Close() error {
+	return errors.Join(db.drain(), db.close())
+}
+
+func (db *DB) close() error {
 	err := db.sql.Close()
 	if db.pool != nil {
 		db.pool.Close()
 	}
 	return err
+}
+
+// drain waits for the one connection that SQLite has, and writes its log into the file. sql.DB.Close does not wait: a
+// connection in use would be closed later, when the file may already be another one.
+func (db *DB) drain() error {
+	if db.dialect.drain == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if _, err := db.sql.ExecContext(ctx, db.dialect.drain); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
 }
 
 // SQL returns the connection pool, for a job queue in the same database. Close closes the pool.
