@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // A create takes long, and clients give up: their container is then in nobody's hands. The claim of a container says
@@ -53,6 +54,7 @@ func (db *DB) Lose(ctx context.Context, id string, enqueueRemoval InTx) error {
 		if err := transition(ctx, tx, id, []State{Created}, Removing, "error = ''"); err != nil {
 			return err
 		}
+		tx.recordContainer(audit.ActionRequest, "remove", c)
 		return enqueueRemoval(ctx, tx.Tx)
 	})
 }
@@ -88,6 +90,7 @@ func (db *DB) Join(ctx context.Context, c Container, enqueue func(id string) InT
 			return err
 		}
 		id = earlier.ID
+		tx.recordContainer(audit.ActionRequest, "create", earlier)
 		if earlier.State == Created {
 			return nil
 		}
@@ -116,10 +119,19 @@ func sameRequest(a, b Container) (bool, error) {
 // force. The request ends with the run.
 func (db *DB) AskToStop(ctx context.Context, id string) error {
 	return db.tx(ctx, func(tx *txn) error {
-		_, err := tx.ExecContext(ctx, "UPDATE containers SET stop_asked = TRUE WHERE id = $1 AND state = $2", id, Running)
+		const ask = "UPDATE containers SET stop_asked = TRUE WHERE id = $1 AND state = $2 AND NOT stop_asked"
+		res, err := tx.ExecContext(ctx, ask, id, Running)
 		if err != nil {
 			return fmt.Errorf("record that container %s shall stop: %w", id, err)
 		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		c, err := findContainer(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		tx.recordContainer(audit.ActionRequest, "stop", c)
 		return nil
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // State is a container's state. All but Creating are Docker's.
@@ -122,6 +123,11 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 			return err
 		}
 		tx.wake(c.ID)
+		created, err := findContainer(ctx, tx, c.ID)
+		if err != nil {
+			return err
+		}
+		tx.recordContainer(audit.ActionRequest, "create", created)
 		return enqueue(ctx, tx.Tx)
 	})
 }
@@ -255,6 +261,7 @@ func (db *DB) Provisioned(ctx context.Context, id string, app App, complete InTx
 		if err != nil {
 			return err
 		}
+		tx.recordContainer(audit.ActionCreated, "", c)
 		return db.containerEvent(ctx, tx, c, api.EventCreate, nil)
 	})
 }
@@ -278,6 +285,7 @@ func (db *DB) Rename(ctx context.Context, id, name string) error {
 		}
 		old := c.Name
 		c.Name = name
+		tx.recordContainer(audit.ActionRequest, "rename", c)
 		return db.containerEvent(ctx, tx, c, api.EventRename, map[string]string{"oldName": "/" + old})
 	})
 }
@@ -314,6 +322,7 @@ func (db *DB) Remove(ctx context.Context, id string, force bool, enqueue InTx) e
 		if err := transition(ctx, tx, id, from, Removing, "error = ''"); err != nil {
 			return err
 		}
+		tx.recordContainer(audit.ActionRequest, "remove", c)
 		if c.State == Running {
 			run, err := runningRun(ctx, tx, id)
 			if err != nil {
@@ -342,6 +351,7 @@ func (db *DB) Delete(ctx context.Context, id string, complete InTx) error {
 		if err := changed(ctx, tx, id, res, err); err != nil {
 			return err
 		}
+		tx.recordContainer(audit.ActionRemoved, "", c)
 		if c.State == Creating {
 			return nil // clients got no create event either
 		}

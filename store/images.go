@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // Image describes an image, as far as it is known.
@@ -335,6 +336,9 @@ func (db *DB) images(ctx context.Context, q querier, where string, args ...any) 
 // imageEvent records an event of an image within the change. name is the reference or, where there is none, the id.
 // As in Docker, the actor of a pull is the name, and the actor of any other event is the id.
 func (db *DB) imageEvent(ctx context.Context, tx *txn, action api.EventAction, id, name string) error {
+	tx.record(audit.Record{
+		Action: audit.ActionImage, Asked: string(action), Image: &audit.Image{ID: id, Name: name},
+	})
 	actor := name
 	if action != api.EventPull {
 		actor = id

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // OrphanKind is what an Orphan is.
@@ -221,6 +222,9 @@ func (db *DB) Confirm(ctx context.Context, refs []string) (confirmed []Orphan, e
 			if err := writeOrphan(ctx, tx, o); err != nil {
 				return err
 			}
+			tx.record(audit.Record{
+				Action: audit.ActionRequest, Asked: "gc confirm", Container: &audit.Container{ID: o.ContainerID, Name: o.Name},
+			})
 			confirmed = append(confirmed, o)
 		}
 		return nil

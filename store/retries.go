@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // Fail makes a container Dead with the reason for which its function app could be neither created nor destroyed, and
@@ -18,6 +20,10 @@ func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(n int
 		if err != nil {
 			return err
 		}
+		tx.record(audit.Record{
+			Action: audit.ActionFailed, Container: audited(c),
+			Outcome: &audit.Outcome{State: audit.OutcomeFailed, Error: storable(reason)},
+		})
 		failures := c.Failures + 1
 		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = $3, failures = $4, retry_at = $5",
 			storable(reason), failures, nanos(db.now().Add(retryAfter(failures))))

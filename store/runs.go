@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 // Run is one invocation of a container's function app.
@@ -71,6 +72,9 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 		if err != nil {
 			return fmt.Errorf("insert run: %w", err)
 		}
+		tx.record(audit.Record{
+			Action: audit.ActionRunStarted, Container: audited(c), Run: &audit.Run{ID: run.ID, TraceID: run.TraceID},
+		})
 		if err := db.containerEvent(ctx, tx, c, api.EventStart, nil); err != nil {
 			return err
 		}
@@ -108,6 +112,7 @@ func (db *DB) Finish(
 		if err := transition(ctx, tx, c.ID, []State{Exited}, Removing, "error = ''"); err != nil {
 			return err
 		}
+		tx.recordContainer(audit.ActionRequest, "remove", *c)
 		return enqueueRemoval(c.ID)(ctx, tx.Tx)
 	})
 }
@@ -148,6 +153,16 @@ func (db *DB) endRun(ctx context.Context, tx *txn, runID string, result Result) 
 	if err != nil {
 		return nil, err
 	}
+	ended := audit.Record{
+		Action: audit.ActionRunEnded, Container: audited(c), Run: &audit.Run{ID: runID, ExitCode: &result.ExitCode},
+		Outcome: &audit.Outcome{
+			State: audit.OutcomeSucceeded, Milliseconds: now.Sub(fromNanos(started)).Milliseconds(), Error: result.Error,
+		},
+	}
+	if result.Error != "" || result.ExitCode != 0 {
+		ended.Outcome.State = audit.OutcomeFailed
+	}
+	tx.record(ended)
 	return &c, db.containerEvent(ctx, tx, c, api.EventDie, map[string]string{
 		exitCodeAttribute: strconv.Itoa(result.ExitCode),
 		"execDuration":    strconv.FormatInt(int64(now.Sub(fromNanos(started))/time.Second), 10),

@@ -27,6 +27,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 )
 
 //go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
@@ -41,6 +42,8 @@ type Config struct {
 	URL string
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
+	// Daemon describes this daemon in audit records. Its ID is set by Open.
+	Daemon audit.Daemon
 }
 
 // DB is an open store. Its methods are safe for concurrent use. Each is one transaction. Each returns an Unavailable
@@ -52,6 +55,7 @@ type DB struct {
 	now     func() time.Time
 	waiters *broadcast
 	daemon  int32
+	auditor audit.Daemon
 }
 
 // dialect holds the differences between the two databases. Both take all other SQL.
@@ -101,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 		return nil, errors.Join(fmt.Errorf("name this daemon: %w", err), db.close())
 	}
 	db.daemon = int32(binary.BigEndian.Uint32(random[:]) >> 1)
-	db.now, db.waiters = cfg.Now, newBroadcast()
+	db.now, db.waiters, db.auditor = cfg.Now, newBroadcast(), cfg.Daemon
 	if db.now == nil {
 		db.now = time.Now
 	}
@@ -135,7 +139,8 @@ func (db *DB) close() error {
 }
 
 // drain waits for the one connection that SQLite has, and writes its log into the file. sql.DB.Close does not wait: a
-// connection in use would be closed later, when the file may already be another one.
+// connection in use would be closed later, when the file may already be another one. And a connection whose last
+// context was cancelled may still be interrupted, so that SQLite would leave the log beside the file.
 func (db *DB) drain() error {
 	if db.dialect.drain == "" {
 		return nil
@@ -189,10 +194,11 @@ func (db *DB) migrate(ctx context.Context) error {
 	return nil
 }
 
-// txn is a transaction, with the keys whose watchers wake when it is committed.
+// txn is a transaction, with the keys whose watchers wake when it is committed, and its audit records.
 type txn struct {
 	*sql.Tx
-	woken []string
+	woken   []string
+	records []audit.Record
 }
 
 // wake adds a container or image that changes.
@@ -229,8 +235,14 @@ func (db *DB) inTx(ctx context.Context, tx *txn, f func(tx *txn) error) error {
 			return fmt.Errorf("begin transaction: %w", err)
 		}
 	}
-	if err := f(tx); err != nil || db.dialect.wake == "" {
+	if err := f(tx); err != nil {
 		return err
+	}
+	if err := db.appendRecords(ctx, tx); err != nil {
+		return db.unrecorded(err)
+	}
+	if db.dialect.wake == "" {
+		return nil
 	}
 	for _, key := range tx.woken {
 		if _, err := tx.ExecContext(ctx, db.dialect.wake, key); err != nil {
@@ -238,6 +250,18 @@ func (db *DB) inTx(ctx context.Context, tx *txn, f func(tx *txn) error) error {
 		}
 	}
 	return nil
+}
+
+// unrecorded returns the error of a change that does not happen, because its audit record cannot be written.
+func (db *DB) unrecorded(err error) error {
+	db.explain(&err)
+	if api.KindOf(err) == api.Unavailable {
+		return err
+	}
+	return &api.Error{
+		Kind: api.Unavailable, Err: err, RetryAfter: retryWhenDown,
+		Message: "the audit trail cannot be written, so nothing was changed: " + err.Error(),
+	}
 }
 
 // retryWhenDown is the delay after which a request to a database that is down is worth a retry.
