@@ -44,6 +44,8 @@ func (s *Server) routes() []route {
 		{get, "/gc", none, s.orphans},
 		{post, "/gc/confirm", none, s.orphansConfirm},
 		{post, "/foundation", none, s.foundationCreate},
+		{get, "/audit", none, s.audit},
+		{get, "/audit/checkpoint", none, s.auditCheckpoint},
 
 		{post, "/containers", none, s.containerCreate},
 		{post, none, "/containers/create", s.dockerCreate},

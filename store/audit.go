@@ -173,7 +173,7 @@ func scanHashes(rows *sql.Rows, into map[int64]audit.Hash) (err error) {
 	return nil
 }
 
-// Record writes a record of its own. A record of an operation in a container's workspace, or in this daemon's
+// Record writes a record of its own. Of its container, it completes what is known by the id. A record of an operation in a container's workspace, or in this daemon's
 // foundation, that begins or ends another operation there closes those that were interrupted.
 func (db *DB) Record(ctx context.Context, r audit.Record) error {
 	return db.tx(ctx, func(tx *txn) error {
@@ -186,6 +186,15 @@ func (db *DB) Record(ctx context.Context, r audit.Record) error {
 				return err
 			}
 		}
+		if r.Container != nil {
+			c, err := findContainer(ctx, tx, r.Container.ID)
+			switch {
+			case err == nil:
+				r.Container = audited(c)
+			case api.KindOf(err) != api.NotFound:
+				return err
+			}
+		}
 		tx.record(r)
 		return nil
 	})
@@ -195,12 +204,14 @@ func (db *DB) Record(ctx context.Context, r audit.Record) error {
 const foundationWorkspace = "foundation"
 
 // CloseOperations records as interrupted the operations of dead daemons: those of earlier daemons of this state folder,
-// and those of daemons that are not live.
-func (db *DB) CloseOperations(ctx context.Context, live map[string]bool) error {
+// and those of daemons that are not live and have begun before the given time. live may be nil: then only the first.
+func (db *DB) CloseOperations(ctx context.Context, live map[string]bool, before time.Time) error {
 	return db.tx(ctx, func(tx *txn) error {
 		where, args := "daemon_id <> $1 AND (home = $2", []any{db.DaemonID(), db.auditor.Home}
 		if len(live) > 0 {
-			where += " OR daemon_id NOT IN (" + placeholders(3, len(live)) + ")"
+			where += " OR begun IN (SELECT seq FROM audit WHERE at < $3) AND daemon_id NOT IN (" +
+				placeholders(4, len(live)) + ")"
+			args = append(args, nanos(before))
 			for id := range live {
 				args = append(args, id)
 			}

@@ -5,17 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/audit"
 )
-
-// AuditLine is a record of the audit trail as it is kept.
-type AuditLine struct {
-	Seq  int64
-	Time time.Time
-	Line []byte // see audit.Decode
-}
 
 // AuditQuery selects records. Its zero value selects all.
 type AuditQuery struct {
@@ -30,7 +25,7 @@ type AuditQuery struct {
 }
 
 // Audit lists records of the trail, the oldest first.
-func (db *DB) Audit(ctx context.Context, q AuditQuery) (list []AuditLine, err error) {
+func (db *DB) Audit(ctx context.Context, q AuditQuery) (list []audit.Line, err error) {
 	defer db.explain(&err)
 	where, args := "seq > $1", []any{q.After}
 	add := func(condition string, value any) {
@@ -61,7 +56,7 @@ func (db *DB) Audit(ctx context.Context, q AuditQuery) (list []AuditLine, err er
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var l AuditLine
+		var l audit.Line
 		var at sql.NullInt64
 		if err := rows.Scan(&l.Seq, &at, &l.Line); err != nil {
 			return nil, fmt.Errorf("read the audit trail: %w", err)
@@ -73,6 +68,11 @@ func (db *DB) Audit(ctx context.Context, q AuditQuery) (list []AuditLine, err er
 		return nil, fmt.Errorf("read the audit trail: %w", err)
 	}
 	return list, nil
+}
+
+// AuditAfter lists up to limit records after the one with this number, the oldest first.
+func (db *DB) AuditAfter(ctx context.Context, seq int64, limit int) ([]audit.Line, error) {
+	return db.Audit(ctx, AuditQuery{After: seq, Limit: limit})
 }
 
 // AuditHead describes the audit trail.
@@ -90,6 +90,15 @@ func (db *DB) AuditHead(ctx context.Context) (h AuditHead, err error) {
 		return h, fmt.Errorf("read the audit trail: %w", err)
 	}
 	return h, nil
+}
+
+// AuditSecret returns the key of the trail's change digests: the same for all daemons on the database.
+func (db *DB) AuditSecret(ctx context.Context) (key []byte, err error) {
+	defer db.explain(&err)
+	if err := db.sql.QueryRowContext(ctx, "SELECT secret FROM audit_head").Scan(&key); err != nil {
+		return nil, fmt.Errorf("read the audit trail: %w", err)
+	}
+	return key, nil
 }
 
 // AuditEdge returns the edge that the trail's tree had before the record with this number.
@@ -193,7 +202,7 @@ func (db *DB) VerifyTrail(
 }
 
 func verifyLine(
-	check *audit.Check, l AuditLine, hashes map[int64]audit.Hash, each func(audit.Record) error,
+	check *audit.Check, l audit.Line, hashes map[int64]audit.Hash, each func(audit.Record) error,
 ) error {
 	first := audit.HashCount(check.Size())
 	r, added, err := check.Record(l.Line)
@@ -230,4 +239,29 @@ func (db *DB) hashes(ctx context.Context, from, to int64) (_ map[int64]audit.Has
 	}
 	all := map[int64]audit.Hash{}
 	return all, scanHashes(rows, all)
+}
+
+// firstWithTrail is the version of the first schema that has the trail.
+const firstWithTrail = 13
+
+// OpenReader opens a database for reading the audit trail alone, beside a daemon or without one. It changes nothing. A
+// database without a trail is an error. The caller closes the DB.
+func OpenReader(ctx context.Context, cfg Config) (db *DB, err error) {
+	if cfg.URL != "" {
+		db, err = openPostgres(ctx, cfg.URL, true)
+	} else if _, err = os.Stat(cfg.Path); err == nil {
+		db, err = sqliteDB(cfg.Path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)"}})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db.now, db.waiters, db.dialect.drain = time.Now, newBroadcast(), ""
+	version, err := db.dialect.version(ctx, db.sql)
+	if err == nil && version < firstWithTrail {
+		err = errors.New("it has no audit trail yet: a daemon of this release adds one when it starts")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.close())
+	}
+	return db, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/audit"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -268,7 +269,7 @@ func TestInterruptedOperations(t *testing.T) {
 		if diff := cmp.Diff([]int64{1}, ended); diff != "" || err != nil {
 			t.Errorf("ended after the next operation: %s, %v", diff, err)
 		}
-		succeed(t, db.CloseOperations(t.Context(), nil))
+		succeed(t, db.CloseOperations(t.Context(), nil, time.Time{}))
 		ended = nil
 		check, err := db.VerifyTrail(t.Context(), nil, follow)
 		if diff := cmp.Diff([]int64{1, 2, 3}, ended); diff != "" || err != nil {
@@ -282,7 +283,8 @@ func TestInterruptedOperations(t *testing.T) {
 
 // TestOperationsOfOtherDaemons: the foundation of another state folder, and what live daemons do, stays open.
 func TestOperationsOfOtherDaemons(t *testing.T) {
-	cfg := postgres.fresh(t)
+	cfg, clock := postgres.fresh(t), azuretest.NewClock()
+	cfg.Now = clock.Now
 	cfg.Daemon.Home = "one"
 	one := open(t, cfg)
 	cfg.Daemon.Home = "two"
@@ -292,9 +294,13 @@ func TestOperationsOfOtherDaemons(t *testing.T) {
 		Outcome: &audit.Outcome{State: audit.OutcomeBegun},
 	}
 	succeed(t, one.Record(t.Context(), begun), two.Record(t.Context(), begun))
-	succeed(t, two.CloseOperations(t.Context(), map[string]bool{one.DaemonID(): true, two.DaemonID(): true}))
+	later := two.Now().Add(time.Second)
+	both := map[string]bool{one.DaemonID(): true, two.DaemonID(): true}
+	succeed(t, two.CloseOperations(t.Context(), both, later))
+	delete(both, one.DaemonID())
+	succeed(t, two.CloseOperations(t.Context(), both, two.Now()))
 	expectTrail(t, two, "1 apply begun", "2 apply begun")
-	succeed(t, two.CloseOperations(t.Context(), map[string]bool{two.DaemonID(): true}))
+	succeed(t, two.CloseOperations(t.Context(), both, later))
 	expectTrail(t, two, "1 apply begun", "2 apply begun", "3 apply interrupted")
 }
 
@@ -306,7 +312,7 @@ func TestStartOfATrail(t *testing.T) {
 		}
 		load(t, cfg, in.folder+"-7.sql")
 		db := open(t, cfg)
-		start := audit.Record{CheckpointKey: "key", Configuration: map[string]any{"location": "westeurope"}}
+		start := audit.Record{CheckpointKey: "key", Configuration: "location: westeurope"}
 		plan := func(container string) string { return map[string]string{id("c"): "digest"}[container] }
 		for range 2 {
 			succeed(t, db.StartTrail(t.Context(), start, plan))

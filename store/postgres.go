@@ -48,7 +48,7 @@ func parseURL(url string) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-func openPostgres(ctx context.Context, url string) (*DB, error) {
+func openPostgres(ctx context.Context, url string, readOnly bool) (*DB, error) {
 	cfg, err := parseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -59,6 +59,9 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	params := cfg.ConnConfig.RuntimeParams
 	if params["application_name"] == "" {
 		params["application_name"] = "sockerless-backend-azf"
+	}
+	if readOnly {
+		params["default_transaction_read_only"] = "on"
 	}
 	// One transaction runs at a time. A daemon that is stuck in its transaction must not stop the others.
 	params["idle_in_transaction_session_timeout"] = "10000"

@@ -67,7 +67,7 @@ func TestSQLiteThatCannotBeWritten(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	db, _ := sqlite.open(t)
 	for pragma, want := range map[string]string{
-		"foreign_keys": "1", "journal_mode": "wal", "busy_timeout": "5000", "synchronous": "2",
+		"foreign_keys": "1", "journal_mode": "wal", "busy_timeout": "5000", "synchronous": "2", "secure_delete": "1",
 	} {
 		var got string
 		err := db.SQL().QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got)

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -56,6 +57,9 @@ type DB struct {
 	waiters *broadcast
 	daemon  int32
 	auditor audit.Daemon
+
+	closing sync.Once
+	closed  error // of Close
 }
 
 // dialect holds the differences between the two databases. Both take all other SQL.
@@ -93,7 +97,7 @@ type InTx func(ctx context.Context, tx *sql.Tx) error
 // than this program. The caller closes the DB.
 func Open(ctx context.Context, cfg Config) (db *DB, err error) {
 	if cfg.URL != "" {
-		db, err = openPostgres(ctx, cfg.URL)
+		db, err = openPostgres(ctx, cfg.URL, false)
 	} else {
 		db, err = openSQLite(cfg.Path)
 	}
@@ -125,9 +129,10 @@ func (db *DB) Now() time.Time { return db.now() }
 const closeTimeout = 10 * time.Second
 
 // Close closes the database. It waits for a transaction that a cancelled context is still rolling back. When it
-// returns, the file of a SQLite database is whole without its log, and may be copied.
+// returns, the file of a SQLite database is whole without its log, and may be copied. Closing again does nothing.
 func (db *DB) Close() error {
-	return errors.Join(db.drain(), db.close())
+	db.closing.Do(func() { db.closed = errors.Join(db.drain(), db.close()) })
+	return db.closed
 }
 
 func (db *DB) close() error {

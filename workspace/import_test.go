@@ -28,10 +28,34 @@ func noImports(t *testing.T, dir string) {
 	}
 }
 
+// lastFolder returns the folder of the last operation of a kind in a workspace.
+func lastFolder(t *testing.T, dir string, k kind) string {
+	t.Helper()
+	folders, err := filepath.Glob(filepath.Join(dir, operationsDir, "*-"+string(k)))
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no %s in %s, %v", k, dir, err)
+	}
+	return folders[len(folders)-1]
+}
+
+// begun leaves a workspace as an operation whose apply was begun.
+func begun(t *testing.T, dir string, op Operation) {
+	t.Helper()
+	last, err := lastNumber(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	op.Applied = true
+	folder := filepath.Join(dir, operationFolder(last+1, applying))
+	if err := errors.Join(os.MkdirAll(folder, 0o700), writeVerdict(folder, op)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // keptPlan reads a plan that a workspace keeps as masked JSON.
 func keptPlan(t *testing.T, dir string, k kind) *tfjson.Plan {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(dir, string(k)+".plan.json"))
+	content, err := os.ReadFile(filepath.Join(lastFolder(t, dir, k), maskedPlan))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +187,7 @@ func TestImportIsPartOfThePlan(t *testing.T) {
 				t.Errorf("got %+v", op.Plan)
 			}
 			wantImport(t, m, keptPlan(t, m.ArchivePath(testID), importing), spec)
-			op, err := lastOperation(m.ArchivePath(testID), importing)
+			op, err := readVerdict(filepath.Join(lastFolder(t, m.ArchivePath(testID), importing), verdict))
 			if err != nil || op == nil || op.Plan != (Changes{Import: 1}) || op.Error != "" || op.Finished.IsZero() {
 				t.Errorf("got %+v, %v; want the verdict of the import", op, err)
 			}
@@ -232,9 +256,7 @@ func TestImportThatWasKilled(t *testing.T) {
 	}
 	t.Run("the state knows the app", func(t *testing.T) {
 		provision(t, m, spec)
-		if err := writeVerdict(m.Path(testID), applying, Operation{}); err != nil {
-			t.Fatal(err)
-		}
+		begun(t, m.Path(testID), Operation{})
 		leave(t)
 		if again := provision(t, m, spec); again.Operation.Plan != (Changes{}) {
 			t.Errorf("got %+v; want no change", again.Operation.Plan)

@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 )
 
-// kind of an operation, and the prefix of its files.
+// kind of an operation.
 type kind string
 
 const (
@@ -31,20 +30,25 @@ const (
 	stepApply = "apply"
 )
 
-// Operation is the verdict of one Terraform operation. The workspace keeps it as KIND.operation.json.
+// Operation is the verdict of one Terraform operation. The workspace keeps it as operation.json in the operation's
+// folder.
 type Operation struct {
+	// Number counts the operations of a workspace, of all kinds, from 1.
+	Number int    `json:"number"`
+	Kind   string `json:"kind"` // apply, import or destroy
 	// CorrelationID is sent with each of the operation's Azure calls and names the operation in Azure's Activity Log.
 	CorrelationID string    `json:"correlation_id"`
 	Started       time.Time `json:"started"`
 	Finished      time.Time `json:"finished,omitzero"`
 	Plan          Changes   `json:"plan"`
+	// Applied reports that the apply of the plan was begun. Until then nothing has changed in Azure.
+	Applied bool `json:"applied"`
 	// Error is empty when the operation succeeded.
 	Error string `json:"error,omitempty"`
 	// Lineage and Serial are those of the local state when the operation had finished. Lineage is empty when there was
 	// none, or when the backend is remote.
 	Lineage string `json:"lineage,omitempty"`
 	Serial  uint64 `json:"serial,omitempty"`
-	applied bool
 }
 
 // Changes counts the changes of a plan.
@@ -89,72 +93,89 @@ func (e *TerraformError) output() string { return e.Error() + "\n" + e.Err.Error
 // Unwrap returns the command's error. It is the context's when the operation was interrupted.
 func (e *TerraformError) Unwrap() error { return e.Err }
 
-// operate plans, keeps the plan and its masked JSON, and applies exactly that plan.
+// operate plans, keeps the plan and its masked JSON, and applies exactly that plan. Every operation has a folder of its
+// own, and every apply a correlation id.
 func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation, err error) {
-	op = Operation{CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
-	log := m.cfg.Log.With().Str("workspace", s.dir).Str("operation", string(k)).
-		Str("correlation_id", op.CorrelationID).Logger()
-	defer func() {
-		op.Finished = m.cfg.Now().UTC()
-		if err != nil {
-			op.Error = s.secrets.text(err.Error())
-		}
-		err = errors.Join(err, secureState(s.dir))
-		if known, readErr := readState(s.dir); readErr == nil && !m.cfg.Backend.Remote() {
-			op.Lineage, op.Serial = known.Lineage, known.Serial
-		}
-		// An operation that ended before its apply has created nothing: the verdict of an earlier one stays.
-		if op.applied {
-			err = errors.Join(err, writeVerdict(s.dir, k, op))
-		}
-	}()
-	changes, err := m.plan(ctx, k, s)
+	if err := m.renew(ctx, s); err != nil {
+		return op, err
+	}
+	number, err := m.nextNumber(s.dir)
 	if err != nil {
 		return op, err
 	}
-	plan, err := m.show(ctx, k, s)
+	s.folder = operationFolder(number, k)
+	if err := os.MkdirAll(filepath.Join(s.dir, s.folder), 0o700); err != nil {
+		return op, fmt.Errorf("keep operation: %w", err)
+	}
+	op = Operation{Number: number, Kind: string(k), CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
+	t := &trace{workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), record: m.cfg.Record}
+	err = m.carryOut(ctx, k, s, &op, t)
+	op.Finished = m.cfg.Now().UTC()
 	if err != nil {
-		return op, err
+		op.Error = s.secrets.text(err.Error())
+	}
+	err = errors.Join(err, secureState(s.dir))
+	if known, readErr := readState(s.dir); readErr == nil && !m.cfg.Backend.Remote() {
+		op.Lineage, op.Serial = known.Lineage, known.Serial
+	}
+	err = errors.Join(err, writeVerdict(t.folder, op))
+	// An operation that was interrupted has ended all the same.
+	return op, errors.Join(err, t.step(context.WithoutCancel(ctx), Ended, op))
+}
+
+// carryOut makes the plan of an operation, and applies it unless there is nothing to do.
+func (m *Manager) carryOut(ctx context.Context, k kind, s *session, op *Operation, t *trace) error {
+	log := m.cfg.Log.With().Str("workspace", s.dir).Str("operation", string(k)).
+		Str("correlation_id", op.CorrelationID).Logger()
+	changes, err := m.plan(ctx, k, s)
+	if err != nil {
+		return err
+	}
+	plan, err := m.show(ctx, s, t)
+	if err != nil {
+		return err
 	}
 	op.Plan = count(plan)
 	log.Info().Stringer("plan", op.Plan).Msg("planned")
+	if err := t.step(ctx, Planned, *op); err != nil {
+		return err
+	}
 	if k == importing {
 		if err := onlyImports(plan); err != nil {
-			return op, fmt.Errorf("workspace %s: %w", s.dir, err)
+			return fmt.Errorf("workspace %s: %w", s.dir, err)
 		}
 	}
 	if s.review != nil {
 		if err := s.review(plan); err != nil {
-			return op, fmt.Errorf("workspace %s: %w", s.dir, err)
+			return fmt.Errorf("workspace %s: %w", s.dir, err)
 		}
 	}
 	// A destroy that has nothing left to do in Azure still has to take it out of the state.
 	if !changes && k != destroying {
-		return op, nil
+		return nil
 	}
 	if m.cfg.BeforeApply != nil {
 		applied, err := m.cfg.BeforeApply(ctx, op.Plan)
 		if err != nil {
-			return op, fmt.Errorf("wait to apply: %w", err)
+			return fmt.Errorf("wait to apply: %w", err)
 		}
 		defer applied()
 	}
-	// Written before anything can be created, so that the verdict of a killed apply is one without an end.
-	if err := writeVerdict(s.dir, k, op); err != nil {
-		return op, err
+	op.Applied, s.spent = true, true
+	// Both are written before anything can be created, so that the verdict of a killed apply is one without an end.
+	if err := errors.Join(t.step(ctx, Applying, *op), writeVerdict(t.folder, *op)); err != nil {
+		op.Applied = false
+		return err
 	}
-	op.applied = true
-	err = m.logged(ctx, s, stepApply, string(k)+".jsonl", func(tf *tfexec.Terraform, w io.Writer) error {
-		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(planFile(k)), s.attach(), m.lockTimeout())
+	err = m.logged(ctx, s, stepApply, applyOutput, func(tf *tfexec.Terraform, w io.Writer) error {
+		return tf.ApplyJSON(ctx, w, tfexec.DirOrPlan(filepath.Join(s.folder, planFile)), s.attach(), m.lockTimeout())
 	})
 	if err != nil {
-		return op, err
+		return err
 	}
 	log.Info().Stringer("plan", op.Plan).Msg("applied")
-	return op, nil
+	return nil
 }
-
-func planFile(k kind) string { return string(k) + ".tfplan" }
 
 // secureState gives the state files, which terraform creates with the umask's mode, the mode of the others.
 func secureState(dir string) (err error) {
@@ -168,14 +189,15 @@ func secureState(dir string) (err error) {
 }
 
 func (m *Manager) plan(ctx context.Context, k kind, s *session) (changes bool, err error) {
-	opts := []tfexec.PlanOption{tfexec.Out(planFile(k)), tfexec.Destroy(k == destroying), s.attach(), m.lockTimeout()}
+	path := filepath.Join(s.folder, planFile)
+	opts := []tfexec.PlanOption{tfexec.Out(path), tfexec.Destroy(k == destroying), s.attach(), m.lockTimeout()}
 	_, err = os.Stat(filepath.Join(s.dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() && len(s.importing) == 0 {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
 	} else if s.stateOnly && k == destroying {
 		opts = append(opts, tfexec.Refresh(false))
 	}
-	err = m.logged(ctx, s, stepPlan, string(k)+".plan.jsonl", func(tf *tfexec.Terraform, w io.Writer) error {
+	err = m.logged(ctx, s, stepPlan, planOutput, func(tf *tfexec.Terraform, w io.Writer) error {
 		changes, err = tf.PlanJSON(ctx, w, opts...)
 		return err
 	})
@@ -183,23 +205,26 @@ func (m *Manager) plan(ctx context.Context, k kind, s *session) (changes bool, e
 		return false, err
 	}
 	// terraform creates plan files with the umask's mode.
-	return changes, os.Chmod(filepath.Join(s.dir, planFile(k)), 0o600)
+	return changes, os.Chmod(filepath.Join(s.dir, path), 0o600)
 }
 
 // show keeps the plan as masked JSON and returns it.
-func (m *Manager) show(ctx context.Context, k kind, s *session) (plan *tfjson.Plan, err error) {
+func (m *Manager) show(ctx context.Context, s *session, t *trace) (plan *tfjson.Plan, err error) {
 	err = m.command(ctx, s, "show", func(tf *tfexec.Terraform) error {
-		plan, err = tf.ShowPlanFile(ctx, planFile(k), s.attach())
+		plan, err = tf.ShowPlanFile(ctx, filepath.Join(s.folder, planFile), s.attach())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if t.change, err = changeDigest(plan, m.cfg.DigestKey); err != nil {
+		return nil, fmt.Errorf("encode plan: %w", err)
+	}
 	content, err := masked(plan, s.secrets)
 	if err != nil {
 		return nil, fmt.Errorf("encode plan: %w", err)
 	}
-	if err := writeFile(filepath.Join(s.dir, string(k)+".plan.json"), content); err != nil {
+	if err := writeFile(filepath.Join(t.folder, maskedPlan), content); err != nil {
 		return nil, fmt.Errorf("keep plan: %w", err)
 	}
 	return plan, nil
@@ -227,7 +252,7 @@ func count(plan *tfjson.Plan) (c Changes) {
 	return c
 }
 
-// logged runs one command, keeps its JSON output in a file, and reads the errors from there when the command fails.
+// logged runs one command, keeps its JSON output in a file of the operation, and reads the errors from there when the command fails.
 func (m *Manager) logged(
 	ctx context.Context, s *session, step, file string, command func(*tfexec.Terraform, io.Writer) error,
 ) (err error) {
@@ -235,7 +260,7 @@ func (m *Manager) logged(
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, file), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.dir, s.folder, file), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("keep output: %w", err)
 	}
@@ -255,46 +280,4 @@ func (m *Manager) logged(
 		Step: step, Dir: s.dir, CorrelationID: s.correlation, Diagnostics: diagnostics, Err: err,
 	}
 	return errors.Join(failed, writeErr, readErr)
-}
-
-func writeVerdict(dir string, k kind, op Operation) error {
-	content, err := json.MarshalIndent(op, "", "  ")
-	if err != nil {
-		return fmt.Errorf("keep verdict: %w", err)
-	}
-	if err := writeFile(filepath.Join(dir, string(k)+".operation.json"), content); err != nil {
-		return fmt.Errorf("keep verdict: %w", err)
-	}
-	return nil
-}
-
-// lastOperation returns the verdict of the last operation of a kind, nil when none was begun. A damaged verdict is that
-// of an operation of which nothing is known but its begin.
-func lastOperation(dir string, k kind) (*Operation, error) {
-	content, err := os.ReadFile(filepath.Join(dir, string(k)+".operation.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read verdict: %w", err)
-	}
-	var op Operation
-	if err := json.Unmarshal(content, &op); err != nil {
-		return &Operation{}, nil
-	}
-	return &op, nil
-}
-
-// newestOperation returns the verdict of the last operation of any kind, nil when none was begun.
-func newestOperation(dir string) (newest *Operation, err error) {
-	for _, k := range []kind{applying, importing, destroying} {
-		op, err := lastOperation(dir, k)
-		if err != nil {
-			return nil, err
-		}
-		if op != nil && (newest == nil || op.Started.After(newest.Started)) {
-			newest = op
-		}
-	}
-	return newest, nil
 }

@@ -21,9 +21,9 @@ import (
 // them, unless one is sensitive. The state has them all.
 func (m *Manager) outputs(ctx context.Context, op Operation, s *session, into any) error {
 	var content []byte
-	if op.applied {
+	if op.Applied {
 		var err error
-		if content, err = printedOutputs(filepath.Join(s.dir, string(applying)+".jsonl")); err != nil {
+		if content, err = printedOutputs(filepath.Join(s.dir, s.folder, applyOutput)); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,9 @@ func addMasked(before, after any, hidden *secrets) {
 	case map[string]any:
 		b, _ := before.(map[string]any)
 		for name := range a {
-			addMasked(b[name], a[name], hidden)
+			if !ownSetting.MatchString(name) {
+				addMasked(b[name], a[name], hidden)
+			}
 		}
 	case []any:
 		b, _ := before.([]any)
@@ -161,13 +163,11 @@ func maskTexts(value any) any {
 func redact(plan *tfjson.Plan) *tfjson.Plan {
 	for name, v := range plan.Variables {
 		// An unknown declaration counts as sensitive.
-		if plan.Config == nil || plan.Config.RootModule == nil {
-			v.Value = redacted
-			continue
+		var c *tfjson.ConfigVariable
+		if plan.Config != nil && plan.Config.RootModule != nil {
+			c = plan.Config.RootModule.Variables[name]
 		}
-		if c := plan.Config.RootModule.Variables[name]; c == nil || c.Sensitive {
-			v.Value = redacted
-		}
+		v.Value = mask(v.Value, c == nil || c.Sensitive)
 	}
 	after := map[string]any{} // masks by address
 	for _, rc := range plan.ResourceChanges {
@@ -226,7 +226,7 @@ func redactValues(values *tfjson.StateValues, after map[string]any) {
 	}
 	for _, o := range values.Outputs {
 		if o.Sensitive {
-			o.Value = redacted
+			o.Value = mask(o.Value, true)
 		}
 	}
 	redactModule(values.RootModule, after)
@@ -253,12 +253,13 @@ func redactModule(module *tfjson.StateModule, after map[string]any) {
 }
 
 // mask replaces each part of value whose counterpart in sensitive is true. The two have the same shape where sensitive
-// goes deeper; missing counterparts mean not sensitive.
+// goes deeper; missing counterparts mean not sensitive. The shape of what is replaced stays, with the names in maps, so
+// that people and policies see which settings there are.
 func mask(value, sensitive any) any {
 	switch s := sensitive.(type) {
 	case bool:
-		if s && value != nil {
-			return redacted
+		if s {
+			return maskAll(value)
 		}
 	case map[string]any:
 		if v, ok := value.(map[string]any); ok {
@@ -276,4 +277,24 @@ func mask(value, sensitive any) any {
 		}
 	}
 	return value
+}
+
+// maskAll replaces every text, number and boolean in a value.
+func maskAll(value any) any {
+	switch v := value.(type) {
+	case nil:
+		return nil
+	case map[string]any:
+		for name := range v {
+			v[name] = maskAll(v[name])
+		}
+		return v
+	case []any:
+		for i := range v {
+			v[i] = maskAll(v[i])
+		}
+		return v
+	default:
+		return redacted
+	}
 }

@@ -23,8 +23,15 @@ func TestMask(t *testing.T) {
 	if diff := cmp.Diff(any(want), mask(value, sensitive)); diff != "" {
 		t.Error(diff)
 	}
-	if got := mask(value, true); got != redacted {
-		t.Errorf("got %v, want all of it masked", got)
+	all := map[string]any{
+		"plain": redacted, "secret": redacted, "list": []any{redacted, redacted},
+		"deep": map[string]any{"x": redacted, "y": redacted}, "none": nil,
+	}
+	if diff := cmp.Diff(any(all), mask(value, true)); diff != "" {
+		t.Errorf("all of it: %s", diff)
+	}
+	if got := mask([]any{1.5, true, map[string]any{}}, true); !cmp.Equal(got, any([]any{redacted, redacted, map[string]any{}})) {
+		t.Errorf("numbers: %v", got)
 	}
 }
 
@@ -36,7 +43,7 @@ func TestRedactHidesWhatItCannotJudge(t *testing.T) {
 			RootModule: &tfjson.StateModule{Resources: []*tfjson.StateResource{resource}},
 		},
 	})
-	if plan.Variables["v"].Value != redacted || len(resource.AttributeValues) != 0 {
+	if plan.Variables["v"].Value != redacted || resource.AttributeValues["a"] != redacted {
 		t.Errorf("got %v and %v", plan.Variables["v"].Value, resource.AttributeValues)
 	}
 }
@@ -74,7 +81,7 @@ func TestRedactShowsOnlyTheNameOfAnImport(t *testing.T) {
 		Importing: &tfjson.Importing{ID: "/app"},
 	}
 	redact(&tfjson.Plan{ResourceChanges: []*tfjson.ResourceChange{{Address: "a.b", Change: &change}}})
-	want := any(map[string]any{"env": redacted, "name": "app"})
+	want := any(map[string]any{"env": map[string]any{"TOKEN": redacted}, "name": "app"})
 	if diff := cmp.Diff([]any{want, want}, []any{change.Before, change.After}); diff != "" {
 		t.Error(diff)
 	}

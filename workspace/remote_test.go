@@ -102,9 +102,8 @@ func TestStatesInPostgres(t *testing.T) {
 	if left := sim.Sites(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	content, err := os.ReadFile(filepath.Join(other.ArchivePath(testID), stateFile))
-	if err != nil || !strings.Contains(string(content), `"resources": []`) {
-		t.Errorf("archived state: %s, %v", content, err)
+	if _, err := os.Stat(filepath.Join(other.ArchivePath(testID), stateFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a state in the archive: %v", err)
 	}
 	for _, dir := range []string{m.cfg.Dir, other.cfg.Dir} {
 		if found := filesWith(t, dir, "hunter2"); len(found) > 0 {

@@ -41,7 +41,11 @@ func (m *Manager) Holds(ctx context.Context, c Container) (bool, error) {
 		return false, err
 	}
 	c.ResourceGroup = groupOf(dir, c.ResourceGroup)
-	if known, err := readState(dir); err == nil && len(known.managed()) > 0 {
+	known, err := localState(dir, c.FunctionApp)
+	if stays(err) {
+		return false, err
+	}
+	if err == nil && len(known.managed()) > 0 {
 		return true, nil
 	}
 	left, err := m.missing(ctx, nil, m.ofFunctionApp(c.ID, c.FunctionApp, c.ResourceGroup))
@@ -99,14 +103,14 @@ func (m *Manager) remains(ctx context.Context, c Container) (bool, error) {
 	return m.Holds(ctx, c)
 }
 
-// touched reports whether an operation was begun in a workspace, or left a state in whatever condition.
+// touched reports whether an apply was begun in a workspace, or left a state in whatever condition.
 func touched(dir string) bool {
-	for _, pattern := range []string{"*.operation.json", "*.tfstate*"} {
-		if found, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(found) > 0 {
-			return true
-		}
+	ops, err := appliedOperations(dir)
+	if err != nil || len(ops) > 0 {
+		return true
 	}
-	return false
+	found, err := filepath.Glob(filepath.Join(dir, "*.tfstate*"))
+	return err != nil || len(found) > 0
 }
 
 // groupOf returns the resource group in a workspace's variables, or the given one when they cannot be read.
@@ -166,7 +170,7 @@ func (m *Manager) destroy(ctx context.Context, c Container, begun bool, s *sessi
 		return Operation{}, fmt.Errorf("workspace %s: %s is still in the state after destroy",
 			s.dir, strings.Join(left, ", "))
 	}
-	if known != nil && known.content != nil {
+	if m.cfg.KeepSecrets && known != nil && known.content != nil {
 		// The archive holds the last state whatever the backend is.
 		return op, writeFile(filepath.Join(s.dir, stateFile), known.content)
 	}
@@ -212,6 +216,9 @@ func (m *Manager) importMissing(ctx context.Context, c Container, known *state, 
 // reads, has failed.
 func (m *Manager) adopt(ctx context.Context, c Container, known *state, left []importable, s *session) error {
 	adopted := map[string]any{"version": stateVersion, "serial": 1, "lineage": uuid.NewString()}
+	if last, err := newestOperation(s.dir); err == nil && last != nil && last.Lineage != "" {
+		adopted["serial"], adopted["lineage"] = last.Serial+1, last.Lineage
+	}
 	if known != nil {
 		adopted["serial"], adopted["lineage"] = known.Serial+1, known.Lineage
 	}

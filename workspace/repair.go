@@ -27,8 +27,8 @@ const (
 var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
 // repair makes the files of a workspace fit for the next operation after the last one was killed, its disk was full or
-// its files were lost or exchanged. While another process works in the workspace, repair does nothing and returns
-// ErrLocked. A state of a newer Terraform is ErrNewerState. pushErrored repairs what only Terraform can. app is the
+// its files were lost or damaged. While another process works in the workspace, repair does nothing and returns
+// ErrLocked. A state that is encrypted, another workspace's or of a newer Terraform is an error, and stays. pushErrored repairs what only Terraform can. app is the
 // name of the function app, "" in the foundation's workspace.
 func (m *Manager) repair(dir, app string) error {
 	remote := m.cfg.Backend.Remote()
@@ -78,8 +78,8 @@ func stateFree(dir string) error {
 	return nil
 }
 
-// repairState sets a state file aside that is not this workspace's state, and puts the backup in its place when that
-// is. A killed terraform leaves such a file: it empties the file when it locks it and writes it in place. The backup
+// repairState sets a file aside that is not a state, and puts the backup in its place when that is this workspace's. A
+// killed terraform leaves such a file: it empties the file when it locks it and writes it in place. The backup
 // holds the state from before the operation. What neither knows is found in Azure by the next operation.
 func (m *Manager) repairState(dir, app string) error {
 	if err := remove(dir, lockInfo); err != nil {
@@ -100,7 +100,7 @@ func (m *Manager) repairState(dir, app string) error {
 	log := m.cfg.Log.With().Str("workspace", dir).Logger()
 	known, problem := ownState(content, last, app)
 	switch {
-	case errors.Is(problem, ErrNewerState):
+	case stays(problem):
 		return fmt.Errorf("%s: %w", path, problem)
 	case problem == nil:
 		if last != nil && last.Lineage == known.Lineage && known.Serial < last.Serial {
@@ -162,7 +162,7 @@ func setAside(path string, content []byte) error {
 }
 
 // pushErrored puts the content of errored.tfstate into the state. Terraform writes that file when it cannot write the
-// state. A file that is not this workspace's, or older than the state, is set aside.
+// state. A file that is not a state, or older than the state, is set aside.
 func (m *Manager) pushErrored(ctx context.Context, s *session, app string) error {
 	path := filepath.Join(s.dir, erroredFile)
 	content, err := os.ReadFile(path)
@@ -177,7 +177,7 @@ func (m *Manager) pushErrored(ctx context.Context, s *session, app string) error
 		return err
 	}
 	if _, err := ownState(content, last, app); err != nil { // the disk may have been full for it as well
-		if errors.Is(err, ErrNewerState) {
+		if stays(err) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		return errors.Join(setAside(path, content), os.Remove(path))

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -59,18 +60,6 @@ func TestRepairedState(t *testing.T) {
 		"no state": {
 			content{stateFile: "{}", backupFile: older}, content{stateFile + damaged: "{}", backupFile: older, stateFile: older},
 		},
-		"of another app": {
-			content{stateFile: stateWith("a", 2, "skls-x"), backupFile: older},
-			content{stateFile + damaged: stateWith("a", 2, "skls-x"), backupFile: older, stateFile: older},
-		},
-		"of another lineage": {
-			content{stateFile: stateOf("b", 2), backupFile: older},
-			content{stateFile + damaged: stateOf("b", 2), backupFile: older, stateFile: older},
-		},
-		"both of another lineage": {
-			content{stateFile: stateOf("b", 2), backupFile: stateOf("b", 1)},
-			content{stateFile + damaged: stateOf("b", 2), backupFile: stateOf("b", 1)},
-		},
 		"damaged for the second time": {
 			content{stateFile: half, stateFile + damaged: "{}"},
 			content{stateFile + damaged: "{}", stateFile + damaged + "-2": half},
@@ -78,11 +67,8 @@ func TestRepairedState(t *testing.T) {
 		"both half written": {
 			content{stateFile: half, backupFile: half}, content{stateFile + damaged: half, backupFile: half},
 		},
-		"a file that was not renamed": {content{".tmp-123": half, "main.tf": "x"}, content{"main.tf": "x"}},
-		"errored state, half written": {content{erroredFile: half}, content{erroredFile + damaged: half}},
-		"errored state of another app": {
-			content{erroredFile: stateWith("a", 1, "y")}, content{erroredFile + damaged: stateWith("a", 1, "y")},
-		},
+		"a file that was not renamed":   {content{".tmp-123": half, "main.tf": "x"}, content{"main.tf": "x"}},
+		"errored state, half written":   {content{erroredFile: half}, content{erroredFile + damaged: half}},
 		"errored state, no state":       {content{erroredFile: "{}"}, content{erroredFile + damaged: "{}"}},
 		"errored state, emptied":        {content{erroredFile: ""}, content{erroredFile + damaged: ""}},
 		"the file of an import":         {content{importsFile: "{}", "main.tf": "x"}, content{"main.tf": "x"}},
@@ -95,16 +81,13 @@ func TestRepairedState(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := writeVerdict(dir, applying, Operation{Lineage: "a", Serial: 2}); err != nil {
-				t.Fatal(err)
-			}
+			begun(t, dir, Operation{Lineage: "a", Serial: 2})
 			m, app := &Manager{cfg: Config{Log: zerolog.Nop()}}, testSpec().Name
 			for range 2 { // the second time there is nothing to repair
 				if err := errors.Join(m.repair(dir, app), m.pushErrored(t.Context(), &session{dir: dir}, app)); err != nil {
 					t.Fatal(err)
 				}
 				got := files(t, dir)
-				delete(got, "apply.operation.json")
 				if row.want == nil {
 					row.want = content{}
 				}
@@ -116,21 +99,52 @@ func TestRepairedState(t *testing.T) {
 	}
 }
 
-// TestStateOfANewerTerraform is refused, and stays as it is.
-func TestStateOfANewerTerraform(t *testing.T) {
-	for _, name := range []string{stateFile, erroredFile} {
-		dir, m := t.TempDir(), &Manager{cfg: Config{Log: zerolog.Nop()}}
-		newer := strings.Replace(stateOf("a", 1), `"version": 4`, `"version": 5`, 1)
-		err := os.WriteFile(filepath.Join(dir, name), []byte(newer), 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = errors.Join(m.repair(dir, "skls-x"), m.pushErrored(t.Context(), &session{dir: dir}, "skls-x"))
-		if !errors.Is(err, ErrNewerState) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: got %v", name, err)
-		}
-		if diff := cmp.Diff(map[string]string{name: newer}, files(t, dir)); diff != "" {
-			t.Error(diff)
+// TestStateThatStays gives a workspace states that only somebody else can read or owns. They are refused, and stay.
+func TestStateThatStays(t *testing.T) {
+	for name, row := range map[string]struct {
+		content string
+		want    error
+	}{
+		"newer": {strings.Replace(stateOf("a", 1), `"version": 4`, `"version": 5`, 1), ErrNewerState},
+		"encrypted": {
+			`{"serial":1,"lineage":"a","meta":{"key_provider.pbkdf2.k":"e30="},"encrypted_data":"AAAA","encryption_version":"v0"}`,
+			ErrEncryptedState,
+		},
+		"of another app":     {stateWith("a", 9, "skls-y"), ErrOtherState},
+		"of another lineage": {stateOf("b", 9), ErrOtherState},
+	} {
+		for _, file := range []string{stateFile, erroredFile} {
+			t.Run(name+", "+file, func(t *testing.T) {
+				m := &Manager{cfg: Config{Dir: t.TempDir(), Log: zerolog.Nop()}}
+				m.cfg.Find = func(context.Context, string) (Found, bool, error) { return Found{}, false, nil }
+				dir := m.Path(testID)
+				if err := os.MkdirAll(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				begun(t, dir, Operation{Lineage: "a", Serial: 2})
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(row.content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c := containerOf(testID)
+				err := errors.Join(m.repair(dir, c.FunctionApp), m.pushErrored(t.Context(), &session{dir: dir}, c.FunctionApp))
+				if !errors.Is(err, row.want) || !strings.Contains(err.Error(), file) {
+					t.Errorf("got %v", err)
+				}
+				if file == stateFile {
+					if holds, err := m.Holds(t.Context(), c); !errors.Is(err, row.want) {
+						t.Errorf("the workspace holds something: %v, %v", holds, err)
+					}
+					if _, err := m.Destroy(t.Context(), c, nil); !errors.Is(err, row.want) {
+						t.Errorf("destroyed: %v", err)
+					}
+					if _, err := m.Provision(t.Context(), testID, testSpec(), nil); !errors.Is(err, row.want) {
+						t.Errorf("provisioned: %v", err)
+					}
+				}
+				if got := files(t, dir)[file]; got != row.content {
+					t.Errorf("the file holds %q now", got)
+				}
+			})
 		}
 	}
 }
@@ -221,9 +235,10 @@ func TestKilledOperations(t *testing.T) {
 	state := filepath.Join(dir, stateFile)
 	killed := func(t *testing.T, err error) {
 		t.Helper()
-		if err := errors.Join(err, writeVerdict(dir, applying, Operation{})); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
+		begun(t, dir, Operation{})
 	}
 	provision(t, m, spec)
 	t.Run("half a state", func(t *testing.T) {

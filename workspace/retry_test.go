@@ -178,9 +178,7 @@ var reasonFixtures = map[string]func(*testing.T, *failing) (cured func(*testing.
 	},
 	"leftover": func(t *testing.T, f *failing) func(*testing.T) {
 		f.err = failedWith("apply", "unexpected status 500")
-		if err := writeVerdict(f.m.Path(testID), applying, Operation{}); err != nil {
-			t.Fatal(err)
-		}
+		begun(t, f.m.Path(testID), Operation{})
 		f.applies = ofTestApp(f.m)
 		looked := 0
 		f.m.cfg.Find = func(_ context.Context, id string) (Found, bool, error) {

@@ -27,7 +27,11 @@ var azurermAddresses = []string{"registry.terraform.io/hashicorp/azurerm", "regi
 type session struct {
 	dir         string
 	correlation string
-	eager       bool
+	// spent: an apply has used the correlation id.
+	spent bool
+	// folder is that of the operation under way, below dir.
+	folder string
+	eager  bool
 	// unpooled: each command starts a provider of its own. Otherwise the commands use lease.
 	unpooled bool
 	lease    *provider.Lease
@@ -107,6 +111,20 @@ func (s *session) attach() *tfexec.ReattachOption {
 		}
 	}
 	return tfexec.Reattach(info)
+}
+
+// renew gives a session another correlation id if an apply has used its own, so that the id names one apply in Azure.
+func (m *Manager) renew(ctx context.Context, s *session) error {
+	if !s.spent {
+		return nil
+	}
+	s.spent, s.tf, s.correlation = false, nil, uuid.NewString()
+	if s.lease == nil {
+		return nil
+	}
+	s.lease.Release()
+	s.lease = nil
+	return m.lease(ctx, s)
 }
 
 // command runs one command. Its failure is a *TerraformError.

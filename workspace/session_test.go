@@ -83,8 +83,9 @@ func wholeLife(t *testing.T, m *Manager, sim *azuresim.Sim, f Foundation, spec F
 func wantSameFiles(t *testing.T, want, got *Manager) {
 	t.Helper()
 	for _, path := range []string{
-		"foundation/apply.plan.json", "foundation/terraform.tfstate", "archive/" + testID + "/apply.plan.json",
-		"archive/" + testID + "/destroy.plan.json", "archive/" + testID + "/terraform.tfstate",
+		"foundation/operations/0001-apply/plan.json", "foundation/terraform.tfstate",
+		"archive/" + testID + "/operations/0001-apply/plan.json",
+		"archive/" + testID + "/operations/0003-destroy/plan.json",
 	} {
 		diff := cmp.Diff(normal(t, filepath.Join(want.cfg.Dir, path)), normal(t, filepath.Join(got.cfg.Dir, path)))
 		if diff != "" {
@@ -202,7 +203,7 @@ func TestCancelledOperationIsAlone(t *testing.T) {
 		t.Errorf("got %v", cancelled)
 	}
 	wantFallbacks(t, m, 0)
-	output, err := os.ReadFile(filepath.Join(m.Path(testID), "apply.jsonl"))
+	output, err := os.ReadFile(filepath.Join(lastFolder(t, m.Path(testID), applying), applyOutput))
 	if err != nil || strings.Count(string(output), "Interrupt received") != 1 ||
 		strings.Contains(string(output), "Two interrupts") {
 		t.Errorf("terraform printed %s, %v", output, err)

@@ -19,9 +19,13 @@ const stateVersion = 4
 // ErrNewerState is wrapped when a newer Terraform wrote a state. Nothing is changed then.
 var ErrNewerState = errors.New("a newer Terraform wrote the state")
 
-// ErrOtherState is wrapped when the state in a remote backend holds resources that are not the workspace's. Nothing is
-// changed then.
-var ErrOtherState = errors.New("the state holds resources that are not this workspace's")
+// ErrOtherState is wrapped when a state is that of another workspace. Nothing is changed then.
+var ErrOtherState = errors.New("the state is that of another workspace: put the right one in its place, " +
+	"or move it away, so that what it should hold is looked for in Azure")
+
+// ErrEncryptedState is wrapped when OpenTofu has encrypted a state. Nothing is changed then.
+var ErrEncryptedState = errors.New("OpenTofu has encrypted the state, and this daemon cannot read it: " +
+	"put the decrypted state in its place")
 
 // errNotState is wrapped when a file that should hold a state holds something else, or a part of one.
 var errNotState = errors.New("it is not a Terraform state")
@@ -45,6 +49,14 @@ type state struct {
 		} `json:"instances"`
 	} `json:"resources"`
 	content []byte // of a state that was pulled
+	// Encrypted is what OpenTofu's encryption puts in place of the rest.
+	Encrypted string `json:"encrypted_data"`
+}
+
+// stays reports whether an error means that a file holds a state that must stay as it is: it may describe what nothing
+// else knows.
+func stays(err error) bool {
+	return errors.Is(err, ErrNewerState) || errors.Is(err, ErrEncryptedState) || errors.Is(err, ErrOtherState)
 }
 
 // parseState reads the content of a state file. An empty file wraps fs.ErrNotExist: Terraform creates one when it takes
@@ -59,6 +71,9 @@ func parseState(content []byte) (*state, error) {
 	if s.Version > stateVersion {
 		return nil, fmt.Errorf("its format has version %d, and this daemon knows %d: %w", s.Version, stateVersion,
 			ErrNewerState)
+	}
+	if s.Encrypted != "" {
+		return nil, ErrEncryptedState
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotState, err)
@@ -80,6 +95,23 @@ func readState(dir string) (*state, error) {
 		return nil, fmt.Errorf("read state in %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+// localState is readState for the workspace of a function app: another workspace's state is ErrOtherState.
+func localState(dir, app string) (*state, error) {
+	content, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	last, err := newestOperation(dir)
+	if err != nil {
+		return nil, err
+	}
+	known, err := ownState(content, last, app)
+	if err != nil {
+		return nil, fmt.Errorf("read state in %s: %w", dir, err)
+	}
+	return known, nil
 }
 
 // foreign returns the resource id of a managed resource that does not have the name of the given function app, "" when

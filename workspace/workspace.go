@@ -54,6 +54,12 @@ type Config struct {
 	// BeforeApply, when set, is called before a plan with these changes is applied, and may block. The function that it
 	// returns is called afterwards.
 	BeforeApply func(ctx context.Context, changes Changes) (applied func(), err error)
+	// Record, when set, is called with each step of an operation. Nothing is applied when it fails for the steps before.
+	Record func(ctx context.Context, step Step) error
+	// DigestKey is the key of Step.Change.
+	DigestKey []byte
+	// KeepSecrets leaves variables, plan files and states in the archive.
+	KeepSecrets bool
 	// Now is the clock, nil means time.Now.
 	Now func() time.Time
 	Log zerolog.Logger

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,7 +39,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		&cobra.Group{ID: trying, Title: "Try it and prepare:"},
 		&cobra.Group{ID: about, Title: "About the program:"})
 	root.AddCommand(
-		serveCommand(environ), configCommand(environ), gcCommand(environ),
+		serveCommand(environ), configCommand(environ), gcCommand(environ), auditCommand(environ),
 		foundationCommand(environ), demoCommand(environ), toolsCommand(),
 		versionCommand(), command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
 	err := command.Execute(ctx, root, args, stdout, stderr)
@@ -74,7 +75,12 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 	for _, warning := range loaded.Warnings() {
 		cfg.Log.Warn().Msg(warning)
 	}
-	var err error
+	var shown strings.Builder
+	err := loaded.Print(&shown)
+	if err != nil {
+		return err
+	}
+	cfg.Shown = shown.String()
 	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, settings.CloudFile(), nil)
 	if err != nil {
 		return err

@@ -42,6 +42,10 @@ type Backend interface {
 	// FoundationCreate creates what containers share, if it is not there, and returns it. It blocks until it is there.
 	FoundationCreate(ctx context.Context) (Foundation, error)
 	OrphansConfirm(ctx context.Context, refs []string) ([]Orphan, error)
+	// Audit streams the records of the audit trail that opts selects as JSON lines, the oldest first. The stream ends with
+	// the newest one. AuditCheckpoint returns the signed text of a checkpoint of the trail as it is now.
+	Audit(ctx context.Context, opts AuditOptions) (io.ReadCloser, error)
+	AuditCheckpoint(ctx context.Context) ([]byte, error)
 	// AuthLogin checks credentials against their registry. It stores nothing.
 	AuthLogin(ctx context.Context, auth AuthConfig) (AuthResponse, error)
 

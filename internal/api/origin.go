@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Kinds of requesters: what is verified about them.
@@ -108,4 +109,16 @@ func OriginOf(ctx context.Context) (o Origin, ok bool) {
 // ByDaemon returns a context whose changes are the daemon's own.
 func ByDaemon(ctx context.Context, cause string) context.Context {
 	return WithOrigin(ctx, Origin{Requester: Requester{Kind: RequesterDaemon, Cause: cause}})
+}
+
+// AuditOptions select records of the audit trail. The zero value selects all.
+type AuditOptions struct {
+	// Since is the first moment and Until the first one that is not selected; zero is no bound.
+	Since, Until time.Time
+	// After is the number of the last record that is not selected.
+	After int64
+	// Container is a container's whole id, or what names one that is there. Action is that of the records.
+	Container, Action string
+	// Limit bounds the number of records; 0 means no limit.
+	Limit int
 }

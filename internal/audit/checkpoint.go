@@ -63,7 +63,7 @@ func LoadKey(stateDir, home string) (Key, error) {
 		return Key{}, fmt.Errorf("read the key of the audit trail: %s: %w: restore it from a backup, or remove it: "+
 			"then a new one is made, and older checkpoints stay valid with the older public key", path, err)
 	}
-	if err := os.WriteFile(PublicKeyPath(stateDir), []byte(key.Public+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(PublicKeyPath(stateDir), []byte(key.Public+"\n"), 0o600); err != nil {
 		return Key{}, fmt.Errorf("keep the key of the audit trail: %w", err)
 	}
 	return key, nil

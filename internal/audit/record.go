@@ -76,8 +76,8 @@ type Record struct {
 	Outcome   *Outcome   `json:"outcome,omitempty"`
 	// Tools are those of the Terraform operation, or of the daemon that starts.
 	Tools *Tools `json:"tools,omitempty"`
-	// Configuration is that of a daemon that starts, with secrets masked.
-	Configuration map[string]any `json:"configuration,omitempty"`
+	// Configuration is that of a daemon that starts, as config print shows it: without secrets.
+	Configuration string `json:"configuration,omitempty"`
 	// CheckpointKey is the key with which the daemon that starts signs checkpoints.
 	CheckpointKey string  `json:"checkpoint_key,omitempty"`
 	Pruned        *Pruned `json:"pruned,omitempty"`
@@ -183,6 +183,13 @@ type Pruned struct {
 	Records int64 `json:"first_record,omitempty"`
 	// Workspaces are the archived workspaces that were removed.
 	Workspaces []string `json:"workspaces,omitempty"`
+}
+
+// Line is a record as it is kept.
+type Line struct {
+	Seq  int64
+	Time time.Time
+	Line []byte // see Decode
 }
 
 // Encode returns the line of a record, without its end.

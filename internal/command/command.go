@@ -38,8 +38,22 @@ func (m Mistake) Unwrap() error { return m.Err }
 // Mistakef returns a Mistake.
 func Mistakef(format string, args ...any) error { return Mistake{fmt.Errorf(format, args...)} }
 
-// ExitStatus returns 2 for a Mistake and otherwise 1.
+// Exit is an error with an exit status of its own.
+type Exit struct {
+	Err    error
+	Status int
+}
+
+func (e Exit) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error itself.
+func (e Exit) Unwrap() error { return e.Err }
+
+// ExitStatus returns the status of an Exit, 2 for a Mistake and otherwise 1.
 func ExitStatus(err error) int {
+	if exit, ok := errors.AsType[Exit](err); ok {
+		return exit.Status
+	}
 	if _, ok := errors.AsType[Mistake](err); ok {
 		return 2
 	}

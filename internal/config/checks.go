@@ -92,28 +92,36 @@ func atLeast(least int) func(string) error {
 }
 
 func checkMaxAge(text string) error {
-	if d, err := time.ParseDuration(text); err == nil && d <= 0 {
+	if d, err := parseDuration(text); err == nil && d <= 0 {
 		return fmt.Errorf("%s is out of range: use more than 0s", text)
 	}
 	return nil
 }
 
 func checkGrace(text string) error {
-	if d, err := time.ParseDuration(text); err == nil && d < time.Minute {
+	if d, err := parseDuration(text); err == nil && d < time.Minute {
 		return fmt.Errorf("%s is out of range: use 1m or more", text)
 	}
 	return nil
 }
 
 func checkInterval(text string) error {
-	if d, err := time.ParseDuration(text); err == nil && d < time.Second {
+	if d, err := parseDuration(text); err == nil && d < time.Second {
 		return fmt.Errorf("%s is out of range: use 1s or more", text)
 	}
 	return nil
 }
 
+// checkKeep refuses what would remove today's records. 0 keeps all.
+func checkKeep(text string) error {
+	if d, err := parseDuration(text); err == nil && d != 0 && d < 24*time.Hour {
+		return fmt.Errorf("%s is out of range: use 1d or more, or 0d to keep all", text)
+	}
+	return nil
+}
+
 func checkShutdownTimeout(text string) error {
-	if d, err := time.ParseDuration(text); err == nil && d < 0 {
+	if d, err := parseDuration(text); err == nil && d < 0 {
 		return fmt.Errorf("%s is negative: use 0s or more", text)
 	}
 	return nil
@@ -128,12 +136,19 @@ func checkUUID(text string) error {
 
 var (
 	resourceGroupPattern = regexp.MustCompile(`^[A-Za-z0-9_().-]{0,89}[A-Za-z0-9_()-]$`)
+	// https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+	blobContainerPattern = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 	locationPattern      = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 	ownerPattern         = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
 	registryPattern      = regexp.MustCompile("^" + reference.DomainRegexp.String() + "$")
 	skuPattern           = regexp.MustCompile(
 		`^(F1|D1|SHARED|[BS][1-3]|Y1|FC1|EP[1-3]|P[0-5]m?v[2-4]|I[1-3]|I[1-6]m?v2|WS[1-3])$`)
 )
+
+func checkBlobContainer(text string) error {
+	return matching(blobContainerPattern, text, "the name of a blob container: 3 to 63 lower-case letters, digits and "+
+		"single hyphens")
+}
 
 func checkResourceGroup(text string) error {
 	return matching(resourceGroupPattern, text, "the name of a resource group: 1 to 90 letters, digits, hyphens, "+

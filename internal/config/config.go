@@ -11,6 +11,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,6 +47,10 @@ type Config struct {
 	Attach string
 	// FoundationChanges is FoundationRefuse or FoundationReplace.
 	FoundationChanges string
+	// ArchiveSecrets is ArchiveSecretsRemove or ArchiveSecretsKeep. ArchiveKeep is 0 to keep archived workspaces for ever.
+	ArchiveSecrets    string
+	ArchiveKeep       time.Duration
+	Audit             Audit
 	ReconcileInterval time.Duration
 	// Terraform is the path of a binary; empty finds or installs one.
 	Terraform      string
@@ -61,6 +66,16 @@ type Config struct {
 	// Database is the URL of a PostgreSQL database; empty means SQLite in StateDir.
 	Database string
 	Backend  workspace.Backend
+}
+
+// Audit configures the audit trail.
+type Audit struct {
+	// Keep is 0 to keep records for ever.
+	Keep time.Duration
+	// Sinks are the URLs of sinks with commas between them.
+	Sinks string
+	// Anchor is AnchorOff or AnchorAzure, and Container the blob container for it.
+	Anchor, Container string
 }
 
 // Logger returns a logger to w with the level that is set. The level must be valid, as Load checks.
@@ -278,6 +293,25 @@ func Listening(file, listen string, environ []string) (server.ListenConfig, erro
 		return server.ListenConfig{}, fmt.Errorf("%s: give the address as --listen", l.problems[0])
 	}
 	return l.Config().Listen, nil
+}
+
+// Trail returns the state folder and the database of a daemon that was started with a configuration file and a value of
+// --state-dir, each "" if it is not given, and environ. Other settings may have problems. It returns an error when the
+// file cannot be read.
+func Trail(file, stateDir string, environ []string) (dir, database string, err error) {
+	f := AddFlags(pflag.NewFlagSet("", pflag.ContinueOnError), Options{File: DefaultFile})
+	if file != "" {
+		environ = append(slices.Clone(environ), environmentPrefix+"CONFIG="+file)
+	}
+	if stateDir != "" {
+		f.given["state_dir"] = value{text: stateDir, origin: origin{fromFlag, "--state-dir"}}
+	}
+	l := f.Load(environ)
+	if l.unread {
+		return "", "", errors.New(l.problems[0])
+	}
+	c := l.Config()
+	return c.StateDir, c.Database, nil
 }
 
 // Config returns the configuration. It is complete only when Err returns nil.

@@ -74,6 +74,12 @@ var samples = map[string][3]string{
 	"gc_grace":                            {"24h", "90m", "1m"},
 	"foundation_changes":                  {"replace", "refuse", "replace"},
 	"attach":                              {"output", "off", "output"},
+	"archive_secrets":                     {"keep", "remove", "keep"},
+	"archive_keep":                        {"1d", "48h", "0d"},
+	"audit_keep":                          {"30d", "24h", "0d"},
+	"audit_sink":                          {"file:///file", "journald", "syslog+tls://flag:6514?ca=/ca"},
+	"audit_anchor":                        {"azure", "off", "azure"},
+	"audit_container":                     {"file", "environ-ment", "flag"},
 	"reconcile_interval":                  {"1m", "1h", "1s"},
 	"max_terraform_runs":                  {"1", "8", "16"},
 	"max_terraform_runs_per_service_plan": {"1", "2", "4"},
@@ -246,6 +252,12 @@ gc: delete
 gc_grace: 30m
 foundation_changes: replace
 attach: output
+archive_secrets: keep
+archive_keep: 30d
+audit_keep: 48h
+audit_sink: file:///var/log/azf.jsonl,journald
+audit_anchor: azure
+audit_container: trail
 reconcile_interval: 2m
 max_terraform_runs: 8
 max_terraform_runs_per_service_plan: 2
@@ -304,6 +316,9 @@ azf:
 		Limits: engine.Limits{TerraformRuns: 8, TerraformRunsPerServicePlan: 2, AzureWritesPerMinute: 300, Queue: 7},
 		GC:     "delete", GCGrace: 30 * time.Minute, FoundationChanges: FoundationReplace,
 		Attach: AttachOutput, ReconcileInterval: 2 * time.Minute,
+		ArchiveSecrets: ArchiveSecretsKeep, ArchiveKeep: 30 * 24 * time.Hour, Audit: Audit{
+			Keep: 48 * time.Hour, Sinks: "file:///var/log/azf.jsonl,journald", Anchor: AnchorAzure, Container: "trail",
+		},
 		Providers: Providers{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerTerraformRuns: 8},
 		Azure: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan",
@@ -337,7 +352,7 @@ func TestConfigPrint(t *testing.T) {
 	path := writeConfig(t, strings.Replace(baseConfig, "azf:", "# The file's own comments are not kept.\nsocket_mode: "+
 		"0600\nterraform_backend: azurerm\n"+
 		"terraform_backend_config: {storage_account_name: states, container_name: 'a: #b', use_azuread_auth: true}\nazf:", 1)+
-		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: secret\n  timeout: 60\n"+
+		"  registry: r.example.com\n  registry_username: \"user # 1\"\n  registry_password: hunter2\n  timeout: 60\n"+
 		"  tags: {team: 'a: \"b\", {c}', Cost-Center: \"#1\"}\n")
 	environ := []string{
 		"SOCKERLESS_AZF_SHUTDOWN_TIMEOUT=90s",
@@ -350,7 +365,7 @@ func TestConfigPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout bytes.Buffer
-	if err := first.Print(&stdout); err != nil || strings.Contains(stdout.String(), "secret") {
+	if err := first.Print(&stdout); err != nil || strings.Contains(stdout.String(), "hunter2") {
 		t.Errorf("printed %s, %v", &stdout, err)
 	}
 	got := strings.ReplaceAll(stdout.String(), path, "/etc/azf.yaml")
@@ -374,7 +389,7 @@ func TestConfigPrint(t *testing.T) {
 		"what config print shows in place of the secret") {
 		t.Fatalf("got %v, %v; want the hidden password refused", second, err)
 	}
-	again = writeConfig(t, strings.Replace(stdout.String(), hidden, "secret", 1))
+	again = writeConfig(t, strings.Replace(stdout.String(), hidden, "hunter2", 1))
 	if second, err = load([]string{"--config", again}, nil, ""); err != nil || len(second.problems) > 0 {
 		t.Fatalf("got %v, %v", second, err)
 	}

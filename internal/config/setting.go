@@ -64,7 +64,7 @@ func (s *setting) store(g *given, text string) error {
 	case *bool:
 		*field, err = strconv.ParseBool(text)
 	case *time.Duration:
-		*field, err = time.ParseDuration(text)
+		*field, err = parseDuration(text)
 	case *fs.FileMode:
 		var mode uint64
 		mode, err = strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
@@ -90,6 +90,16 @@ func (s *setting) store(g *given, text string) error {
 	return nil
 }
 
+// parseDuration takes Go's durations, and whole days.
+func parseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	return time.ParseDuration(text)
+}
+
 // kind describes the values that the setting takes.
 func (s *setting) kind() string {
 	switch s.field(&given{}).(type) {
@@ -98,7 +108,7 @@ func (s *setting) kind() string {
 	case *bool:
 		return "true or false"
 	case *time.Duration:
-		return "a duration with a unit such as 30s"
+		return "a duration with a unit such as 30s or 90d"
 	case *fs.FileMode:
 		return "a file mode in octal digits such as 0660"
 	case *map[string]string:

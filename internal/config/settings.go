@@ -1,6 +1,7 @@
 package config
 
 import (
+	"github.com/sockerless/backend-azf/internal/audit/sink"
 	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
@@ -36,6 +37,18 @@ const (
 const (
 	FoundationRefuse  = "refuse"
 	FoundationReplace = "replace"
+)
+
+// Values of archive_secrets: whether the archive keeps variables, plan files and states of removed containers.
+const (
+	ArchiveSecretsRemove = "remove"
+	ArchiveSecretsKeep   = "keep"
+)
+
+// Values of audit_anchor: whether checkpoints of the audit trail are put into the storage account, too.
+const (
+	AnchorOff   = "off"
+	AnchorAzure = "azure"
 )
 
 // Values of provider_pool. A boolean would not take YAML's off.
@@ -86,6 +99,21 @@ func settings() []setting {
 		{key: "attach", fallback: AttachOff, check: oneOf(AttachOff, AttachOutput),
 			field: func(g *given) any { return &g.Attach },
 			help:  "off or output: whether an attach is refused, or shows the output of a run and takes no input"},
+		{key: "archive_secrets", fallback: ArchiveSecretsRemove, check: oneOf(ArchiveSecretsRemove, ArchiveSecretsKeep),
+			field: func(g *given) any { return &g.ArchiveSecrets },
+			help:  "remove or keep: whether the archive keeps variables, plan files and states, which hold secrets"},
+		{key: "archive_keep", fallback: "90d", check: checkKeep, field: func(g *given) any { return &g.ArchiveKeep },
+			help: "how long the workspaces of removed containers are kept, as a `duration`; 0d keeps them for ever"},
+		{key: "audit_keep", fallback: "400d", check: checkKeep, field: func(g *given) any { return &g.Audit.Keep },
+			help: "how long records of the audit trail are kept, as a `duration`; 0d keeps them for ever"},
+		{key: "audit_sink", check: sink.Check, field: func(g *given) any { return &g.Audit.Sinks },
+			help: "where records of the audit trail are sent too: file:///path, syslog+tls://host:port or journald, " +
+				"with commas between several"},
+		{key: "audit_anchor", fallback: AnchorOff, check: oneOf(AnchorOff, AnchorAzure), field: func(g *given) any { return &g.Audit.Anchor },
+			help: "azure puts checkpoints of the audit trail into the storage account; off does not"},
+		{key: "audit_container", fallback: "sockerless-audit", check: checkBlobContainer,
+			field: func(g *given) any { return &g.Audit.Container },
+			help:  "blob `container` of those checkpoints"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
 			field: func(g *given) any { return &g.ReconcileInterval },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +

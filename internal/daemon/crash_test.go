@@ -165,7 +165,7 @@ func (p *playground) holdDatabase(t *testing.T) (release func()) {
 // applied reports whether the verdict of the one container's apply is written.
 func (p *playground) applied(t *testing.T) bool {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/apply.operation.json"))
+	paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/containers/*/operations/*-apply/operation.json"))
 	if err != nil || len(paths) > 1 {
 		t.Fatalf("%v, %v", paths, err)
 	}

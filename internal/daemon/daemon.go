@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit/sink"
 	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
@@ -42,7 +43,9 @@ import (
 type Config struct {
 	config.Config
 	// Version is the version of the program.
-	Version    string
+	Version string
+	// Shown is the configuration as config print shows it, for the audit trail.
+	Shown      string
 	Credential Credential
 	// Cloud is the one that CloudName names.
 	Cloud azurecloud.Cloud
@@ -66,6 +69,7 @@ type Daemon struct {
 	cfg      Config
 	lock     *flock.Flock
 	db       *store.DB
+	sinks    []*sink.Sink
 	pool     *provider.Pool // nil when there is none
 	engine   *engine.Engine
 	server   *server.Server
@@ -100,14 +104,19 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, fmt.Errorf("state folder %s is in use by another daemon: stop it or choose another "+
 			"--state-dir", cfg.StateDir)
 	}
-	d.db, err = store.Open(ctx, store.Config{Path: filepath.Join(cfg.StateDir, "state.db"), URL: cfg.Database})
-	if err != nil {
-		return d, err
-	}
 	home, err := homeID(cfg.StateDir)
 	if err != nil {
 		return d, err
 	}
+	d.db, err = store.Open(ctx, cfg.storeConfig(home))
+	if err != nil {
+		return d, err
+	}
+	trail, err := cfg.newTrail(ctx, d.db, home)
+	if err != nil {
+		return d, err
+	}
+	d.sinks = trail.config.Sinks
 	env := cfg.FullTerraformEnv()
 	inv, err := cfg.newInvoker()
 	if err != nil {
@@ -129,7 +138,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		},
 		Providers: d.pool, EagerOperations: cfg.Providers.EagerLimit(),
 		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find,
-		BeforeApply: engine.NewGate(cfg.Limits).BeforeApply, Log: cfg.Log,
+		BeforeApply: engine.NewGate(cfg.Limits).BeforeApply, Record: trail.steps.Record, DigestKey: trail.key,
+		KeepSecrets: cfg.ArchiveSecrets == config.ArchiveSecretsKeep, Log: cfg.Log,
 	})
 	if err != nil {
 		return d, err
@@ -156,7 +166,7 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,
 		OrphanGrace: cfg.GCGrace, ReplaceFoundation: cfg.FoundationChanges == config.FoundationReplace,
-		AttachOutput: cfg.Attach == config.AttachOutput, Log: cfg.Log,
+		AttachOutput: cfg.Attach == config.AttachOutput, Audit: trail.config, Log: cfg.Log,
 		Components: []api.ComponentVersion{
 			{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion},
 		},
@@ -304,6 +314,9 @@ func (d *Daemon) Close() error {
 	}
 	if d.pool != nil {
 		errs = append(errs, d.pool.Close())
+	}
+	for _, s := range d.sinks {
+		errs = append(errs, s.Close())
 	}
 	if d.db != nil {
 		errs = append(errs, d.db.Close())

@@ -54,7 +54,7 @@ func TestOnlyTerraformChangesAzure(t *testing.T) {
 		t.Errorf("saw correlation ids %v, want 3", runs)
 	}
 	for _, kind := range []string{"apply", "destroy"} {
-		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*", kind+".operation.json"))
+		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*/operations/*-"+kind, "operation.json"))
 		if err != nil || len(paths) != 1 {
 			t.Fatalf("found %v, %v", paths, err)
 		}
@@ -205,14 +205,18 @@ func (l life) lostState(t *testing.T) {
 func (l life) archive(t *testing.T) {
 	dir := filepath.Join(l.stateDir(), "workspaces/archive", l.id)
 	for _, name := range []string{
-		"main.tf", "terraform.tfvars.json", "apply.jsonl", "apply.operation.json", "destroy.jsonl", "destroy.operation.json",
+		"main.tf", ".terraform.lock.hcl", "operations/0001-apply/operation.json",
 	} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
 	}
-	for _, name := range []string{"apply.plan.json", "destroy.plan.json", "apply.jsonl", "destroy.jsonl"} {
-		content, err := os.ReadFile(filepath.Join(dir, name))
+	kept, err := filepath.Glob(filepath.Join(dir, "operations/*/*.json*"))
+	if err != nil || len(kept) < 8 {
+		t.Errorf("got %v, %v", kept, err)
+	}
+	for _, name := range kept {
+		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +226,7 @@ func (l life) archive(t *testing.T) {
 			}
 		}
 	}
-	err := filepath.WalkDir(l.stateDir(), func(path string, entry os.DirEntry, err error) error {
+	err = filepath.WalkDir(l.stateDir(), func(path string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -77,9 +77,8 @@ func TestOrphans(t *testing.T) {
 	}
 	azuretest.Eventually(t, "archive", func() bool {
 		p.must(t, http.MethodGet, "/info", nil, &info)
-		_, lostErr := os.Stat(filepath.Join(workspaces, "archive", lost, "destroy.operation.json"))
-		_, leftErr := os.Stat(filepath.Join(workspaces, "archive", left, "destroy.operation.json"))
-		return lostErr == nil && leftErr == nil && len(info.Warnings) == 0
+		destroys, err := filepath.Glob(filepath.Join(workspaces, "archive", "*", "operations/*-destroy/operation.json"))
+		return err == nil && len(destroys) == 2 && len(info.Warnings) == 0
 	})
 	p.stop()
 	for _, c := range p.sim.Calls() {

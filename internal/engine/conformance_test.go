@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 	s := newDockerScene(t)
 	found := findings{}
 	for _, version := range shortVersions {
-		newAudit(t, s, version, found).changes(t)
+		newInspection(t, s, version, found).changes(t)
 	}
 	s.rest(t)
 	for n := minor(api.MinAPIVersion); n <= minor(api.APIVersion); n++ {
@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 		if testing.Short() && !slices.Contains(shortVersions, version) {
 			continue
 		}
-		a := newAudit(t, s, version, found)
+		a := newInspection(t, s, version, found)
 		a.reads(t)
 		if version == api.APIVersion {
 			a.asked, a.about = "", "without a version"
@@ -66,8 +66,8 @@ var shortVersions = []string{
 	api.MinAPIVersion, "1.25", "1.30", "1.41", "1.44", "1.47", "1.51", "1.52", api.APIVersion,
 }
 
-// audit asks for the answers of one version. asked is the version in the path.
-type audit struct {
+// inspection asks for the answers of one version. asked is the version in the path.
+type inspection struct {
 	*dockerScene
 	doc   document
 	asked string
@@ -77,15 +77,15 @@ type audit struct {
 	compared map[string]bool
 }
 
-func newAudit(t *testing.T, s *dockerScene, version string, found findings) *audit {
+func newInspection(t *testing.T, s *dockerScene, version string, found findings) *inspection {
 	t.Helper()
-	return &audit{
+	return &inspection{
 		dockerScene: s, doc: readDocument(t, version), asked: "/v" + version, found: found, compared: map[string]bool{},
 	}
 }
 
 // reads asks for the answers that change nothing.
-func (a *audit) reads(t *testing.T) {
+func (a *inspection) reads(t *testing.T) {
 	t.Helper()
 	a.system(t)
 	a.containersOf(t)
@@ -95,7 +95,7 @@ func (a *audit) reads(t *testing.T) {
 }
 
 // others fails for a GET route of the document that is answered and not compared.
-func (a *audit) others(t *testing.T) {
+func (a *inspection) others(t *testing.T) {
 	t.Helper()
 	named := strings.NewReplacer("{id}", "running", "{name}", "app:1")
 	for path := range a.doc.paths {
@@ -117,7 +117,7 @@ type legacyDiskUsage struct {
 	BuildCache []build.CacheRecord
 }
 
-func (a *audit) system(t *testing.T) {
+func (a *inspection) system(t *testing.T) {
 	t.Helper()
 	a.get(t, "/_ping", "/_ping", nil)
 	if minor(a.doc.version) >= 40 {
@@ -140,7 +140,7 @@ func (a *audit) system(t *testing.T) {
 	a.check(t, http.MethodPost, "/auth", "/auth", `{"username": "u", "password": "p"}`, 200, registry.AuthResponse{})
 }
 
-func (a *audit) containersOf(t *testing.T) {
+func (a *inspection) containersOf(t *testing.T) {
 	t.Helper()
 	a.get(t, "/containers/json", "/containers/json?all=1", []container.Summary{})
 	for _, of := range slices.Sorted(maps.Keys(a.containers)) {
@@ -160,7 +160,7 @@ func (a *audit) containersOf(t *testing.T) {
 }
 
 // logs compares the content type of logs with moby's. The documents have it since 1.42 only.
-func (a *audit) logs(t *testing.T, of string, tty bool) {
+func (a *inspection) logs(t *testing.T, of string, tty bool) {
 	t.Helper()
 	res := a.ask(t, http.MethodGet, a.asked+"/containers/"+a.containers[of]+"/logs?stdout=1&stderr=1", "")
 	want := "application/vnd.docker.raw-stream"
@@ -173,7 +173,7 @@ func (a *audit) logs(t *testing.T, of string, tty bool) {
 	}
 }
 
-func (a *audit) imagesOf(t *testing.T) {
+func (a *inspection) imagesOf(t *testing.T) {
 	t.Helper()
 	a.get(t, "/images/json", "/images/json?all=1", []image.Summary{})
 	for _, of := range slices.Sorted(maps.Keys(a.images)) {
@@ -187,7 +187,7 @@ func (a *audit) imagesOf(t *testing.T) {
 }
 
 // listed compares the values in the list of images that moby changes by version.
-func (a *audit) listed(t *testing.T) {
+func (a *inspection) listed(t *testing.T) {
 	t.Helper()
 	var list []image.Summary
 	if err := json.Unmarshal(a.ask(t, http.MethodGet, a.asked+"/images/json", "").body, &list); err != nil {
@@ -205,7 +205,7 @@ func (a *audit) listed(t *testing.T) {
 }
 
 // changes asks for the answers that come with a change. What it creates it removes.
-func (a *audit) changes(t *testing.T) {
+func (a *inspection) changes(t *testing.T) {
 	t.Helper()
 	const post, del = http.MethodPost, http.MethodDelete
 	for _, of := range []string{"exited", "exited without an answer"} {
@@ -228,7 +228,7 @@ func (a *audit) changes(t *testing.T) {
 }
 
 // prunes asks for each prune twice, so that there is nothing left for the second. moby has most since 1.25.
-func (a *audit) prunes(t *testing.T) {
+func (a *inspection) prunes(t *testing.T) {
 	t.Helper()
 	if minor(a.doc.version) < 25 {
 		a.check(t, http.MethodDelete, "/containers/{id}", "/containers/two", "", 204, nil)
@@ -247,7 +247,7 @@ func (a *audit) prunes(t *testing.T) {
 }
 
 // events compares the events so far.
-func (a *audit) events(t *testing.T) {
+func (a *inspection) events(t *testing.T) {
 	t.Helper()
 	const path = "/events"
 	res := a.ask(t, http.MethodGet, a.asked+path+"?since=0&until="+a.db.Now().Format(time.RFC3339Nano), "")
@@ -282,7 +282,7 @@ func (a *audit) events(t *testing.T) {
 	}
 }
 
-func (a *audit) decode(t *testing.T, path string, line []byte) map[string]any {
+func (a *inspection) decode(t *testing.T, path string, line []byte) map[string]any {
 	t.Helper()
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
 	object, ok := v.(map[string]any)
@@ -292,8 +292,8 @@ func (a *audit) decode(t *testing.T, path string, line []byte) map[string]any {
 	return object
 }
 
-// of returns an audit whose findings name what the answers are about.
-func (a *audit) of(what string) *audit {
+// of returns an inspection whose findings name what the answers are about.
+func (a *inspection) of(what string) *inspection {
 	of := *a
 	of.about = what
 	if a.about != "" {
@@ -302,18 +302,18 @@ func (a *audit) of(what string) *audit {
 	return &of
 }
 
-func (a *audit) comparison(route string) comparison {
+func (a *inspection) comparison(route string) comparison {
 	return comparison{a.found, a.doc.version, route, a.about}
 }
 
 // get compares the answer to a GET. route is the document's path, path what is asked for.
-func (a *audit) get(t *testing.T, route, path string, sent any) {
+func (a *inspection) get(t *testing.T, route, path string, sent any) {
 	t.Helper()
 	a.check(t, http.MethodGet, route, path, "", http.StatusOK, sent)
 }
 
 // check compares an answer. sent is of the type that moby sends.
-func (a *audit) check(t *testing.T, method, route, path, body string, status int, sent any) {
+func (a *inspection) check(t *testing.T, method, route, path, body string, status int, sent any) {
 	t.Helper()
 	res := a.ask(t, method, a.asked+path, body)
 	if !a.head(t, method, route, res, status) || sent == nil {
@@ -337,7 +337,7 @@ func (a *audit) check(t *testing.T, method, route, path, body string, status int
 }
 
 // head compares status, headers and content type, and reports whether the status is as expected.
-func (a *audit) head(t *testing.T, method, route string, res response, status int) bool {
+func (a *inspection) head(t *testing.T, method, route string, res response, status int) bool {
 	t.Helper()
 	c := a.comparison(method + " " + route)
 	a.compared[c.route] = true

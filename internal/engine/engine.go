@@ -44,6 +44,8 @@ type Workspaces interface {
 	) (workspace.Operation, error)
 	Path(id string) string
 	IDs() ([]string, error)
+	Expired(before time.Time, limit int) (paths []string, err error)
+	RemoveExpired(paths []string) error
 	Holds(ctx context.Context, c workspace.Container) (bool, error)
 	Archive(id string) error
 }
@@ -103,6 +105,7 @@ type Config struct {
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
+	Audit      AuditConfig
 	// Clock measures TakeOverAfter, ReconcileInterval and the pauses of waiting requests; nil means the real time. Times
 	// of rows come from the store's clock.
 	Clock clockwork.Clock
@@ -137,6 +140,8 @@ type Engine struct {
 	logAnalyticsID atomic.Pointer[string] // nil while it is unknown
 
 	compareNow chan struct{} // asks for a comparison
+
+	anchorProblem atomic.Pointer[string] // nil: there is none
 }
 
 var _ api.Backend = (*Engine)(nil)
@@ -194,6 +199,9 @@ func (e *Engine) Start(ctx context.Context) error {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
 	}
+	if err := e.startTrail(ctx); err != nil {
+		return err
+	}
 	if err := e.checkInsights(ctx); err != nil {
 		return err
 	}
@@ -204,6 +212,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.endBackground = end
 	e.background.Go(func() { e.stayConnected(background) })
 	e.background.Go(func() { e.takeOverJobs(background) })
+	e.background.Go(func() { e.keepTrail(background) })
+	for _, s := range e.cfg.Audit.Sinks {
+		e.background.Go(func() { s.Deliver(background, e.cfg.Store, e.cfg.Clock.After, e.cfg.Log) })
+	}
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
 	}

@@ -122,6 +122,9 @@ func (f *fakeWorkspaces) Holds(_ context.Context, c workspace.Container) (bool, 
 	return f.onDisk[c.ID], nil
 }
 
+func (f *fakeWorkspaces) Expired(time.Time, int) ([]string, error) { return nil, nil }
+func (f *fakeWorkspaces) RemoveExpired([]string) error             { return nil }
+
 func (f *fakeWorkspaces) Archive(id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
@@ -222,7 +223,7 @@ func (e *Engine) undo(
 	ctx context.Context, c store.Container, again bool, refused *api.Error, end func(*api.Error) store.InTx,
 ) error {
 	// Another daemon may have made an earlier attempt.
-	err := e.destroy(ctx, c, again)
+	err := e.destroy(withPurpose(ctx, audit.ActionRollback), c, again)
 	if err == nil {
 		return e.cfg.Store.Delete(ctx, c.ID, end(refused))
 	}

@@ -72,7 +72,7 @@ func (e *Engine) reconcileRegularly(ctx context.Context) {
 // part that fails does not stop the others.
 func (e *Engine) reconcile(ctx context.Context) error {
 	ctx = api.ByDaemon(ctx, "reconcile")
-	return errors.Join(e.compareJobs(ctx), e.compareOutside(ctx))
+	return errors.Join(e.closeOperations(ctx), e.compareJobs(ctx), e.compareOutside(ctx))
 }
 
 // compareOutside is the part of reconcile that concerns more than the database.

@@ -88,7 +88,7 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	if err != nil {
 		return api.Info{}, err
 	}
-	info.Warnings = append(info.Warnings, orphans...)
+	info.Warnings = append(append(info.Warnings, orphans...), e.trailWarnings()...)
 	counts, err := e.cfg.Store.CountContainers(ctx)
 	if err != nil {
 		return api.Info{}, err

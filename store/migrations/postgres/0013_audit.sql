@@ -14,14 +14,17 @@ CREATE TABLE audit_hashes (
     hash BYTEA NOT NULL CHECK (length(hash) = 32)
 );
 
--- One row: the id of the trail, the number of records, and the first record that retention has left.
+-- One row: the id of the trail, the key of change digests, the number of records, and the first record that retention
+-- has left.
 CREATE TABLE audit_head (
-    one   BIGINT PRIMARY KEY CHECK (one = 1),
-    log   TEXT NOT NULL,
-    size  BIGINT NOT NULL,
-    first BIGINT NOT NULL
+    one    BIGINT PRIMARY KEY CHECK (one = 1),
+    log    TEXT NOT NULL,
+    secret BYTEA NOT NULL CHECK (length(secret) = 32),
+    size   BIGINT NOT NULL,
+    first  BIGINT NOT NULL
 );
-INSERT INTO audit_head (one, log, size, first) VALUES (1, replace(gen_random_uuid()::text, '-', ''), 0, 1);
+INSERT INTO audit_head (one, log, secret, size, first) VALUES (1, replace(gen_random_uuid()::text, '-', ''),
+    sha256((gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 0, 1);
 
 CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -47,7 +50,7 @@ CREATE TRIGGER audit_stays BEFORE DELETE ON audit FOR EACH ROW EXECUTE FUNCTION 
 CREATE TRIGGER audit_hashes_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_hashes EXECUTE FUNCTION audit_refuse();
 CREATE TRIGGER audit_head_stays BEFORE DELETE OR TRUNCATE ON audit_head EXECUTE FUNCTION audit_refuse();
 CREATE TRIGGER audit_head_grows BEFORE UPDATE ON audit_head FOR EACH ROW
-    WHEN (NEW.log <> OLD.log OR NEW.size < OLD.size OR NEW.first < OLD.first OR NEW.first > OLD.size + 1)
+    WHEN (NEW.log <> OLD.log OR NEW.secret <> OLD.secret OR NEW.size < OLD.size OR NEW.first < OLD.first OR NEW.first > OLD.size + 1)
     EXECUTE FUNCTION audit_refuse();
 
 -- The Terraform operations that have begun and not ended, by the record of their beginning.

@@ -14,14 +14,16 @@ CREATE TABLE audit_hashes (
     hash BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
 
--- One row: the id of the trail, the number of records, and the first record that retention has left.
+-- One row: the id of the trail, the key of change digests, the number of records, and the first record that retention
+-- has left.
 CREATE TABLE audit_head (
-    one   INTEGER PRIMARY KEY CHECK (one = 1),
-    log   TEXT NOT NULL,
-    size  INTEGER NOT NULL,
-    first INTEGER NOT NULL
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    log    TEXT NOT NULL,
+    secret BLOB NOT NULL CHECK (length(secret) = 32),
+    size   INTEGER NOT NULL,
+    first  INTEGER NOT NULL
 ) STRICT;
-INSERT INTO audit_head (one, log, size, first) VALUES (1, lower(hex(randomblob(16))), 0, 1);
+INSERT INTO audit_head (one, log, secret, size, first) VALUES (1, lower(hex(randomblob(16))), randomblob(32), 0, 1);
 
 CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
 BEGIN SELECT raise(ABORT, 'a record of the audit trail never changes'); END;
@@ -34,7 +36,7 @@ BEGIN SELECT raise(ABORT, 'the hashes of the audit trail stay'); END;
 CREATE TRIGGER audit_head_stays BEFORE DELETE ON audit_head
 BEGIN SELECT raise(ABORT, 'the head of the audit trail stays'); END;
 CREATE TRIGGER audit_head_grows BEFORE UPDATE ON audit_head
-WHEN NEW.log <> OLD.log OR NEW.size < OLD.size OR NEW.first < OLD.first OR NEW.first > OLD.size + 1
+WHEN NEW.log <> OLD.log OR NEW.secret <> OLD.secret OR NEW.size < OLD.size OR NEW.first < OLD.first OR NEW.first > OLD.size + 1
 BEGIN SELECT raise(ABORT, 'the audit trail only grows'); END;
 
 -- The Terraform operations that have begun and not ended, by the record of their beginning.

@@ -1,0 +1,138 @@
+package auditor
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sockerless/backend-azf/internal/audit"
+)
+
+// files compares the files of operations with the digests in their records.
+type files struct {
+	root, home          string // root is "" when no files are compared
+	compared, elsewhere int
+	// missing are the folders that are not there, with the first record that names them, unless their removal is recorded.
+	missing map[string]int64
+}
+
+// compare is called with each record, in order.
+func (f *files) compare(r audit.Record) error {
+	if f.root == "" {
+		return nil
+	}
+	if r.Pruned != nil {
+		for _, path := range r.Pruned.Workspaces {
+			for folder := range f.missing {
+				if folder == path || strings.HasPrefix(folder, path+"/") {
+					delete(f.missing, folder)
+				}
+			}
+		}
+	}
+	if r.Operation == nil || len(r.Operation.Files) == 0 || r.Outcome != nil && r.Outcome.State == audit.OutcomeInterrupted {
+		return nil
+	}
+	if r.Daemon.Home != f.home {
+		f.elsewhere++
+		return nil
+	}
+	folders, expected, err := f.folders(*r.Operation)
+	if err != nil {
+		return err
+	}
+	if len(folders) == 0 {
+		if f.missing[expected] == 0 {
+			f.missing[expected] = r.Seq
+		}
+		return nil
+	}
+	// An archived workspace of the same container may have an operation with the same number.
+	for _, folder := range folders {
+		if err = f.compareFolder(folder, r); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// folders returns where the files of an operation may be, and where they are expected when they are nowhere.
+func (f *files) folders(op audit.Operation) (found []string, expected string, err error) {
+	inside := ""
+	if op.Number > 0 { // otherwise an earlier release has kept them in the workspace itself
+		inside = filepath.Join("operations", fmt.Sprintf("%04d-%s", op.Number, op.Kind))
+	}
+	parents := []string{"containers/" + op.Workspace, "archive/" + op.Workspace, "archive/" + op.Workspace + "-*"}
+	if op.Workspace == "foundation" {
+		parents = []string{op.Workspace}
+	}
+	for _, parent := range parents {
+		paths, err := filepath.Glob(filepath.Join(f.root, parent, inside))
+		if err != nil {
+			return nil, "", err
+		}
+		found = append(found, paths...)
+	}
+	if op.Workspace == "foundation" {
+		return found, filepath.Join(op.Workspace, inside), nil
+	}
+	return found, filepath.Join("archive", op.Workspace), nil
+}
+
+func (f *files) compareFolder(folder string, r audit.Record) error {
+	for name, sum := range r.Operation.Files {
+		content, err := os.ReadFile(filepath.Join(folder, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return &audit.AlteredError{Record: r.Seq, What: filepath.Join(folder, name) + " was removed"}
+		}
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		if got := sha256.Sum256(content); hex.EncodeToString(got[:]) != sum {
+			return &audit.AlteredError{Record: r.Seq, What: filepath.Join(folder, name) + " is not what was written"}
+		}
+		f.compared++
+	}
+	return nil
+}
+
+// finish returns an error for the first folder that is missing.
+func (f *files) finish() error {
+	type gap struct {
+		folder string
+		record int64
+	}
+	var gaps []gap
+	for folder, record := range f.missing {
+		gaps = append(gaps, gap{folder, record})
+	}
+	if len(gaps) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(gaps, func(a, b gap) int { return int(a.record - b.record) })
+	return &audit.IncompleteError{Record: first.record, What: fmt.Sprintf("%s is missing, and no record says that it was "+
+		"removed", filepath.Join(f.root, first.folder))}
+}
+
+// lines reads lines of any length.
+type lines struct{ r *bufio.Reader }
+
+func newLines(r io.Reader) lines { return lines{bufio.NewReaderSize(r, 1<<20)} }
+
+// next returns the next line without its end, io.EOF when there is none.
+func (l lines) next() ([]byte, error) {
+	line, err := l.r.ReadBytes('\n')
+	if errors.Is(err, io.EOF) && len(line) > 0 {
+		err = nil
+	}
+	return bytes.TrimSuffix(line, []byte("\n")), err
+}

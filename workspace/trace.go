@@ -1,0 +1,125 @@
+package workspace
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	tfjson "github.com/hashicorp/terraform-json"
+)
+
+// Stage is how far an operation is.
+type Stage string
+
+// Stages of an operation.
+const (
+	// Planned: there is a plan. It may be refused, or have nothing to do.
+	Planned Stage = "planned"
+	// Applying: the apply of the plan begins. Nothing has changed in Azure so far.
+	Applying Stage = "applying"
+	// Ended: the operation is over, whether it succeeded, failed or was interrupted. A killed daemon records no end.
+	Ended Stage = "ended"
+)
+
+// Step is one step of an operation, for the audit trail.
+type Step struct {
+	Workspace string // the container's id, or FoundationID
+	Stage     Stage
+	Operation Operation
+	// Files are the SHA-256 digests, in hex, of those files of the operation that are complete, stay in the archive and
+	// hold no secret.
+	Files map[string]string
+	// PlanSHA256 is the digest of the plan file, which holds secrets. Change is a digest of what the plan changes: it is
+	// the same for two plans that change the same, and needs Config.DigestKey. Both are empty as long as there is no plan.
+	PlanSHA256, Change string
+}
+
+// trace records the steps of one operation.
+type trace struct {
+	workspace, folder string
+	change            string
+	record            func(context.Context, Step) error // nil: nothing is recorded
+}
+
+func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
+	if t.record == nil {
+		return nil
+	}
+	step := Step{Workspace: t.workspace, Stage: stage, Operation: op, Change: t.change, Files: map[string]string{}}
+	for _, name := range []string{maskedPlan, planOutput, applyOutput} {
+		sum, err := fileDigest(filepath.Join(t.folder, name))
+		if err != nil {
+			return err
+		}
+		if sum != "" {
+			step.Files[name] = sum
+		}
+	}
+	var err error
+	if step.PlanSHA256, err = fileDigest(filepath.Join(t.folder, planFile)); err != nil {
+		return err
+	}
+	return t.record(ctx, step)
+}
+
+// fileDigest returns the SHA-256 digest of a file in hex, "" when there is none.
+func fileDigest(path string) (sum string, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("digest: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("digest: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// changeDigest returns a digest of what a plan changes. It depends on secret values, so that it needs a key: without
+// one, short secrets could be guessed.
+func changeDigest(plan *tfjson.Plan, key []byte) (string, error) {
+	type change struct {
+		Address string         `json:"address"`
+		Actions tfjson.Actions `json:"actions"`
+		Import  string         `json:"import,omitempty"`
+		Before  any            `json:"before"`
+		After   any            `json:"after"`
+		Unknown any            `json:"unknown"`
+	}
+	var all []change
+	for _, rc := range plan.ResourceChanges {
+		if rc.Change == nil || rc.Change.Importing == nil && (rc.Change.Actions.NoOp() || rc.Change.Actions.Read()) {
+			continue
+		}
+		c := change{
+			Address: rc.Address, Actions: rc.Change.Actions,
+			Before: rc.Change.Before, After: rc.Change.After, Unknown: rc.Change.AfterUnknown,
+		}
+		if rc.Change.Importing != nil {
+			c.Import = rc.Change.Importing.ID
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.Address, b.Address) })
+	content, err := json.Marshal(all) // sorts the keys of maps
+	if err != nil {
+		return "", err
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write(content)
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
