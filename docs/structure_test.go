@@ -27,6 +27,7 @@ var owned = map[string]string{
 	"terraform-exec":       "github.com/hashicorp/terraform-exec/",
 	"terraform-json":       "github.com/hashicorp/terraform-json",
 	"armappservice":        "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/",
+	"azblob":               "github.com/Azure/azure-sdk-for-go/sdk/storage/azblob",
 	"azquery":              "github.com/Azure/azure-sdk-for-go/sdk/monitor/azquery",
 	"hc-install":           "github.com/hashicorp/hc-install",
 	"go-containerregistry": "github.com/google/go-containerregistry/",

@@ -40,6 +40,8 @@ type Cloud struct {
 	Unlisted bool
 	// RegistrySuffix is the domain below which the cloud's container registries are; empty means that it has none.
 	RegistrySuffix string
+	// StorageSuffix is the domain below which the endpoints of storage accounts are, such as core.windows.net.
+	StorageSuffix string
 	// Terraform holds the variables that make azurerm, and Terraform's backend of that name, use the cloud.
 	Terraform map[string]string
 	// Stale, when set, is the reason why the endpoints are those that an earlier Read kept.
@@ -56,11 +58,11 @@ func listed(name string) (c Cloud, ok bool) {
 	c.Terraform = map[string]string{"ARM_ENVIRONMENT": name}
 	switch name {
 	case Public:
-		c.Configuration, c.RegistrySuffix = cloud.AzurePublic, "azurecr.io"
+		c.Configuration, c.RegistrySuffix, c.StorageSuffix = cloud.AzurePublic, "azurecr.io", "core.windows.net"
 	case USGovernment:
-		c.Configuration, c.RegistrySuffix = cloud.AzureGovernment, "azurecr.us"
+		c.Configuration, c.RegistrySuffix, c.StorageSuffix = cloud.AzureGovernment, "azurecr.us", "core.usgovcloudapi.net"
 	case China:
-		c.Configuration, c.RegistrySuffix = cloud.AzureChina, "azurecr.cn"
+		c.Configuration, c.RegistrySuffix, c.StorageSuffix = cloud.AzureChina, "azurecr.cn", "core.chinacloudapi.cn"
 	default:
 		return Cloud{}, false
 	}
@@ -190,6 +192,7 @@ func parse(name string, document []byte) (Cloud, error) {
 		} `json:"authentication"`
 		Suffixes struct {
 			ACRLoginServer string `json:"acrLoginServer"`
+			Storage        string `json:"storage"`
 		} `json:"suffixes"`
 	}
 	fail := func(format string, args ...any) (Cloud, error) {
@@ -227,6 +230,7 @@ func parse(name string, document []byte) (Cloud, error) {
 		},
 		Unlisted:       true,
 		RegistrySuffix: strings.ToLower(strings.TrimPrefix(d.Suffixes.ACRLoginServer, ".")),
+		StorageSuffix:  strings.ToLower(strings.TrimPrefix(d.Suffixes.Storage, ".")),
 		// azurerm and Terraform's backend read the first one, OpenTofu's backend the second one.
 		Terraform: map[string]string{"ARM_METADATA_HOSTNAME": host, "ARM_METADATA_HOST": host},
 	}, nil

@@ -17,18 +17,18 @@ import (
 )
 
 func TestListedClouds(t *testing.T) {
-	for name, want := range map[string][5]string{
+	for name, want := range map[string][6]string{
 		Public: {
 			"https://management.azure.com", "https://management.core.windows.net//.default",
-			"https://login.microsoftonline.com/", "https://api.loganalytics.io/v1", "azurecr.io",
+			"https://login.microsoftonline.com/", "https://api.loganalytics.io/v1", "azurecr.io", "core.windows.net",
 		},
 		USGovernment: {
 			"https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net//.default",
-			"https://login.microsoftonline.us/", "https://api.loganalytics.us/v1", "azurecr.us",
+			"https://login.microsoftonline.us/", "https://api.loganalytics.us/v1", "azurecr.us", "core.usgovcloudapi.net",
 		},
 		China: {
 			"https://management.chinacloudapi.cn", "https://management.core.chinacloudapi.cn//.default",
-			"https://login.chinacloudapi.cn/", "https://api.loganalytics.azure.cn/v1", "azurecr.cn",
+			"https://login.chinacloudapi.cn/", "https://api.loganalytics.azure.cn/v1", "azurecr.cn", "core.chinacloudapi.cn",
 		},
 	} {
 		c, err := Read(t.Context(), name, "", nil)
@@ -36,9 +36,9 @@ func TestListedClouds(t *testing.T) {
 			t.Fatal(err)
 		}
 		services := c.Configuration.Services
-		got := [5]string{
+		got := [6]string{
 			services[cloud.ResourceManager].Endpoint, c.Scope(), c.Configuration.ActiveDirectoryAuthorityHost,
-			services[logs.ServiceName].Endpoint, c.RegistrySuffix,
+			services[logs.ServiceName].Endpoint, c.RegistrySuffix, c.StorageSuffix,
 		}
 		if got != want || c.Unlisted || !maps.Equal(c.Terraform, map[string]string{"ARM_ENVIRONMENT": name}) {
 			t.Errorf("%s: got %v, %+v", name, got, c)
@@ -67,7 +67,7 @@ func description() map[string]any {
 		"authentication": map[string]any{
 			"loginEndpoint": "https://login.example.com/", "audiences": []string{"https://audience.example.com/", "other"},
 		},
-		"suffixes": map[string]any{"acrLoginServer": "azurecr.example.com"},
+		"suffixes": map[string]any{"acrLoginServer": "azurecr.example.com", "storage": "core.example.com"},
 	}
 }
 
@@ -102,7 +102,7 @@ func TestCloudOfAURL(t *testing.T) {
 				logs.ServiceName: {Endpoint: "https://logs.example.com/v1", Audience: "https://logs.example.com"},
 			},
 		},
-		Unlisted: true, RegistrySuffix: "azurecr.example.com",
+		Unlisted: true, RegistrySuffix: "azurecr.example.com", StorageSuffix: "core.example.com",
 		Terraform: map[string]string{"ARM_METADATA_HOSTNAME": host, "ARM_METADATA_HOST": host},
 	}
 	got, err := Read(t.Context(), srv.URL+"/", kept, srv.Client().Transport)

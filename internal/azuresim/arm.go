@@ -69,6 +69,7 @@ type state struct {
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 	secrets   map[string]string    // by the references to them
 	denied    []*regexp.Regexp     // of actions
+	blobs     blobs
 
 	requiredTags []string
 

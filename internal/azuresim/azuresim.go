@@ -301,6 +301,7 @@ const (
 	logAnalytics    service = "loganalytics"
 	functionHost    service = "host"
 	imageRegistry   service = "registry"
+	blobStorage     service = "blob"
 	inspection      service = "inspection"
 )
 
@@ -310,6 +311,9 @@ func serviceOf(r *http.Request) service {
 	}
 	if isPrivateRegistry(hostOnly(r.Host)) {
 		return imageRegistry
+	}
+	if strings.HasSuffix(hostOnly(r.Host), blobSuffix) {
+		return blobStorage
 	}
 	path := strings.ToLower(r.URL.Path)
 	for _, p := range []struct {
@@ -353,6 +357,8 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request, service service, del
 		s.serveMetadata(w, r)
 	case entra:
 		s.serveEntra(w, r)
+	case blobStorage:
+		s.serveBlobs(w, r)
 	}
 }
 

@@ -29,6 +29,7 @@ func (s *Sim) seedState() {
 		busy:      make(map[string]bool),
 		keys:      make(map[string]siteKeys),
 		secrets:   make(map[string]string),
+		blobs:     blobs{containers: make(map[string]bool), content: make(map[string][]byte)},
 
 		operations: make(map[string]*operation),
 	}

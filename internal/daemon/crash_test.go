@@ -121,6 +121,12 @@ func (p *playground) nothingLeft(t *testing.T) {
 		t.Errorf("locks left: %v", locks)
 	}
 	azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
+	if v, err := p.verify(t); err != nil || len(v.Open) > 0 {
+		t.Errorf("the audit trail: %+v, %v", v, err)
+	}
+	if n := p.unaudited(t); n > 0 {
+		t.Errorf("unaudited=%d", n)
+	}
 }
 
 // locks returns the descriptions of state locks below the state folder, and the locks of Terraform in the database.

@@ -57,11 +57,13 @@ type kept struct {
 }
 
 // figures are the results of the harness, which it prints in one line.
-type figures struct{ kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, runs, unknownEnds int }
+type figures struct {
+	kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, unaudited, runs, unknownEnds int
+}
 
 func (f figures) String() string {
-	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d stuck=%d",
-		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck)
+	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d stuck=%d "+
+		"unaudited=%d", f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited)
 }
 
 func TestCrash(t *testing.T) {
@@ -123,7 +125,7 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	got.kills = kills
 	fmt.Println(got)
 	t.Logf("killed %v; %d runs, %d of them with an unknown end", killed, got.runs, got.unknownEnds)
-	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck > 0 {
+	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck+got.unaudited > 0 {
 		t.Error("something was lost, or is left")
 	}
 }
@@ -264,6 +266,12 @@ func (h *harness) compare(t *testing.T) (f figures) {
 		<-p.process.ended
 		azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
 	}
+	for _, p := range h.daemons {
+		if v, err := p.verify(t); err != nil || len(v.Open) > 0 {
+			t.Errorf("the audit trail: %+v, %v", v, err)
+		}
+	}
+	f.unaudited = h.daemons[0].unaudited(t)
 	return f
 }
 

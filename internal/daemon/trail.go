@@ -9,10 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/sockerless/backend-azf/internal/audit"
+	"github.com/sockerless/backend-azf/internal/audit/anchor"
 	"github.com/sockerless/backend-azf/internal/audit/sink"
+	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/tfmodules"
@@ -71,8 +74,29 @@ func (cfg Config) newTrail(ctx context.Context, db *store.DB, home string) (t tr
 		Sign: key.Sign, Path: CheckpointPath(cfg.StateDir), Sinks: sinks,
 		Keep: cfg.Audit.Keep, ArchiveKeep: cfg.ArchiveKeep,
 	}
+	if cfg.Audit.Anchor == config.AnchorAzure {
+		if t.config.Anchor, err = cfg.newAnchor(); err != nil {
+			return t, err
+		}
+	}
 	t.steps = engine.Trail{Store: db, Tools: tools, SharedIDs: cfg.Providers.Reuse > 1}
 	return t, nil
+}
+
+// newAnchor returns what puts checkpoints into the storage account.
+func (cfg Config) newAnchor() (func(context.Context, audit.Checkpoint, []byte) error, error) {
+	if cfg.Cloud.StorageSuffix == "" {
+		return nil, errors.New("audit_anchor: the cloud's Resource Manager names no domain of storage accounts: set it to off")
+	}
+	a, err := anchor.New(anchor.Config{
+		URL: fmt.Sprintf("https://%s.blob.%s/%s", path.Base(cfg.Azure.StorageAccount), cfg.Cloud.StorageSuffix,
+			cfg.Audit.Container),
+		Credential: cfg.Credential.Token, Transport: cfg.Transport,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.Put, nil
 }
 
 // auditedTools names the programs that plan and apply, with their digests.
