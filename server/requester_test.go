@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -113,25 +111,10 @@ func TestUnixRequester(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("run this test as root, since it connects as another user")
 	}
-	ask(t, func(context.Context, string, string) (net.Conn, error) { return dialAs(65534, path) })
+	ask(t, func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(65534, path) })
 	if r := (<-seen).Requester; r.UID == nil || *r.UID != 65534 || int(r.PID) != os.Getpid() {
 		t.Errorf("as user 65534: got %+v", r)
 	}
-}
-
-// dialAs connects as another user: the kernel keeps the effective user of the thread that connects.
-func dialAs(uid int, path string) (conn net.Conn, err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); errno != 0 {
-		return nil, errno
-	}
-	defer func() {
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 0, ^uintptr(0)); errno != 0 {
-			panic(errno)
-		}
-	}()
-	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 }
 
 // TestCertificateRequester tells two client certificates apart, and a client without one.

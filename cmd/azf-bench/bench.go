@@ -36,6 +36,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}}
 	flags := root.Flags()
 	flags.IntVar(&cfg.Rounds, "rounds", 5, "`number` of measurements of each thing")
+	flags.IntVar(&cfg.TrailRecords, "trail-records", 10_000, "`number` of audit records that are written and verified")
 	flags.IntVar(&cfg.ProfileRounds, "arm-rounds", 3,
 		"`number` of measurements with the latency of Azure Resource Manager; 0 leaves it out")
 	flags.IntVar(&cfg.Batch, "batch", 40, "`number` of containers that are created at once")

@@ -27,7 +27,7 @@ func TestBench(t *testing.T) {
 	}
 	var stdout bytes.Buffer
 	err := run(t.Context(), []string{
-		"--rounds", "1", "--arm-rounds", "0", "--batch", "2", "--parallel", "2", "--growth", "1,2",
+		"--rounds", "1", "--arm-rounds", "0", "--batch", "2", "--parallel", "2", "--growth", "1,2", "--trail-records", "50",
 		"--source", "../..", "--program", program, "--json", file,
 	}, os.Environ(), &stdout, io.Discard)
 	if err != nil && !strings.Contains(err.Error(), "bars are missed") {

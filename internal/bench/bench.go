@@ -44,6 +44,8 @@ type Config struct {
 	// leaves out. The medians count.
 	Rounds        int
 	ProfileRounds int
+	// TrailRecords is the number of audit records whose writing and verification is measured; 0 measures none.
+	TrailRecords int
 	// Batch containers are created, Parallel at a time.
 	Batch    int
 	Parallel int
@@ -91,6 +93,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		{"create and destroy", func(ctx context.Context) error { return b.creates(ctx, "no latency", cfg.Rounds) }},
 		{"many creates", b.batches},
 		{"growth", b.growth},
+		{"audit trail", b.trail},
 		{"create and destroy with the latency of ARM", func(ctx context.Context) error {
 			if cfg.ProfileRounds == 0 {
 				return nil

@@ -43,6 +43,7 @@ type Report struct {
 	Tables   []*Table          `json:"tables"`
 	Batches  []Batch           `json:"batches"`
 	Growth   []Growth          `json:"growth"`
+	Trail    Trail             `json:"trail"`
 	// Calls holds azurerm's calls for one container, each with its number.
 	Calls []Counted `json:"calls"`
 	Bars  []Bar     `json:"bars"`
@@ -191,6 +192,12 @@ func (r *Report) check() {
 		bar("create (c) against (a), CPU", ratio(c.CPU, a.CPU), 1.0/3)
 		bar("create (d) against (a), wall", ratio(d.Wall, a.Wall), 1.0/6)
 		bar("create (d) against (a), CPU", ratio(d.CPU, a.CPU), 1.0/8)
+		if r.Trail.Records > 0 {
+			bar("create (c) against (c) less the time of its audit records, wall", ratio(c.Wall, c.Wall-r.Trail.Create), 1.03)
+		}
+	}
+	if r.Trail.Records > 0 {
+		bar(fmt.Sprintf("verification of %d audit records, in seconds", r.Trail.Records), r.Trail.Verify.Seconds(), 1)
 	}
 	batch := map[string]Batch{}
 	for _, b := range r.Batches {

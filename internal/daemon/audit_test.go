@@ -3,12 +3,15 @@ package daemon_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,6 +22,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/auditor"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/store"
@@ -128,9 +132,20 @@ func TestAuditTrail(t *testing.T) {
 	if err := p.Call(t.Context(), http.MethodPost, "/containers?name=refused", p.createRequest(), nil); err == nil {
 		t.Error("the create succeeded: the test tests nothing")
 	}
+	// The app is there when its configuration is refused.
+	p.sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{
+		Method: http.MethodPut, Path: regexp.MustCompile(`/sites/[^/]+/config/`), Status: http.StatusBadRequest,
+		Code: "BadRequest", Message: "no",
+	}}})
+	if err := p.Call(t.Context(), http.MethodPost, "/containers?name=half", p.createRequest(), nil); err == nil {
+		t.Error("the create succeeded: the test tests nothing")
+	}
 	p.sim.SetFaults(azuresim.Faults{})
 
 	all := p.records(t)
+	if got := strings.Join(story(all, "half"), ", "); !strings.Contains(got, "rollback begun, rollback succeeded, removed") {
+		t.Errorf("half: %s", got)
+	}
 	if diff := cmp.Diff([]string{
 		"request create", "plan", "apply begun", "apply succeeded", "created", "run-started", "run-ended failed",
 		"request remove", "plan", "destroy begun", "destroy succeeded", "removed",
@@ -294,4 +309,61 @@ func TestExport(t *testing.T) {
 	if err := verify("{}\n"); err == nil {
 		t.Error("anything is an export")
 	}
+}
+
+// TestTwoUsersInTheTrail: two users of the machine are told apart.
+func TestTwoUsersInTheTrail(t *testing.T) {
+	azuretest.Needs(t, "root")
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Listen.SocketMode = 0o666 })
+	if err := os.Chmod(filepath.Dir(p.socket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	nobody := client.New("unix", p.socket)
+	t.Cleanup(nobody.Close)
+	nobody.HTTP = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return azuretest.DialAs(65534, p.socket)
+	}}}
+	pull := map[string]string{"reference": p.image}
+	p.must(t, http.MethodPost, "/images/pull", pull, nil)
+	if err := nobody.Call(t.Context(), http.MethodPost, "/images/pull", pull, nil); err != nil {
+		t.Fatal(err)
+	}
+	var uids []uint32
+	for _, r := range p.records(t) {
+		if r.Action == audit.ActionImage {
+			uids = append(uids, *r.Requester.UID)
+		}
+	}
+	if diff := cmp.Diff([]uint32{0, 65534}, uids); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestCreateWithoutARecord: while the trail cannot be written, nothing is created.
+func TestCreateWithoutARecord(t *testing.T) {
+	p := newPlayground(t)
+	p.must(t, http.MethodGet, "/info", nil, nil) // the daemon has recorded its start
+	db, err := sql.Open("sqlite", filepath.Join(p.stateDir(), "state.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TRIGGER no_record BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'the disk is full'); END")
+	err = p.Call(t.Context(), http.MethodPost, "/containers?name=web", p.createRequest(), nil)
+	if !answered(err, http.StatusServiceUnavailable) || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("got %v", err)
+	}
+	var list []api.Summary
+	p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
+	if len(list) > 0 || len(p.sim.Sites()) > 0 {
+		t.Errorf("containers are %v, function apps %v", list, p.sim.Sites())
+	}
+	exec("DROP TRIGGER no_record")
+	p.create(t, "web", api.Config{})
 }
