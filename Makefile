@@ -1,5 +1,5 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test crash lint tools tofu bench build release programs
+.PHONY: demo test crash growth lint tools tofu bench build release programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
@@ -13,6 +13,10 @@ test: tools tofu programs
 N ?= 200
 crash: tools programs
 	go test -timeout 6h -v -run 'TestCrash' ./internal/daemon -crash.n $(N) -crash.seed 0
+
+# The database's size after N containers have lived and gone, and after a tenth of them.
+growth:
+	go test -timeout 6h -v -run TestGrowth ./internal/engine -growth.n $(N)
 
 lint:
 	go tool -modfile=internal/tools/lint/go.mod golangci-lint run ./...

@@ -51,7 +51,7 @@ func (db *DB) appendRecords(ctx context.Context, tx *txn) error {
 		origin = api.Origin{Requester: api.Requester{Kind: api.RequesterDaemon, Cause: daemonCause}}
 	}
 	for _, r := range tx.records {
-		if r.Origin.Requester.Kind == "" {
+		if r.Requester.Kind == "" {
 			r.Origin = origin
 		}
 		if err := db.appendRecord(ctx, tx, &edge, r); err != nil {
@@ -173,8 +173,8 @@ func scanHashes(rows *sql.Rows, into map[int64]audit.Hash) (err error) {
 	return nil
 }
 
-// Record writes a record of its own. Of its container, it completes what is known by the id. A record of an operation in a container's workspace, or in this daemon's
-// foundation, that begins or ends another operation there closes those that were interrupted.
+// Record writes a record of its own. Of its container, it completes what is known by the id. The record of an operation
+// in a container's workspace, or in this daemon's foundation, ends the earlier ones there that were interrupted.
 func (db *DB) Record(ctx context.Context, r audit.Record) error {
 	return db.tx(ctx, func(tx *txn) error {
 		if r.Operation != nil {
@@ -221,13 +221,13 @@ func (db *DB) CloseOperations(ctx context.Context, live map[string]bool, before 
 }
 
 // interrupted records the end of open operations that were interrupted.
-func (db *DB) interrupted(ctx context.Context, tx *txn, where string, args ...any) error {
+func (db *DB) interrupted(ctx context.Context, tx *txn, where string, args ...any) (err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT o.begun, a.record FROM audit_open o LEFT JOIN audit a ON a.seq = o.begun
 		WHERE o.begun IN (SELECT begun FROM audit_open WHERE `+where+`) ORDER BY o.begun`, args...)
 	if err != nil {
 		return fmt.Errorf("list open operations: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var seq int64
 		var line sql.NullString
@@ -267,8 +267,8 @@ func (db *DB) StartTrail(ctx context.Context, start audit.Record, plan func(id s
 		if edge.Size == 0 {
 			for _, c := range slices.Backward(existing) {
 				r := audit.Record{Action: audit.ActionBaseline, Container: audited(c), Origin: c.Origin}
-				if r.Origin.Requester.Kind == "" {
-					r.Origin.Requester.Kind = requesterUnknown
+				if r.Requester.Kind == "" {
+					r.Requester.Kind = requesterUnknown
 				}
 				if digest := plan(c.ID); digest != "" {
 					r.Operation = &audit.Operation{Workspace: c.ID, Files: map[string]string{"apply.plan.json": digest}}

@@ -78,7 +78,7 @@ func TestTrailOfAContainer(t *testing.T) {
 		}
 		r, err := audit.Decode(list[0].Line)
 		succeed(t, err)
-		if *r.Run.ExitCode != 3 || r.Origin.Requester.Kind != api.RequesterDaemon || r.Daemon.Home != "home" ||
+		if *r.Run.ExitCode != 3 || r.Requester.Kind != api.RequesterDaemon || r.Daemon.Home != "home" ||
 			r.Daemon.ID != db.DaemonID() {
 			t.Errorf("got %+v", r)
 		}
@@ -260,7 +260,7 @@ func TestInterruptedOperations(t *testing.T) {
 		begin(db, "w", 2)
 		var ended []int64
 		follow := func(r audit.Record) error {
-			if r.Outcome.State == audit.OutcomeInterrupted && r.Origin.Requester.Cause == "crash recovery" {
+			if r.Outcome.State == audit.OutcomeInterrupted && r.Requester.Cause == "crash recovery" {
 				ended = append(ended, r.Outcome.Begun)
 			}
 			return nil
@@ -322,7 +322,7 @@ func TestStartOfATrail(t *testing.T) {
 			if r.Action != audit.ActionBaseline {
 				return nil
 			}
-			text := r.Container.Name + " " + r.Origin.Requester.Kind
+			text := r.Container.Name + " " + r.Requester.Kind
 			if r.Operation != nil {
 				text += " " + r.Operation.Files["apply.plan.json"]
 			}

@@ -252,7 +252,8 @@ func count(plan *tfjson.Plan) (c Changes) {
 	return c
 }
 
-// logged runs one command, keeps its JSON output in a file of the operation, and reads the errors from there when the command fails.
+// logged runs one command, keeps its JSON output in a file of the operation, and reads the errors from there when the
+// command fails.
 func (m *Manager) logged(
 	ctx context.Context, s *session, step, file string, command func(*tfexec.Terraform, io.Writer) error,
 ) (err error) {

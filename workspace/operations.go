@@ -45,8 +45,8 @@ func lastNumber(dir string) (last int, err error) {
 	return last, nil
 }
 
-// nextNumber returns the number of the next operation in a workspace. A workspace goes on where the archived ones of the
-// same container have ended.
+// nextNumber returns the number of the next operation in a workspace. A workspace goes on where the archived ones of
+// the same container have ended.
 func (m *Manager) nextNumber(dir string) (int, error) {
 	last, err := lastNumber(dir)
 	if err != nil || last > 0 || dir == m.foundation() {

@@ -107,7 +107,8 @@ func TestStateThatStays(t *testing.T) {
 	}{
 		"newer": {strings.Replace(stateOf("a", 1), `"version": 4`, `"version": 5`, 1), ErrNewerState},
 		"encrypted": {
-			`{"serial":1,"lineage":"a","meta":{"key_provider.pbkdf2.k":"e30="},"encrypted_data":"AAAA","encryption_version":"v0"}`,
+			`{"serial":1,"lineage":"a","meta":{"key_provider.pbkdf2.k":"e30="},"encrypted_data":"AAAA",` +
+				`"encryption_version":"v0"}`,
 			ErrEncryptedState,
 		},
 		"of another app":     {stateWith("a", 9, "skls-y"), ErrOtherState},

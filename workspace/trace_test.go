@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,40 +95,53 @@ func TestStepsOfOperations(t *testing.T) {
 			if got := r.story(FoundationID); len(got) != 3 {
 				t.Errorf("the foundation: %q", got)
 			}
-			ids := map[string]string{}
-			for _, s := range r.steps {
-				if s.Stage != Applying {
-					continue
-				}
-				if other := ids[s.Operation.CorrelationID]; other != "" {
-					t.Errorf("%s %d has the correlation id of %s", s.Workspace, s.Operation.Number, other)
-				}
-				ids[s.Operation.CorrelationID] = fmt.Sprint(s.Workspace, s.Operation.Number)
-			}
-			for _, c := range sim.Calls() {
-				changes := c.Service == "arm" && c.Method != "GET" && strings.Contains(c.UserAgent, "terraform-provider-azurerm")
-				if changes && !strings.Contains(c.Path, "/list") && ids[c.CorrelationID] == "" {
-					t.Errorf("%s %s has the correlation id %q, which no step has", c.Method, c.Path, c.CorrelationID)
-				}
-			}
+			r.wantOwnIDs(t, sim)
 			archived := filepath.Join(m.ArchivePath(testID), operationsDir)
 			for file, content := range kept {
 				if now, err := os.ReadFile(filepath.Join(archived, file)); string(now) != content || err != nil {
 					t.Errorf("%s has changed: %v", file, err)
 				}
 			}
-			for _, s := range r.steps {
-				if s.Workspace != testID || s.Stage != Ended {
-					continue
-				}
-				for file, sum := range s.Files {
-					path := filepath.Join(archived, filepath.Base(operationFolder(s.Operation.Number, kind(s.Operation.Kind))), file)
-					if got, err := fileDigest(path); got != sum || err != nil {
-						t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
-					}
-				}
-			}
+			r.wantFiles(t, archived)
 		})
+	}
+}
+
+// wantOwnIDs checks that each apply has a correlation id of its own, and each change that Azure has seen one of these.
+func (r *recorded) wantOwnIDs(t *testing.T, sim *azuresim.Sim) {
+	t.Helper()
+	ids := map[string]string{}
+	for _, s := range r.steps {
+		if s.Stage != Applying {
+			continue
+		}
+		if other := ids[s.Operation.CorrelationID]; other != "" {
+			t.Errorf("%s %d has the correlation id of %s", s.Workspace, s.Operation.Number, other)
+		}
+		ids[s.Operation.CorrelationID] = fmt.Sprint(s.Workspace, s.Operation.Number)
+	}
+	for _, c := range sim.Calls() {
+		changes := c.Service == "arm" && c.Method != http.MethodGet
+		ours := strings.Contains(c.UserAgent, "terraform-provider-azurerm") && !strings.Contains(c.Path, "/list")
+		if changes && ours && ids[c.CorrelationID] == "" {
+			t.Errorf("%s %s has the correlation id %q, which no step has", c.Method, c.Path, c.CorrelationID)
+		}
+	}
+}
+
+// wantFiles compares the files of a workspace's operations with the digests.
+func (r *recorded) wantFiles(t *testing.T, operations string) {
+	t.Helper()
+	for _, s := range r.steps {
+		if s.Workspace != testID || s.Stage != Ended {
+			continue
+		}
+		for file, sum := range s.Files {
+			path := filepath.Join(operations, filepath.Base(operationFolder(s.Operation.Number, kind(s.Operation.Kind))), file)
+			if got, err := fileDigest(path); got != sum || err != nil {
+				t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
+			}
+		}
 	}
 }
 
@@ -209,7 +223,9 @@ func TestArchive(t *testing.T) {
 					t.Errorf("%s: %q, %v", pattern, paths, err)
 				}
 			}
-			for _, file := range []string{"main.tf", lockFile, "operations/0001-apply/plan.json", "operations/0002-destroy/operation.json"} {
+			for _, file := range []string{
+				"main.tf", lockFile, "operations/0001-apply/plan.json", "operations/0002-destroy/operation.json",
+			} {
 				if _, err := os.Stat(filepath.Join(archived, file)); err != nil {
 					t.Error(err)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,8 @@ func auditCommand(environ []string) *cobra.Command {
 			return f(ctx, trail)
 		}
 	}
-	cmd.AddCommand(verifyCommand(use), showCommand(use), exportCommand(use), reportCommand(use), checkpointCommand(&place, environ))
+	cmd.AddCommand(verifyCommand(use), showCommand(use), exportCommand(use), reportCommand(use),
+		checkpointCommand(&place, environ))
 	return cmd
 }
 
@@ -86,7 +88,7 @@ func verifyCommand(use opened) *cobra.Command {
 	keys := cmd.Flags().StringArray("key", nil,
 		"`file` with the public key of checkpoints, may be repeated (default that of the state folder)")
 	withFiles := cmd.Flags().Bool("files", true, "compare the files of operations, too")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		verify := use(func(ctx context.Context, t auditor.Trail) error {
 			all, err := t.Checkpoints(*checkpoints, *keys)
 			if err != nil {
@@ -104,7 +106,7 @@ func verifyCommand(use opened) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer f.Close()
+			defer func() { err = errors.Join(err, f.Close()) }()
 			in = f
 		}
 		all, err := auditor.Trail{}.Checkpoints(*checkpoints, *keys)
@@ -128,18 +130,20 @@ func verdict(w io.Writer, v auditor.Verified, checkpoints int, err error) error 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "trail %s: records %d to %d are as they were written; checkpoints: %d; files of operations: %d\n",
+	var out strings.Builder
+	fmt.Fprintf(&out, "trail %s: records %d to %d are as they were written; checkpoints: %d; files of operations: %d\n",
 		v.Log, v.First, v.Last, checkpoints, v.Files)
 	if checkpoints == 0 {
-		fmt.Fprintln(w, "without a checkpoint, this does not show that no record was removed at the end")
+		out.WriteString("without a checkpoint, this does not show that no record was removed at the end\n")
 	}
 	if v.Elsewhere > 0 {
-		fmt.Fprintf(w, "the files of %d steps are in the state folders of other daemons\n", v.Elsewhere)
+		fmt.Fprintf(&out, "the files of %d steps are in the state folders of other daemons\n", v.Elsewhere)
 	}
 	for _, seq := range v.Open {
-		fmt.Fprintf(w, "the operation that record %d begins goes on\n", seq)
+		fmt.Fprintf(&out, "the operation that record %d begins goes on\n", seq)
 	}
-	return nil
+	_, err = io.WriteString(w, out.String())
+	return err
 }
 
 func showCommand(use opened) *cobra.Command {

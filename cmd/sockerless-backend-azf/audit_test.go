@@ -17,12 +17,14 @@ import (
 func trailOf(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "state.db"), Daemon: audit.Daemon{Home: "h"}})
+	cfg := store.Config{Path: filepath.Join(dir, "state.db"), Daemon: audit.Daemon{Home: "h"}}
+	db, err := store.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	uid := uint32(1000)
-	ctx := api.WithOrigin(t.Context(), api.Origin{Requester: api.Requester{Kind: api.RequesterUnix, User: "ci", UID: &uid}})
+	ci := api.Requester{Kind: api.RequesterUnix, User: "ci", UID: &uid}
+	ctx := api.WithOrigin(t.Context(), api.Origin{Requester: ci})
 	for _, name := range []string{"one", "two"} {
 		record := audit.Record{
 			Action: audit.ActionRequest, Asked: "rename",

@@ -39,7 +39,7 @@ func (f *files) compare(r audit.Record) error {
 			}
 		}
 	}
-	if r.Operation == nil || len(r.Operation.Files) == 0 || r.Outcome != nil && r.Outcome.State == audit.OutcomeInterrupted {
+	if r.Operation == nil || len(r.Operation.Files) == 0 {
 		return nil
 	}
 	if r.Daemon.Home != f.home {

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -137,31 +138,29 @@ func isChange(r audit.Record) bool {
 	return r.Outcome == nil || r.Outcome.State != audit.OutcomeBegun
 }
 
+// oneLine makes a text fit for a cell of a table.
+var oneLine = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
+
 // Report writes one line for each change in a period, for people.
 func (t Trail) Report(ctx context.Context, w io.Writer, p Period) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	wanted := []string{
 		"record", "time", "requester", "action", "name", "changes", "verdict", "correlation_id", "outcome", "error",
 	}
-	fmt.Fprintln(table, strings.ToUpper(strings.Join(wanted, "\t")))
-	err := t.each(ctx, store.AuditQuery{Since: p.Since, Until: p.Until}, func(_ audit.Line, r audit.Record) error {
+	_, err := fmt.Fprintln(table, strings.ToUpper(strings.Join(wanted, "\t")))
+	selected := store.AuditQuery{Since: p.Since, Until: p.Until}
+	err = errors.Join(err, t.each(ctx, selected, func(_ audit.Line, r audit.Record) error {
 		if !isChange(r) {
 			return nil
 		}
 		values := row(r)
+		cells := make([]string, len(wanted))
 		for i, name := range wanted {
-			text := values[slices.Index(columns, name)]
-			if text == "" {
-				text = "-"
-			}
-			if i > 0 {
-				text = "\t" + text
-			}
-			fmt.Fprint(table, strings.NewReplacer("\n", " ", "\r", " ").Replace(text))
+			cells[i] = cmp.Or(oneLine.Replace(values[slices.Index(columns, name)]), "-")
 		}
-		_, err := fmt.Fprintln(table)
+		_, err := fmt.Fprintln(table, strings.Join(cells, "\t"))
 		return err
-	})
+	}))
 	return errors.Join(err, table.Flush())
 }
 

@@ -77,7 +77,8 @@ func (s *Sim) answerBlob(w http.ResponseWriter, r *http.Request) (status int, co
 		return http.StatusNotFound, "ResourceNotFound", "The specified resource does not exist."
 	}
 	if r.Header.Get("X-Ms-Version") == "" {
-		return http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory is not specified: x-ms-version"
+		return http.StatusBadRequest, "MissingRequiredHeader",
+			"An HTTP header that's mandatory is not specified: x-ms-version"
 	}
 	if refused := s.checkToken(r, blobAudiences...); refused != nil {
 		return refused.status, refused.code, refused.message

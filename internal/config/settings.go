@@ -109,8 +109,9 @@ func settings() []setting {
 		{key: "audit_sink", check: sink.Check, field: func(g *given) any { return &g.Audit.Sinks },
 			help: "where records of the audit trail are sent too: file:///path, syslog+tls://host:port or journald, " +
 				"with commas between several"},
-		{key: "audit_anchor", fallback: AnchorOff, check: oneOf(AnchorOff, AnchorAzure), field: func(g *given) any { return &g.Audit.Anchor },
-			help: "azure puts checkpoints of the audit trail into the storage account; off does not"},
+		{key: "audit_anchor", fallback: AnchorOff, check: oneOf(AnchorOff, AnchorAzure),
+			field: func(g *given) any { return &g.Audit.Anchor },
+			help:  "azure puts checkpoints of the audit trail into the storage account; off does not"},
 		{key: "audit_container", fallback: "sockerless-audit", check: checkBlobContainer,
 			field: func(g *given) any { return &g.Audit.Container },
 			help:  "blob `container` of those checkpoints"},

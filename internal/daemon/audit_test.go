@@ -143,7 +143,8 @@ func TestAuditTrail(t *testing.T) {
 	p.sim.SetFaults(azuresim.Faults{})
 
 	all := p.records(t)
-	if got := strings.Join(story(all, "half"), ", "); !strings.Contains(got, "rollback begun, rollback succeeded, removed") {
+	const undone = "rollback begun, rollback succeeded, removed"
+	if got := strings.Join(story(all, "half"), ", "); !strings.Contains(got, undone) {
 		t.Errorf("half: %s", got)
 	}
 	if diff := cmp.Diff([]string{
@@ -279,8 +280,9 @@ func TestExport(t *testing.T) {
 		ctx := context.Background()
 		all, err := trail.Checkpoints(nil, nil)
 		checkpoints = all
-		err = errors.Join(err, trail.ExportJSON(ctx, &export, auditor.Period{}), trail.ExportCSV(ctx, &table, auditor.Period{}),
-			trail.Report(ctx, &report, auditor.Period{}))
+		period := auditor.Period{}
+		err = errors.Join(err, trail.ExportJSON(ctx, &export, period), trail.ExportCSV(ctx, &table, period),
+			trail.Report(ctx, &report, period))
 		if err != nil || len(checkpoints) != 1 {
 			t.Fatal(checkpoints, err)
 		}
@@ -320,9 +322,8 @@ func TestTwoUsersInTheTrail(t *testing.T) {
 	}
 	nobody := client.New("unix", p.socket)
 	t.Cleanup(nobody.Close)
-	nobody.HTTP = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return azuretest.DialAs(65534, p.socket)
-	}}}
+	dial := func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(65534, p.socket) }
+	nobody.HTTP = &http.Client{Transport: &http.Transport{DialContext: dial}}
 	pull := map[string]string{"reference": p.image}
 	p.must(t, http.MethodPost, "/images/pull", pull, nil)
 	if err := nobody.Call(t.Context(), http.MethodPost, "/images/pull", pull, nil); err != nil {

@@ -86,7 +86,8 @@ func (cfg Config) newTrail(ctx context.Context, db *store.DB, home string) (t tr
 // newAnchor returns what puts checkpoints into the storage account.
 func (cfg Config) newAnchor() (func(context.Context, audit.Checkpoint, []byte) error, error) {
 	if cfg.Cloud.StorageSuffix == "" {
-		return nil, errors.New("audit_anchor: the cloud's Resource Manager names no domain of storage accounts: set it to off")
+		return nil, errors.New("audit_anchor: the cloud's Resource Manager names no domain of storage accounts: " +
+			"set it to off")
 	}
 	a, err := anchor.New(anchor.Config{
 		URL: fmt.Sprintf("https://%s.blob.%s/%s", path.Base(cfg.Azure.StorageAccount), cfg.Cloud.StorageSuffix,
@@ -129,7 +130,9 @@ func modulesDigest() (string, error) {
 				return err
 			}
 			content, err := fs.ReadFile(module, path)
-			fmt.Fprintf(h, "%s %d\n%s", path, len(content), content)
+			if err == nil {
+				_, err = fmt.Fprintf(h, "%s %d\n%s", path, len(content), content)
+			}
 			return err
 		})
 		if err != nil {

@@ -88,8 +88,8 @@ func (a *Anchor) compare(ctx context.Context, b *blockblob.Client, c audit.Check
 		return fmt.Errorf("read an anchored checkpoint: %w", err)
 	}
 	if text(there) != text(signed) {
-		return fmt.Errorf("the checkpoint of %d records in %s has another root hash than the trail: the trail was rewritten, "+
-			"or the database was restored from a backup", c.Size, a.url)
+		return fmt.Errorf("the checkpoint of %d records in %s has another root hash than the trail: the trail was "+
+			"rewritten, or the database was restored from a backup", c.Size, a.url)
 	}
 	return nil
 }
