@@ -57,7 +57,7 @@ func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
 	}
 	step := Step{Workspace: t.workspace, Stage: stage, Operation: op, Change: t.change, Files: map[string]string{}}
 	for _, name := range []string{maskedPlan, planOutput, applyOutput} {
-		sum, err := fileDigest(filepath.Join(t.folder, name))
+		sum, err := FileDigest(filepath.Join(t.folder, name))
 		if err != nil {
 			return err
 		}
@@ -66,14 +66,14 @@ func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
 		}
 	}
 	var err error
-	if step.PlanSHA256, err = fileDigest(filepath.Join(t.folder, planFile)); err != nil {
+	if step.PlanSHA256, err = FileDigest(filepath.Join(t.folder, planFile)); err != nil {
 		return err
 	}
 	return t.record(ctx, step)
 }
 
-// fileDigest returns the SHA-256 digest of a file in hex, "" when there is none.
-func fileDigest(path string) (sum string, err error) {
+// FileDigest returns the SHA-256 digest of a file in hex, "" when there is none.
+func FileDigest(path string) (sum string, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil

@@ -138,7 +138,7 @@ func (r *recorded) wantFiles(t *testing.T, operations string) {
 		}
 		for file, sum := range s.Files {
 			path := filepath.Join(operations, filepath.Base(operationFolder(s.Operation.Number, kind(s.Operation.Kind))), file)
-			if got, err := fileDigest(path); got != sum || err != nil {
+			if got, err := FileDigest(path); got != sum || err != nil {
 				t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -19,6 +18,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/tfmodules"
+	"github.com/sockerless/backend-azf/workspace"
 )
 
 // CheckpointPath returns the path of the newest checkpoint of the audit trail in a state folder.
@@ -65,9 +65,10 @@ func (cfg Config) newTrail(ctx context.Context, db *store.DB, home string) (t tr
 	t.config = engine.AuditConfig{
 		Start: audit.Record{Tools: &tools, Configuration: cfg.Shown, CheckpointKey: key.Public},
 		EarlierPlan: func(id string) string {
-			sum, err := fileDigest(filepath.Join(cfg.StateDir, "workspaces", "containers", id, "apply.plan.json"))
+			path := filepath.Join(cfg.StateDir, "workspaces", "containers", id, "apply.plan.json")
+			sum, err := workspace.FileDigest(path)
 			if err != nil {
-				return "" // there is none, or it cannot be read
+				return "" // it cannot be read
 			}
 			return sum
 		},
@@ -106,7 +107,7 @@ func (cfg Config) auditedTools() (audit.Tools, error) {
 	if cfg.Tools.Tofu {
 		name = "tofu"
 	}
-	sum, err := fileDigest(cfg.Tools.Terraform)
+	sum, err := workspace.FileDigest(cfg.Tools.Terraform)
 	if err != nil {
 		return audit.Tools{}, fmt.Errorf("read %s for the audit trail: %w", name, err)
 	}
@@ -138,20 +139,6 @@ func modulesDigest() (string, error) {
 		if err != nil {
 			return "", err
 		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// fileDigest returns the SHA-256 digest of a file in hex.
-func fileDigest(path string) (sum string, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
