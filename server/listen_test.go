@@ -194,8 +194,8 @@ func TestListenTCP(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	pair := newKeyPair(t, t.TempDir(), "server")
-	cfg := server.ListenConfig{Address: "tcp://0.0.0.0:0", TLSCert: pair.cert, TLSKey: pair.key}
+	pair := azuretest.NewKeyPair(t, t.TempDir(), "server")
+	cfg := server.ListenConfig{Address: "tcp://0.0.0.0:0", TLSCert: pair.Cert, TLSKey: pair.Key}
 	if l, err = server.Listen(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestListenTCP(t *testing.T) {
 
 func TestListenConfigCheck(t *testing.T) {
 	dir := t.TempDir()
-	pair, other := newKeyPair(t, dir, "server"), newKeyPair(t, dir, "other")
+	pair, other := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "other")
 	missing, empty := filepath.Join(dir, "missing"), filepath.Join(dir, "empty")
 	if err := os.WriteFile(empty, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestListenConfigCheck(t *testing.T) {
 		want []string
 	}{
 		{server.ListenConfig{Address: "/run/s", SocketMode: 0o777, SocketOwner: "0", SocketGroup: "0"}, nil},
-		{server.ListenConfig{Address: "fd://", TLSCert: pair.cert, TLSKey: pair.key}, nil},
+		{server.ListenConfig{Address: "fd://", TLSCert: pair.Cert, TLSKey: pair.Key}, nil},
 		{server.ListenConfig{Address: "azf"}, []string{`listen: "azf" is not a valid address`}},
 		{server.ListenConfig{Address: "/run/s", SocketMode: 0o1777},
 			[]string{"socket_mode: 01777 is not a valid mode of a socket"}},
@@ -229,13 +229,13 @@ func TestListenConfigCheck(t *testing.T) {
 		{server.ListenConfig{Address: "fd://", SocketOwner: "0"},
 			[]string{"socket_owner: it is for unix sockets that the daemon creates, but the daemon listens on fd://"}},
 		{server.ListenConfig{Address: "127.0.0.1:0", SocketGroup: "0"}, []string{"socket_group: it is for unix sockets"}},
-		{server.ListenConfig{Address: "/run/s", TLSCert: pair.cert, TLSKey: pair.key, TLSClientCA: pair.cert},
+		{server.ListenConfig{Address: "/run/s", TLSCert: pair.Cert, TLSKey: pair.Key, TLSClientCA: pair.Cert},
 			[]string{"tls_cert: a unix socket is not served over TLS", "tls_key: a unix", "tls_client_ca: a unix"}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.cert}, []string{"tls_cert: it needs tls_key"}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSKey: pair.key}, []string{"tls_key: it needs tls_cert"}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSClientCA: pair.cert},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.Cert}, []string{"tls_cert: it needs tls_key"}},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSKey: pair.Key}, []string{"tls_key: it needs tls_cert"}},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSClientCA: pair.Cert},
 			[]string{"tls_client_ca: it needs tls_cert and tls_key"}},
-		{server.ListenConfig{Address: "0.0.0.0:0", TLSClientCA: pair.cert},
+		{server.ListenConfig{Address: "0.0.0.0:0", TLSClientCA: pair.Cert},
 			[]string{"tls_client_ca: it needs tls_cert and tls_key", "listen: other machines could reach"}},
 		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: missing, TLSKey: missing, TLSClientCA: missing},
 			[]string{
@@ -243,11 +243,11 @@ func TestListenConfigCheck(t *testing.T) {
 				"tls_key: open " + missing,
 				"tls_client_ca: open " + missing,
 			}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.cert, TLSKey: other.key},
-			[]string{"tls_cert: " + pair.cert + " and " + other.key + " are not a certificate and its private key"}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: empty, TLSKey: pair.key},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.Cert, TLSKey: other.Key},
+			[]string{"tls_cert: " + pair.Cert + " and " + other.Key + " are not a certificate and its private key"}},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: empty, TLSKey: pair.Key},
 			[]string{"tls_cert: " + empty + " and"}},
-		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.cert, TLSKey: pair.key, TLSClientCA: empty},
+		{server.ListenConfig{Address: "127.0.0.1:0", TLSCert: pair.Cert, TLSKey: pair.Key, TLSClientCA: empty},
 			[]string{"tls_client_ca: " + empty + " holds no certificate"}},
 	} {
 		got := row.cfg.Check()

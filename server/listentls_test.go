@@ -2,70 +2,17 @@ package server_test
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/server"
 )
-
-// keyPair is a certificate with its key, in files.
-type keyPair struct {
-	cert, key string
-	leaf      *x509.Certificate
-	pair      tls.Certificate
-}
-
-// newKeyPair creates a self-signed certificate for 127.0.0.1.
-func newKeyPair(t *testing.T, dir, name string) keyPair {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := keyPair{cert: filepath.Join(dir, name+".crt"), key: filepath.Join(dir, name+".key")}
-	for path, block := range map[string]*pem.Block{
-		p.cert: {Type: "CERTIFICATE", Bytes: der}, p.key: {Type: "PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if p.leaf, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	if p.pair, err = tls.LoadX509KeyPair(p.cert, p.key); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // greet accepts one connection on l, which dial opens, and sends "hello" over it. It returns the error of each side.
 func greet(t *testing.T, l net.Listener, dial func(addr string) (net.Conn, error)) (server, client error) {
@@ -99,9 +46,9 @@ func greet(t *testing.T, l net.Listener, dial func(addr string) (net.Conn, error
 
 func TestListenTLS(t *testing.T) {
 	dir := t.TempDir()
-	own, friend, stranger := newKeyPair(t, dir, "server"), newKeyPair(t, dir, "friend"), newKeyPair(t, dir, "stranger")
+	own, friend, stranger := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "friend"), azuretest.NewKeyPair(t, dir, "stranger")
 	roots := x509.NewCertPool()
-	roots.AddCert(own.leaf)
+	roots.AddCert(own.Leaf)
 	// client returns the configuration of a client that trusts the server and shows certificates.
 	client := func(certificates ...tls.Certificate) *tls.Config {
 		return &tls.Config{RootCAs: roots, Certificates: certificates}
@@ -118,13 +65,13 @@ func TestListenTLS(t *testing.T) {
 		{name: "TLS 1.2", client: &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS12}},
 		{name: "TLS 1.1", client: tls11, fails: true},
 		{name: "a client without TLS", fails: true},
-		{name: "a known client", ca: friend.cert, client: client(friend.pair)},
-		{name: "a client without certificate", ca: friend.cert, client: client(), fails: true},
-		{name: "a client with another's certificate", ca: friend.cert, client: client(stranger.pair), fails: true},
+		{name: "a known client", ca: friend.Cert, client: client(friend.Pair)},
+		{name: "a client without certificate", ca: friend.Cert, client: client(), fails: true},
+		{name: "a client with another's certificate", ca: friend.Cert, client: client(stranger.Pair), fails: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l, err := server.Listen(server.ListenConfig{
-				Address: "tcp://127.0.0.1:0", TLSCert: own.cert, TLSKey: own.key, TLSClientCA: row.ca,
+				Address: "tcp://127.0.0.1:0", TLSCert: own.Cert, TLSKey: own.Key, TLSClientCA: row.ca,
 			})
 			if err != nil {
 				t.Fatal(err)

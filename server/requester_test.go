@@ -120,11 +120,11 @@ func TestUnixRequester(t *testing.T) {
 // TestCertificateRequester tells two client certificates apart, and a client without one.
 func TestCertificateRequester(t *testing.T) {
 	dir := t.TempDir()
-	pair, one, two := newKeyPair(t, dir, "server"), newKeyPair(t, dir, "one"), newKeyPair(t, dir, "two")
+	pair, one, two := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "one"), azuretest.NewKeyPair(t, dir, "two")
 	both := filepath.Join(dir, "both.crt")
 	var bundle []byte
-	for _, p := range []keyPair{one, two} {
-		content, err := os.ReadFile(p.cert)
+	for _, p := range []azuretest.KeyPair{one, two} {
+		content, err := os.ReadFile(p.Cert)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,10 +134,10 @@ func TestCertificateRequester(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(pair.leaf)
+	roots.AddCert(pair.Leaf)
 	serve := func(clientCA string) func(certificates ...tls.Certificate) api.Requester {
 		l, err := server.Listen(server.ListenConfig{
-			Address: "tcp://127.0.0.1:0", TLSCert: pair.cert, TLSKey: pair.key, TLSClientCA: clientCA,
+			Address: "tcp://127.0.0.1:0", TLSCert: pair.Cert, TLSKey: pair.Key, TLSClientCA: clientCA,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -153,8 +153,8 @@ func TestCertificateRequester(t *testing.T) {
 	}
 	verified := serve(both)
 	prints := map[string]bool{}
-	for name, p := range map[string]keyPair{"one": one, "two": two} {
-		r := verified(p.pair)
+	for name, p := range map[string]azuretest.KeyPair{"one": one, "two": two} {
+		r := verified(p.Pair)
 		if r.Kind != api.RequesterMTLS || r.Subject != "CN="+name || r.Issuer != "CN="+name || r.Serial != "1" ||
 			!slices.Equal(r.Names, []string{"127.0.0.1"}) || len(r.Fingerprint) != 64 || r.Address == "" || r.UID != nil {
 			t.Errorf("%s: got %+v", name, r)
@@ -165,7 +165,7 @@ func TestCertificateRequester(t *testing.T) {
 		t.Errorf("fingerprints are %v", prints)
 	}
 	// A certificate that nobody has verified says nothing.
-	if r := serve("")(one.pair); r.Kind != api.RequesterTCP || r.Subject != "" || r.Address == "" {
+	if r := serve("")(one.Pair); r.Kind != api.RequesterTCP || r.Subject != "" || r.Address == "" {
 		t.Errorf("without tls_client_ca: got %+v", r)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,7 +21,6 @@ import (
 	"github.com/sockerless/backend-azf/internal/auditor"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
-	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/store"
@@ -310,33 +308,6 @@ func TestExport(t *testing.T) {
 	}
 	if err := verify("{}\n"); err == nil {
 		t.Error("anything is an export")
-	}
-}
-
-// TestTwoUsersInTheTrail: two users of the machine are told apart.
-func TestTwoUsersInTheTrail(t *testing.T) {
-	azuretest.Needs(t, "root")
-	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Listen.SocketMode = 0o666 })
-	if err := os.Chmod(filepath.Dir(p.socket), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	nobody := client.New("unix", p.socket)
-	t.Cleanup(nobody.Close)
-	dial := func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(65534, p.socket) }
-	nobody.HTTP = &http.Client{Transport: &http.Transport{DialContext: dial}}
-	pull := map[string]string{"reference": p.image}
-	p.must(t, http.MethodPost, "/images/pull", pull, nil)
-	if err := nobody.Call(t.Context(), http.MethodPost, "/images/pull", pull, nil); err != nil {
-		t.Fatal(err)
-	}
-	var uids []uint32
-	for _, r := range p.records(t) {
-		if r.Action == audit.ActionImage {
-			uids = append(uids, *r.Requester.UID)
-		}
-	}
-	if diff := cmp.Diff([]uint32{0, 65534}, uids); diff != "" {
-		t.Error(diff)
 	}
 }
 
