@@ -32,11 +32,9 @@ func (f *files) compare(r audit.Record) error {
 	}
 	if r.Pruned != nil {
 		for _, path := range r.Pruned.Workspaces {
-			for folder := range f.missing {
-				if folder == path || strings.HasPrefix(folder, path+"/") {
-					delete(f.missing, folder)
-				}
-			}
+			// A second archived workspace of a container has a number after the id.
+			path, _, _ := strings.Cut(path, "-")
+			delete(f.missing, path)
 		}
 	}
 	if r.Operation == nil || len(r.Operation.Files) == 0 {
@@ -46,23 +44,30 @@ func (f *files) compare(r audit.Record) error {
 		f.elsewhere++
 		return nil
 	}
-	folders, expected, err := f.folders(*r.Operation)
-	if err != nil {
-		return err
-	}
-	if len(folders) == 0 {
-		if f.missing[expected] == 0 {
-			f.missing[expected] = r.Seq
+	for {
+		folders, expected, err := f.folders(*r.Operation)
+		if err != nil {
+			return err
 		}
-		return nil
-	}
-	// An archived workspace of the same container may have an operation with the same number.
-	for _, folder := range folders {
-		if err = f.compareFolder(folder, r); err == nil {
+		if len(folders) == 0 {
+			if f.missing[expected] == 0 {
+				f.missing[expected] = r.Seq
+			}
 			return nil
 		}
+		// An archived workspace of the same container may have an operation with the same number.
+		moved := false
+		for _, folder := range folders {
+			if err = f.compareFolder(folder, r); err == nil {
+				return nil
+			}
+			_, there := os.Stat(folder)
+			moved = moved || errors.Is(there, fs.ErrNotExist)
+		}
+		if !moved { // otherwise it is in the archive meanwhile
+			return err
+		}
 	}
-	return err
 }
 
 // folders returns where the files of an operation may be, and where they are expected when they are nowhere.
