@@ -32,8 +32,10 @@ func (f *files) compare(r audit.Record) error {
 	}
 	if r.Pruned != nil {
 		for _, path := range r.Pruned.Workspaces {
-			// A second archived workspace of a container has a number after the id.
-			path, _, _ := strings.Cut(path, "-")
+			if id, ok := strings.CutPrefix(path, "archive/"); ok {
+				id, _, _ = strings.Cut(id, "-") // the second archived workspace of a container is ID-2
+				path = "archive/" + id
+			}
 			delete(f.missing, path)
 		}
 	}

@@ -144,6 +144,7 @@ func TestCanary(t *testing.T) {
 	p.run(t, func(cfg *daemon.Config) {
 		cfg.Azure.Registry, cfg.Azure.RegistryUsername = p.sim.Registry(), "canary"
 		cfg.Azure.RegistryPassword = canaries["registry password"]
+		cfg.Audit.Sinks = "file://" + filepath.Join(p.stateDir(), "trail.jsonl")
 		cfg.Log = zerolog.New(log)
 	})
 	config := api.Config{
