@@ -37,6 +37,7 @@ type fakeWorkspaces struct {
 	// onDisk has the ids of workspaces, and whether each holds resources. archived are those that went to the archive.
 	onDisk   map[string]bool
 	archived []string
+	expired  []string // what Expired returns
 }
 
 func (f *fakeWorkspaces) Foundation(
@@ -122,8 +123,18 @@ func (f *fakeWorkspaces) Holds(_ context.Context, c workspace.Container) (bool, 
 	return f.onDisk[c.ID], nil
 }
 
-func (f *fakeWorkspaces) Expired(time.Time, int) ([]string, error) { return nil, nil }
-func (f *fakeWorkspaces) RemoveExpired([]string) error             { return nil }
+func (f *fakeWorkspaces) Expired(time.Time, int) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.expired, nil
+}
+
+func (f *fakeWorkspaces) RemoveExpired([]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expired = nil
+	return nil
+}
 
 func (f *fakeWorkspaces) Archive(id string) error {
 	f.mu.Lock()
