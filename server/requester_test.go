@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -114,6 +115,36 @@ func TestUnixRequester(t *testing.T) {
 	ask(t, func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(65534, path) })
 	if r := (<-seen).Requester; r.UID == nil || *r.UID != 65534 || int(r.PID) != os.Getpid() {
 		t.Errorf("as user 65534: got %+v", r)
+	}
+}
+
+// TestUnixRequesterThatIsGone: of a client that has ended before it is accepted, nothing is read from /proc, where
+// another process may have its number.
+func TestUnixRequesterThatIsGone(t *testing.T) {
+	perl := azuretest.NeedsProgram(t, "perl")
+	dir, err := os.MkdirTemp("", "azf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "s")
+	l, err := server.Listen(server.ListenConfig{Address: "unix://" + path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), perl, "-MIO::Socket::UNIX", "-e",
+		`$s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; print $s "GET /internal/v1/info HTTP/1.0\r\n\r\n"`, path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r := (<-witnessed(t, l)).Requester
+	if r.Kind != api.RequesterUnix || r.UID == nil || int(*r.UID) != os.Geteuid() ||
+		int(r.PID) != cmd.Process.Pid || r.Executable != "" || r.Cgroup != "" || len(r.Groups) > 0 {
+		t.Errorf("got %+v", r)
 	}
 }
 
