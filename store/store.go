@@ -76,7 +76,7 @@ type dialect struct {
 	begin string
 	// wake notifies other daemons of a change when the transaction is committed. "" means that there are no others.
 	wake string
-	// drain is the last statement before the database is closed. "" means that there is none.
+	// drain is the statement of Drain. "" means that there is none.
 	drain string
 	// down explains an error that means that the database cannot be used at the moment, and names the remedy. It
 	// returns "" for all other errors.
@@ -131,7 +131,11 @@ const closeTimeout = 10 * time.Second
 // Close closes the database. It waits for a transaction that a cancelled context is still rolling back. When it
 // returns, the file of a SQLite database is whole without its log, and may be copied. Closing again does nothing.
 func (db *DB) Close() error {
-	db.closing.Do(func() { db.closed = errors.Join(db.drain(), db.close()) })
+	db.closing.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		db.closed = errors.Join(db.Drain(ctx), db.close())
+	})
 	return db.closed
 }
 
@@ -143,17 +147,17 @@ func (db *DB) close() error {
 	return err
 }
 
-// drain waits for the one connection that SQLite has, and writes its log into the file. sql.DB.Close does not wait: a
-// connection in use would be closed later, when the file may already be another one. And a connection whose last
-// context was cancelled may still be interrupted, so that SQLite would leave the log beside the file.
-func (db *DB) drain() error {
+// Drain waits for the one connection that SQLite has, writes its log into the file, and empties the log, which holds
+// rows that were removed. On PostgreSQL it does nothing. sql.DB.Close alone would not do: it closes a connection in use
+// later, when the file may already be another one, and a connection whose last context was cancelled may still be
+// interrupted, so that SQLite would leave the log beside the file.
+func (db *DB) Drain(ctx context.Context) (err error) {
 	if db.dialect.drain == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
+	defer db.explain(&err)
 	if _, err := db.sql.ExecContext(ctx, db.dialect.drain); err != nil {
-		return fmt.Errorf("close database: %w", err)
+		return fmt.Errorf("empty the database's log: %w", err)
 	}
 	return nil
 }

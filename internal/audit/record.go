@@ -74,7 +74,7 @@ type Record struct {
 	Run       *Run       `json:"run,omitempty"`
 	Image     *Image     `json:"image,omitempty"`
 	Outcome   *Outcome   `json:"outcome,omitempty"`
-	// Tools are those of the Terraform operation, or of the daemon that starts.
+	// Tools are those of a plan, or of the daemon that starts.
 	Tools *Tools `json:"tools,omitempty"`
 	// Configuration is that of a daemon that starts, as config print shows it: without secrets.
 	Configuration string `json:"configuration,omitempty"`

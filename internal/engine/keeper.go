@@ -102,7 +102,8 @@ func (k *keeper) report(what string, failing *bool, err error) {
 	*failing = err != nil
 }
 
-// checkpoint signs what the trail is now, if it has grown. The log has the checkpoint, and the state folder.
+// checkpoint signs what the trail is now, if it has grown. The log has the checkpoint, and the state folder. It also
+// empties SQLite's log.
 func (k *keeper) checkpoint(ctx context.Context) error {
 	if k.e.cfg.Audit.Sign == nil {
 		return nil
@@ -120,7 +121,7 @@ func (k *keeper) checkpoint(ctx context.Context) error {
 		return err
 	}
 	k.last, k.signed = c, signed
-	return nil
+	return k.e.cfg.Store.Drain(ctx)
 }
 
 // replaceFile writes a file so that it is always whole.

@@ -23,7 +23,7 @@ type Trail struct {
 func (t Trail) Record(ctx context.Context, step workspace.Step) error {
 	op := step.Operation
 	r := audit.Record{
-		Action: audit.ActionPlan, Tools: &t.Tools,
+		Action: audit.ActionPlan,
 		Operation: &audit.Operation{
 			Workspace: step.Workspace, Number: op.Number, Kind: op.Kind,
 			CorrelationID: op.CorrelationID, SharedID: t.SharedIDs,
@@ -38,6 +38,8 @@ func (t Trail) Record(ctx context.Context, step workspace.Step) error {
 		r.Action = applied(ctx, op.Kind)
 	}
 	switch step.Stage {
+	case workspace.Planned:
+		r.Tools = &t.Tools
 	case workspace.Applying:
 		r.Outcome = &audit.Outcome{State: audit.OutcomeBegun}
 	case workspace.Ended:
