@@ -41,7 +41,7 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal(content, &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Tables) != 1 || len(report.Batches) != 3 || len(report.Growth) != 2 || len(report.Bars) != 8 ||
+	if len(report.Tables) != 1 || len(report.Batches) != 3 || len(report.Growth) != 2 || len(report.Bars) != 10 ||
 		report.Versions["azurerm"] == "" {
 		t.Fatalf("got %s", content)
 	}
@@ -69,6 +69,9 @@ func TestBench(t *testing.T) {
 		if g.Create <= 0 || g.List <= 0 || g.Inspect <= 0 || g.Memory.Private <= 0 {
 			t.Errorf("got %+v", g)
 		}
+	}
+	if report.Trail.Records != 50 || report.Trail.Create <= 0 || report.Trail.Verify <= 0 {
+		t.Errorf("got %+v", report.Trail)
 	}
 	puts := 0
 	for _, c := range report.Calls {
