@@ -166,9 +166,14 @@ func originOf(c echo.Context, id string) api.Origin {
 	}
 	return api.Origin{
 		Requester: requesterOf(r),
-		Request:   &api.RequestDetails{ID: id, API: name, UserAgent: r.UserAgent()},
+		Request:   &api.RequestDetails{ID: id, API: name, UserAgent: strings.ToValidUTF8(cut(r.UserAgent()), "")},
 	}
 }
+
+// maxUserAgent bounds what a client may put into each record.
+const maxUserAgent = 256
+
+func cut(userAgent string) string { return userAgent[:min(len(userAgent), maxUserAgent)] }
 
 // isDockerRun reports whether a create comes from the docker CLI's run. Its create sends the same, so that only the
 // command line tells them apart; where that cannot be read, every create of the CLI counts.

@@ -58,7 +58,7 @@ func ask(t *testing.T, dial func(ctx context.Context, network, addr string) (net
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("User-Agent", "test/1")
+	req.Header.Set("User-Agent", "test/1"+strings.Repeat(" x", 1000))
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestUnixRequester(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if got.Request == nil || got.Request.ID != id || got.Request.API != "internal/v1" ||
-		got.Request.UserAgent != "test/1" {
+		!strings.HasPrefix(got.Request.UserAgent, "test/1 x") || len(got.Request.UserAgent) != 256 {
 		t.Errorf("got request %+v, want id %s", got.Request, id)
 	}
 

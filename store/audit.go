@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -71,12 +72,14 @@ func (db *DB) appendRecord(ctx context.Context, tx *txn, edge *audit.Edge, r aud
 	if err := db.pairOperation(ctx, tx, &r); err != nil {
 		return err
 	}
+	if r.Outcome != nil {
+		r.Outcome.Error = shortened(storable(r.Outcome.Error))
+	}
 	line, err := audit.Encode(r)
 	if err != nil {
 		return err
 	}
 	first := audit.HashCount(edge.Size)
-	// The database must return the same bytes.
 	hashes, err := edge.Append(line)
 	if err != nil {
 		return err
@@ -97,6 +100,16 @@ func (db *DB) appendRecord(ctx context.Context, tx *txn, edge *audit.Edge, r aud
 		}
 	}
 	return nil
+}
+
+// maxRecordedError bounds the bytes of an error in a record. The verdict of the operation has all of it.
+const maxRecordedError = 4096
+
+func shortened(text string) string {
+	if len(text) <= maxRecordedError {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxRecordedError], "") + " [...]"
 }
 
 // pairOperation remembers an operation that begins, and sets Outcome.Begun of one that ends.

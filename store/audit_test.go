@@ -366,6 +366,24 @@ func TestOneSequenceOfSeveralDaemons(t *testing.T) {
 	}
 }
 
+// TestLongErrorInARecord is shortened, whatever it holds.
+func TestLongErrorInARecord(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		db, _ := in.open(t)
+		text := "no \x00 " + strings.Repeat("é", 10_000)
+		succeed(t, db.Record(t.Context(), audit.Record{
+			Action: audit.ActionApply, Outcome: &audit.Outcome{State: audit.OutcomeFailed, Error: text},
+		}))
+		expectTrail(t, db, "1 apply failed")
+		list, err := db.Audit(t.Context(), store.AuditQuery{})
+		succeed(t, err)
+		r, err := audit.Decode(list[0].Line)
+		if err != nil || !strings.HasSuffix(r.Outcome.Error, "é [...]") || len(list[0].Line) > 5000 {
+			t.Errorf("got %d bytes, %v", len(list[0].Line), err)
+		}
+	})
+}
+
 func TestAuditCursors(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)

@@ -22,7 +22,7 @@ func (db *DB) Fail(ctx context.Context, id, reason string, retryAfter func(n int
 		}
 		tx.record(audit.Record{
 			Action: audit.ActionFailed, Container: audited(c),
-			Outcome: &audit.Outcome{State: audit.OutcomeFailed, Error: storable(reason)},
+			Outcome: &audit.Outcome{State: audit.OutcomeFailed, Error: reason},
 		})
 		failures := c.Failures + 1
 		return transition(ctx, tx, id, []State{Creating, Removing}, Dead, "error = $3, failures = $4, retry_at = $5",
