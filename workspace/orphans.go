@@ -27,9 +27,13 @@ func (m *Manager) IDs() ([]string, error) {
 }
 
 // Archive moves the workspace of a removed container, which holds nothing in Azure, to the archive. What terraform init
-// can create again is removed.
+// can create again is removed, and unless Config.KeepSecrets is set what holds secrets. A workspace with a state that
+// cannot be read stays where it is, and is an error.
 func (m *Manager) Archive(id string) error {
 	dir := m.Path(id)
+	if _, err := localStates(dir, ""); err != nil {
+		return fmt.Errorf("archive workspace: %w", err)
+	}
 	if err := os.RemoveAll(filepath.Join(dir, ".terraform")); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
 	}

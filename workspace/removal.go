@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -34,18 +35,19 @@ type removal struct {
 }
 
 // Holds reports whether a container's workspace may still have a resource in Azure: its state has resources, or the app
-// exists although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked.
+// exists although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked. A state
+// that cannot be read is an error.
 func (m *Manager) Holds(ctx context.Context, c Container) (bool, error) {
 	dir := m.Path(c.ID)
 	if err := stateFree(dir); err != nil {
 		return false, err
 	}
 	c.ResourceGroup = groupOf(dir, c.ResourceGroup)
-	known, err := localState(dir, c.FunctionApp)
-	if stays(err) {
+	known, err := localStates(dir, c.FunctionApp)
+	if err != nil {
 		return false, err
 	}
-	if err == nil && len(known.managed()) > 0 {
+	if slices.ContainsFunc(known, func(s *state) bool { return len(s.managed()) > 0 }) {
 		return true, nil
 	}
 	left, err := m.missing(ctx, nil, m.ofFunctionApp(c.ID, c.FunctionApp, c.ResourceGroup))

@@ -28,14 +28,18 @@ var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
 // repair makes the files of a workspace fit for the next operation after the last one was killed, its disk was full or
 // its files were lost or damaged. While another process works in the workspace, repair does nothing and returns
-// ErrLocked. A state that is encrypted, another workspace's or of a newer Terraform is an error, and stays.
-// pushErrored repairs what only Terraform can. app is the name of the function app, "" in the foundation's workspace.
+// ErrLocked. Nor does it do anything when a state is encrypted, another workspace's or of a newer Terraform, which is an
+// error. pushErrored repairs what only Terraform can. app is the name of the function app, "" in the foundation's
+// workspace.
 func (m *Manager) repair(dir, app string) error {
 	remote := m.cfg.Backend.Remote()
 	if !remote {
 		if err := stateFree(dir); err != nil {
 			return err
 		}
+	}
+	if _, err := localStates(dir, app); err != nil {
+		return fmt.Errorf("repair workspace: %w", err)
 	}
 	for _, pattern := range []string{temporary, "imports*.tf.json"} {
 		leftovers, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -80,7 +84,8 @@ func stateFree(dir string) error {
 
 // repairState sets a file aside that is not a state, and puts the backup in its place when that is this workspace's. A
 // killed terraform leaves such a file: it empties the file when it locks it and writes it in place. The backup
-// holds the state from before the operation. What neither knows is found in Azure by the next operation.
+// holds the state from before the operation. What neither knows is found in Azure by the next operation. The caller
+// knows from localStates that the state need not stay.
 func (m *Manager) repairState(dir, app string) error {
 	if err := remove(dir, lockInfo); err != nil {
 		return err
@@ -99,10 +104,7 @@ func (m *Manager) repairState(dir, app string) error {
 	}
 	log := m.cfg.Log.With().Str("workspace", dir).Logger()
 	known, problem := ownState(content, last, app)
-	switch {
-	case stays(problem):
-		return fmt.Errorf("%s: %w", path, problem)
-	case problem == nil:
+	if problem == nil {
 		if last != nil && last.Lineage == known.Lineage && known.Serial < last.Serial {
 			log.Warn().Uint64("serial", known.Serial).Uint64("last_serial", last.Serial).
 				Msg("the state is older than the one that the last operation left: what it lacks is looked for in Azure")

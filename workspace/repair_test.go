@@ -99,7 +99,8 @@ func TestRepairedState(t *testing.T) {
 	}
 }
 
-// TestStateThatStays gives a workspace states that only somebody else can read or owns. They are refused, and stay.
+// TestStateThatStays gives a workspace states that only somebody else can read or owns. Every operation and the garbage
+// collection refuse them, and change nothing.
 func TestStateThatStays(t *testing.T) {
 	for name, row := range map[string]struct {
 		content string
@@ -111,8 +112,9 @@ func TestStateThatStays(t *testing.T) {
 				`"encryption_version":"v0"}`,
 			ErrEncryptedState,
 		},
-		"of another app":     {stateWith("a", 9, "skls-y"), ErrOtherState},
-		"of another lineage": {stateOf("b", 9), ErrOtherState},
+		"encrypted in another form": {`{"serial":1,"lineage":"a","encryption_version":"v1"}`, ErrEncryptedState},
+		"of another app":            {stateWith("a", 9, "skls-y"), ErrOtherState},
+		"of another lineage":        {stateOf("b", 9), ErrOtherState},
 	} {
 		for _, file := range []string{stateFile, erroredFile} {
 			t.Run(name+", "+file, func(t *testing.T) {
@@ -123,30 +125,63 @@ func TestStateThatStays(t *testing.T) {
 					t.Fatal(err)
 				}
 				begun(t, dir, Operation{Lineage: "a", Serial: 2})
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(row.content), 0o600); err != nil {
-					t.Fatal(err)
+				content := map[string]string{file: row.content, "main.tf": "x", lockFile: "y"}
+				for name, content := range content {
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+						t.Fatal(err)
+					}
 				}
 				c := containerOf(testID)
-				err := errors.Join(m.repair(dir, c.FunctionApp), m.pushErrored(t.Context(), &session{dir: dir}, c.FunctionApp))
-				if !errors.Is(err, row.want) || !strings.Contains(err.Error(), file) {
-					t.Errorf("got %v", err)
+				_, held := m.Holds(t.Context(), c)
+				_, destroyed := m.Destroy(t.Context(), c, nil)
+				refused := map[string]error{"hold": held, "destroy": destroyed, "repair": m.repair(dir, c.FunctionApp)}
+				if row.content != stateWith("a", 9, "skls-y") { // the archive does not know the app's name
+					refused["archive"] = m.Archive(testID)
 				}
-				if file == stateFile {
-					if holds, err := m.Holds(t.Context(), c); !errors.Is(err, row.want) {
-						t.Errorf("the workspace holds something: %v, %v", holds, err)
+				if file == erroredFile { // it may also appear between two attempts
+					refused["push"] = m.pushErrored(t.Context(), &session{dir: dir}, c.FunctionApp)
+				}
+				for what, err := range refused {
+					if !errors.Is(err, row.want) || !strings.Contains(err.Error(), file) {
+						t.Errorf("%s: got %v", what, err)
 					}
-					if _, err := m.Destroy(t.Context(), c, nil); !errors.Is(err, row.want) {
-						t.Errorf("destroyed: %v", err)
-					}
-					if _, err := m.Provision(t.Context(), testID, testSpec(), nil); !errors.Is(err, row.want) {
-						t.Errorf("provisioned: %v", err)
-					}
+				}
+				if diff := cmp.Diff(content, files(t, dir)); diff != "" {
+					t.Error(diff)
+				}
+				if _, err := m.Provision(t.Context(), testID, testSpec(), nil); !errors.Is(err, row.want) {
+					t.Errorf("provisioned: %v", err)
 				}
 				if got := files(t, dir)[file]; got != row.content {
 					t.Errorf("the file holds %q now", got)
 				}
 			})
 		}
+	}
+}
+
+// TestUnpushedState: a workspace holds what is in errored.tfstate, and a file that cannot be read is not taken for an
+// empty one.
+func TestUnpushedState(t *testing.T) {
+	m := local(t, nil)
+	dir, c := m.Path(testID), containerOf(testID)
+	path := filepath.Join(dir, erroredFile)
+	err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(path, []byte(stateOf("a", 1)), 0o600))
+	if holds, holdsErr := m.Holds(t.Context(), c); err != nil || holdsErr != nil || !holds {
+		t.Errorf("holds: %v, %v, %v", holds, err, holdsErr)
+	}
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	_, held := m.Holds(t.Context(), c)
+	_, destroyed := m.Destroy(t.Context(), c, nil)
+	for _, err := range []error{held, destroyed, m.Archive(testID)} {
+		if err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("a file that cannot be read: %v", err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
 	}
 }
 

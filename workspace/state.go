@@ -17,7 +17,8 @@ import (
 const stateVersion = 4
 
 // ErrNewerState is wrapped when a newer Terraform wrote a state. Nothing is changed then.
-var ErrNewerState = errors.New("a newer Terraform wrote the state")
+var ErrNewerState = errors.New("a newer Terraform wrote the state: start a daemon that knows its format, " +
+	"or put a state of the older format in its place")
 
 // ErrOtherState is wrapped when a state is that of another workspace. Nothing is changed then.
 var ErrOtherState = errors.New("the state is that of another workspace: put the right one in its place, " +
@@ -49,8 +50,9 @@ type state struct {
 		} `json:"instances"`
 	} `json:"resources"`
 	content []byte // of a state that was pulled
-	// Encrypted is what OpenTofu's encryption puts in place of the rest.
-	Encrypted string `json:"encrypted_data"`
+	// Both are what OpenTofu's encryption puts in place of the rest.
+	Encrypted         string `json:"encrypted_data"`
+	EncryptionVersion string `json:"encryption_version"`
 }
 
 // stays reports whether an error means that a file holds a state that must stay as it is: it may describe what nothing
@@ -72,7 +74,7 @@ func parseState(content []byte) (*state, error) {
 		return nil, fmt.Errorf("its format has version %d, and this daemon knows %d: %w", s.Version, stateVersion,
 			ErrNewerState)
 	}
-	if s.Encrypted != "" {
+	if s.Encrypted != "" || s.EncryptionVersion != "" {
 		return nil, ErrEncryptedState
 	}
 	if err != nil {
@@ -97,21 +99,29 @@ func readState(dir string) (*state, error) {
 	return s, nil
 }
 
-// localState is readState for the workspace of a function app: another workspace's state is ErrOtherState.
-func localState(dir, app string) (*state, error) {
-	content, err := os.ReadFile(filepath.Join(dir, stateFile))
-	if err != nil {
-		return nil, fmt.Errorf("read state: %w", err)
-	}
+// localStates reads the state files of a workspace: the state, and the one that Terraform could not write. A file that
+// is missing or not a state is left out. Any other file that cannot be read is an error, and so is a state that stays.
+// app is the name of the function app, "" when it does not matter.
+func localStates(dir, app string) (found []*state, err error) {
 	last, err := newestOperation(dir)
 	if err != nil {
 		return nil, err
 	}
-	known, err := ownState(content, last, app)
-	if err != nil {
-		return nil, fmt.Errorf("read state in %s: %w", dir, err)
+	for _, name := range []string{stateFile, erroredFile} {
+		path := filepath.Join(dir, name)
+		content, err := os.ReadFile(path)
+		var known *state
+		if err == nil {
+			known, err = ownState(content, last, app)
+		}
+		switch {
+		case err == nil:
+			found = append(found, known)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotState):
+			return nil, fmt.Errorf("read state %s: %w", path, err)
+		}
 	}
-	return known, nil
+	return found, nil
 }
 
 // foreign returns the resource id of a managed resource that does not have the name of the given function app, "" when
