@@ -41,7 +41,7 @@ func lastFolder(t *testing.T, dir string, k kind) string {
 // begun leaves a workspace as an operation whose apply was begun.
 func begun(t *testing.T, dir string, op Operation) {
 	t.Helper()
-	last, err := lastNumber(dir)
+	_, last, err := operationFolders(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

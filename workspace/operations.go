@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
@@ -29,31 +31,34 @@ func operationFolder(number int, k kind) string {
 
 var folderForm = regexp.MustCompile(`^(\d{4,})-(?:apply|import|destroy)$`)
 
-// lastNumber returns the highest number of an operation in a workspace, 0 when it had none.
-func lastNumber(dir string) (last int, err error) {
+// operationFolders returns the folders of a workspace's operations by their numbers, and the highest number, 0 when
+// there is none.
+func operationFolders(dir string) (folders map[int]string, last int, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, operationsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("list operations: %w", err)
+		return nil, 0, fmt.Errorf("list operations: %w", err)
 	}
+	folders = map[int]string{}
 	for _, entry := range entries {
 		if form := folderForm.FindStringSubmatch(entry.Name()); form != nil {
 			if n, err := strconv.Atoi(form[1]); err == nil {
-				last = max(last, n)
+				folders[n], last = filepath.Join(dir, operationsDir, entry.Name()), max(last, n)
 			}
 		}
 	}
-	return last, nil
+	return folders, last, nil
 }
 
 // nextNumber returns the number of the next operation in a workspace. A workspace goes on where the archived ones of
 // the same container have ended.
 func (m *Manager) nextNumber(dir string) (int, error) {
-	last, err := lastNumber(dir)
+	_, last, err := operationFolders(dir)
 	if err != nil || last > 0 || dir == m.foundation() {
 		return last + 1, err
 	}
-	for archived := range m.archived(filepath.Base(dir)) {
-		n, err := lastNumber(archived)
+	archived, _ := m.archived(filepath.Base(dir))
+	for _, dir := range archived {
+		_, n, err := operationFolders(dir)
 		if err != nil {
 			return 0, err
 		}
@@ -90,38 +95,42 @@ func readVerdict(path string) (*Operation, error) {
 	return &op, nil
 }
 
-// appliedOperations returns the verdicts of the operations whose apply was begun, in the order of their files.
-func appliedOperations(dir string) (ops []*Operation, err error) {
-	for _, pattern := range []string{earlierVerdicts, filepath.Join(operationsDir, "*", verdict)} {
-		paths, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, fmt.Errorf("read verdicts: %w", err)
-		}
-		for _, path := range paths {
-			op, err := readVerdict(path)
-			if err != nil {
-				return nil, err
-			}
-			if op != nil && (op.Applied || pattern == earlierVerdicts) {
-				ops = append(ops, op)
-			}
-		}
-	}
-	return ops, nil
-}
-
 // earlierVerdicts are those of releases that kept the last operation of each kind in the workspace's folder, and only
 // if its apply was begun.
 const earlierVerdicts = "*.operation.json"
 
 // newestOperation returns the verdict of the last operation whose apply was begun, nil when none was.
-func newestOperation(dir string) (newest *Operation, err error) {
-	ops, err := appliedOperations(dir)
+func newestOperation(dir string) (*Operation, error) {
+	return newestVerdict(dir, func(op *Operation) bool { return op.Applied })
+}
+
+// newestVerdict returns the last verdict that accept accepts, nil when there is none. Numbers decide which one is the
+// last: the clock may have been set back. Those of earlier releases have no number, and all count.
+func newestVerdict(dir string, accept func(*Operation) bool) (newest *Operation, err error) {
+	folders, _, err := operationFolders(dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, op := range ops {
-		if newest == nil || op.Started.After(newest.Started) {
+	for _, n := range slices.SortedFunc(maps.Keys(folders), func(a, b int) int { return b - a }) {
+		op, err := readVerdict(filepath.Join(folders[n], verdict))
+		if err != nil {
+			return nil, err
+		}
+		if op != nil && accept(op) {
+			op.Number = n // of a damaged one, too
+			return op, nil
+		}
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, earlierVerdicts))
+	if err != nil {
+		return nil, fmt.Errorf("read verdicts: %w", err)
+	}
+	for _, path := range paths {
+		op, err := readVerdict(path)
+		if err != nil {
+			return nil, err
+		}
+		if op != nil && (newest == nil || op.Started.After(newest.Started)) {
 			newest = op
 		}
 	}

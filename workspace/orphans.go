@@ -3,11 +3,13 @@ package workspace
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -48,24 +50,18 @@ func (m *Manager) Archive(id string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	to, n := m.ArchivePath(id), 1
-	// An orphan that was imported may have an earlier workspace there.
-	for range m.archived(id) {
-		n++
-		to = m.ArchivePath(id) + "-" + strconv.Itoa(n)
-	}
-	now := m.cfg.Now() // see Expired
+	_, to := m.archived(id)
+	now := m.cfg.Now() // see expired
 	if err := errors.Join(os.Chtimes(dir, now, now), os.Rename(dir, to)); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
 	}
 	return nil
 }
 
-// withSecrets are the files of a workspace in use that hold secrets. An earlier release kept plan files beside the
-// state.
+// withSecrets are the files of a workspace in use that hold secrets: the temporary ones may become any of the others. An
+// earlier release kept plan files beside the state.
 var withSecrets = []string{
-	"*.tfvars", "*.tfvars.json", "*.tfplan", "*.tfstate*", filepath.Join(operationsDir, "*", planFile),
-	"." + stateFile + "*",
+	"*.tfvars", "*.tfvars.json", "*.tfplan", "*.tfstate*", filepath.Join(operationsDir, "*", planFile), temporary,
 }
 
 // removeSecrets removes the files of a workspace that hold secrets. Nobody needs them any more: the workspace holds
@@ -77,7 +73,7 @@ func removeSecrets(dir string) error {
 			return err
 		}
 		for _, path := range paths {
-			if err := os.Remove(path); err != nil {
+			if err := os.RemoveAll(path); err != nil {
 				return err
 			}
 		}
@@ -86,30 +82,93 @@ func removeSecrets(dir string) error {
 }
 
 // Expired returns up to limit archived workspaces, and operations of the foundation, that are older than before, as
-// paths below Config.Dir. The foundation's last operation always stays.
+// paths below Config.Dir. The foundation's last operation always stays, and so does the last one that was applied.
 func (m *Manager) Expired(before time.Time, limit int) (paths []string, err error) {
+	_, last, err := operationFolders(m.foundation())
+	if err != nil {
+		return nil, err
+	}
+	applied, err := newestOperation(m.foundation())
+	if err != nil {
+		return nil, err
+	}
+	kept := func(name string) bool {
+		form := folderForm.FindStringSubmatch(name)
+		if form == nil {
+			return true
+		}
+		n, err := strconv.Atoi(form[1])
+		return err != nil || n == last || applied != nil && n == applied.Number
+	}
 	for _, parent := range []string{"archive", filepath.Join(FoundationID, operationsDir)} {
-		entries, err := os.ReadDir(filepath.Join(m.cfg.Dir, parent))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		found, err := expiredIn(filepath.Join(m.cfg.Dir, parent), before, limit-len(paths), func(name string) bool {
+			return parent != "archive" && kept(name)
+		})
+		if err != nil {
 			return nil, fmt.Errorf("list the archive: %w", err)
 		}
-		if parent != "archive" && len(entries) > 0 {
-			entries = entries[:len(entries)-1]
-		}
-		for _, entry := range entries {
-			info, err := entry.Info()
-			if errors.Is(err, fs.ErrNotExist) || err == nil && !info.ModTime().Before(before) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("list the archive: %w", err)
-			}
-			if paths = append(paths, filepath.Join(parent, entry.Name())); len(paths) == limit {
-				return paths, nil
-			}
+		for _, name := range found {
+			paths = append(paths, filepath.Join(parent, name))
 		}
 	}
 	return paths, nil
+}
+
+// listed is the number of entries that are read at a time of a folder that may have very many.
+const listed = 1000
+
+// expiredIn returns up to limit names of folders in parent that are older than before and not kept.
+func expiredIn(parent string, before time.Time, limit int, kept func(name string) bool) (names []string, err error) {
+	f, err := os.Open(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for {
+		entries, err := f.ReadDir(listed)
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+		for _, entry := range entries {
+			if len(names) == limit {
+				return names, nil
+			}
+			if kept(entry.Name()) {
+				continue
+			}
+			old, err := expired(filepath.Join(parent, entry.Name()), before)
+			if err != nil {
+				return nil, err
+			}
+			if old {
+				names = append(names, entry.Name())
+			}
+		}
+	}
+}
+
+// expired reports whether an archived workspace, or the folder of an operation, is older than before. A restored folder
+// may have the time of its restoration, so that the end of its last operation counts, too.
+func expired(dir string, before time.Time) (bool, error) {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || info.ModTime().Before(before) {
+		return err == nil, err
+	}
+	last, err := readVerdict(filepath.Join(dir, verdict))
+	if err == nil && last == nil {
+		last, err = newestVerdict(dir, func(*Operation) bool { return true })
+	}
+	return last != nil && !last.Finished.IsZero() && last.Finished.Before(before), err
 }
 
 // RemoveExpired removes what Expired has returned.
@@ -122,15 +181,24 @@ func (m *Manager) RemoveExpired(paths []string) error {
 	return nil
 }
 
-// archived returns the folders of a container's archived workspaces, the oldest first.
-func (m *Manager) archived(id string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		path := m.ArchivePath(id)
-		for n := 2; ; n++ {
-			if _, err := os.Lstat(path); err != nil || !yield(path) {
-				return
-			}
-			path = m.ArchivePath(id) + "-" + strconv.Itoa(n)
+// archiveGap is the number of names after which archived gives up.
+const archiveGap = 16
+
+// archived returns the folders of a container's archived workspaces, the oldest first, and the one for the next. A
+// container has several when its app was an orphan afterwards. The oldest may have been removed. The archive may be
+// large, so that it is not listed.
+func (m *Manager) archived(id string) (found []string, next string) {
+	name := func(n int) string {
+		if n == 1 {
+			return m.ArchivePath(id)
+		}
+		return m.ArchivePath(id) + "-" + strconv.Itoa(n)
+	}
+	last := 0
+	for n := 1; n <= last+archiveGap; n++ {
+		if _, err := os.Lstat(name(n)); err == nil {
+			found, last = append(found, name(n)), n
 		}
 	}
+	return found, name(last + 1)
 }

@@ -98,7 +98,7 @@ func (m *Manager) remains(ctx context.Context, c Container) (bool, error) {
 	if !c.Begun {
 		return false, nil
 	}
-	if _, err := os.Stat(m.ArchivePath(c.ID)); err != nil && m.cfg.Backend.Remote() {
+	if archived, _ := m.archived(c.ID); len(archived) == 0 && m.cfg.Backend.Remote() {
 		return true, nil // the state may be there
 	}
 	// What is in the archive was destroyed, unless somebody else knows better.
@@ -107,8 +107,7 @@ func (m *Manager) remains(ctx context.Context, c Container) (bool, error) {
 
 // touched reports whether an apply was begun in a workspace, or left a state in whatever condition.
 func touched(dir string) bool {
-	ops, err := appliedOperations(dir)
-	if err != nil || len(ops) > 0 {
+	if last, err := newestOperation(dir); err != nil || last != nil {
 		return true
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "*.tfstate*"))

@@ -201,10 +201,42 @@ func TestVerdictsOfAnEarlierRelease(t *testing.T) {
 	if err != nil || op == nil || op.Lineage != "a" || op.Serial != 7 || !touched(dir) {
 		t.Errorf("got %+v, %v", op, err)
 	}
-	folder := filepath.Join(dir, operationFolder(1, applying))
-	err = errors.Join(os.MkdirAll(folder, 0o700), writeVerdict(folder, Operation{Started: time.Now(), Lineage: "b"}))
-	if op, opErr := newestOperation(dir); err != nil || opErr != nil || op.Lineage != "a" {
-		t.Errorf("after an operation that was not applied: %+v, %v, %v", op, err, opErr)
+	leave(t, dir, 1, Operation{Started: time.Now(), Lineage: "b"})
+	if op, err := newestOperation(dir); err != nil || op.Lineage != "a" {
+		t.Errorf("after an operation that was not applied: %+v, %v", op, err)
+	}
+	leave(t, dir, 2, Operation{Lineage: "c", Applied: true}) // the clock was set back
+	if op, err := newestOperation(dir); err != nil || op.Lineage != "c" || op.Number != 2 {
+		t.Errorf("after an operation that was applied: %+v, %v", op, err)
+	}
+}
+
+// leave leaves the verdict of an apply in a workspace, and returns its folder.
+func leave(t *testing.T, dir string, number int, op Operation) string {
+	t.Helper()
+	folder := filepath.Join(dir, operationFolder(number, applying))
+	if err := errors.Join(os.MkdirAll(folder, 0o700), writeVerdict(folder, op)); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// TestNewestOperation: of a damaged verdict only the number is known, and more than four digits count as a number.
+func TestNewestOperation(t *testing.T) {
+	dir := t.TempDir()
+	leave(t, dir, 9999, Operation{Lineage: "a", Applied: true})
+	folder := leave(t, dir, 10000, Operation{Lineage: "b", Applied: true})
+	if op, err := newestOperation(dir); err != nil || op.Lineage != "b" {
+		t.Errorf("got %+v, %v", op, err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, verdict), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if op, err := newestOperation(dir); err != nil || op.Lineage != "" || op.Number != 10000 {
+		t.Errorf("got %+v, %v for a damaged one", op, err)
+	}
+	if n, err := local(t, nil).nextNumber(dir); n != 10001 || err != nil {
+		t.Errorf("the next number is %d, %v", n, err)
 	}
 }
 
@@ -235,22 +267,103 @@ func TestArchive(t *testing.T) {
 				t.Errorf("the next operation has number %d", got.Operation.Number)
 			}
 			wantDestroyed(t, m, sim)
-			now := time.Now()
-			for before, want := range map[time.Time]int{now.Add(-time.Hour): 0, now.Add(time.Hour): 2} {
-				if got, err := m.Expired(before, 10); len(got) != want || err != nil {
-					t.Errorf("before %v: %q, %v", before, got, err)
-				}
-			}
-			paths, err := m.Expired(now.Add(time.Hour), 1)
-			if diff := cmp.Diff([]string{"archive/" + testID}, paths); diff != "" || err != nil {
-				t.Error(diff, err)
-			}
-			if err := m.RemoveExpired(paths); err != nil {
-				t.Error(err)
-			}
-			if _, err := os.Stat(archived); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the archived workspace is there: %v", err)
-			}
 		})
+	}
+}
+
+// wantExpired checks what is older than a time.
+func wantExpired(t *testing.T, m *Manager, before time.Time, limit int, want ...string) {
+	t.Helper()
+	got, err := m.Expired(before, limit)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("before %v: %s, %v", before, diff, err)
+	}
+}
+
+// TestExpired archives three workspaces of one container and removes the oldest one.
+func TestExpired(t *testing.T) {
+	now := time.Now()
+	m := local(t, func(cfg *Config) { cfg.Now = func() time.Time { return now } })
+	dir := m.Path(testID)
+	for n := 1; n <= 3; n++ {
+		next, err := m.nextNumber(dir)
+		if err != nil || next != n {
+			t.Errorf("operation %d has the number %d, %v", n, next, err)
+		}
+		leave(t, dir, next, Operation{Applied: true, Finished: now})
+		if err := m.Archive(testID); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+	}
+	first, second, third := "archive/"+testID, "archive/"+testID+"-2", "archive/"+testID+"-3"
+	wantExpired(t, m, now.Add(-3*time.Hour), 10)
+	wantExpired(t, m, now.Add(-2*time.Hour), 10, first)
+	wantExpired(t, m, now, 10, first, second, third)
+	wantExpired(t, m, now, 2, first, second)
+	// A copy that was restored has another time.
+	if err := os.Chtimes(filepath.Join(m.cfg.Dir, first), now, now); err != nil {
+		t.Fatal(err)
+	}
+	wantExpired(t, m, now.Add(-2*time.Hour), 10, first)
+
+	if err := m.RemoveExpired([]string{first}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(m.ArchivePath(testID)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the archived workspace is there: %v", err)
+	}
+	if n, err := m.nextNumber(dir); n != 4 || err != nil {
+		t.Errorf("the next number is %d, %v", n, err)
+	}
+	leave(t, dir, 4, Operation{})
+	if err := m.Archive(testID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(m.ArchivePath(testID) + "-4"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExpiredOperationsOfTheFoundation leaves those that the next operation needs.
+func TestExpiredOperationsOfTheFoundation(t *testing.T) {
+	m := local(t, nil)
+	finished := time.Now().Add(-time.Hour)
+	for n, applied := range map[int]bool{9997: true, 9998: true, 9999: false, 10000: false} {
+		leave(t, m.foundation(), n, Operation{Finished: finished, Applied: applied})
+	}
+	wantExpired(t, m, time.Now(), 10, "foundation/operations/9997-apply", "foundation/operations/9999-apply")
+}
+
+// TestArchiveOfAnEarlierRelease removes the secrets of a workspace whose operations have no folders.
+func TestArchiveOfAnEarlierRelease(t *testing.T) {
+	m := local(t, nil)
+	dir := m.Path(testID)
+	if err := os.MkdirAll(filepath.Join(dir, stateFile+".d", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]string{}
+	for name, stays := range map[string]bool{
+		"main.tf": true, lockFile: true, "apply.plan.json": true, "apply.plan.jsonl": true, "apply.jsonl": true,
+		"apply.operation.json": true, "destroy.operation.json": true,
+		varsFile: false, "x.auto.tfvars": false, "apply.tfplan": false, "import.tfplan": false, "destroy.tfplan": false,
+		stateFile: false, backupFile: false, stateFile + damaged: false, stateFile + damaged + "-2": false,
+		erroredFile + damaged: false, lockInfo: false, ".tmp-123": false,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if stays {
+			kept[name] = "{}"
+		}
+	}
+	if err := m.Archive(testID); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(kept, files(t, m.ArchivePath(testID))); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Lstat(filepath.Join(m.ArchivePath(testID), stateFile+".d")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("states of other Terraform CLI workspaces: %v", err)
 	}
 }
