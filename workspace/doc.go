@@ -9,13 +9,15 @@
 // # Files
 //
 // Config.Dir holds foundation, containers/ID for each container and archive/ID for each removed one. A workspace keeps
-// configuration and variables, and of the last operation of each kind plan, masked plan JSON, output and verdict. The
-// names of an operation's files begin with its kind: apply, import or destroy. Plans, variables and state hold secrets
-// in plain text: folders have mode 0700 and files 0600.
+// configuration and variables. Each operation has the folder operations/NUMBER-KIND for plan, masked plan JSON, output
+// and verdict, which no later one changes; the kind is apply, import or destroy. Plans, variables and state hold
+// secrets in plain text: folders have mode 0700 and files 0600. The archive keeps none of the three, unless
+// Config.KeepSecrets is set.
 //
 // No operation trusts these files. Provision, Foundation and Destroy write configuration and variables anew. A state
-// file that holds no state, or another workspace's, is set aside (.damaged) and never taken for an empty state: what it
-// should hold is looked for in Azure. Lineage and resource ids tell whose state it is.
+// file that does not hold a state is set aside (.damaged) and never taken for an empty state: what it should hold is
+// looked for in Azure. A state that is encrypted, of a newer Terraform or another workspace's stays, and nothing is
+// changed. Lineage and resource ids tell whose state it is.
 //
 // # Retries
 //

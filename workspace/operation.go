@@ -41,7 +41,7 @@ type Operation struct {
 	Started       time.Time `json:"started"`
 	Finished      time.Time `json:"finished,omitzero"`
 	Plan          Changes   `json:"plan"`
-	// Applied reports that the apply of the plan was begun. Until then nothing has changed in Azure.
+	// Applied reports that the apply of the plan was begun. Without it, the operation has changed nothing in Azure.
 	Applied bool `json:"applied"`
 	// Error is empty when the operation succeeded.
 	Error string `json:"error,omitempty"`
@@ -109,12 +109,11 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 	}
 	op = Operation{Number: number, Kind: string(k), CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
 	t := &trace{workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), record: m.cfg.Record}
-	err = m.carryOut(ctx, k, s, &op, t)
+	err = errors.Join(m.carryOut(ctx, k, s, &op, t), secureState(s.dir))
 	op.Finished = m.cfg.Now().UTC()
 	if err != nil {
 		op.Error = s.secrets.text(err.Error())
 	}
-	err = errors.Join(err, secureState(s.dir))
 	if known, readErr := readState(s.dir); readErr == nil && !m.cfg.Backend.Remote() {
 		op.Lineage, op.Serial = known.Lineage, known.Serial
 	}
@@ -161,10 +160,14 @@ func (m *Manager) carryOut(ctx context.Context, k kind, s *session, op *Operatio
 		}
 		defer applied()
 	}
+	begun := *op
+	begun.Applied = true
+	if err := t.step(ctx, Applying, begun); err != nil {
+		return err
+	}
 	op.Applied, s.spent = true, true
-	// Both are written before anything can be created, so that the verdict of a killed apply is one without an end.
-	if err := errors.Join(t.step(ctx, Applying, *op), writeVerdict(t.folder, *op)); err != nil {
-		op.Applied = false
+	// Written before anything can be created, so that the verdict of a killed apply is one without an end.
+	if err := writeVerdict(t.folder, *op); err != nil {
 		return err
 	}
 	err = m.logged(ctx, s, stepApply, applyOutput, func(tf *tfexec.Terraform, w io.Writer) error {

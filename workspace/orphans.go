@@ -58,8 +58,8 @@ func (m *Manager) Archive(id string) error {
 	return nil
 }
 
-// withSecrets are the files of a workspace in use that hold secrets: the temporary ones may become any of the others. An
-// earlier release kept plan files beside the state.
+// withSecrets are the files of a workspace in use that hold secrets: the temporary ones may become any of the others.
+// An earlier release kept plan files beside the state.
 var withSecrets = []string{
 	"*.tfvars", "*.tfvars.json", "*.tfplan", "*.tfstate*", filepath.Join(operationsDir, "*", planFile), temporary,
 }

@@ -30,9 +30,9 @@ func TestMask(t *testing.T) {
 	if diff := cmp.Diff(any(all), mask(value, true)); diff != "" {
 		t.Errorf("all of it: %s", diff)
 	}
-	others := []any{redacted, redacted, map[string]any{}}
-	if diff := cmp.Diff(any(others), mask([]any{1.5, true, map[string]any{}}, true)); diff != "" {
-		t.Errorf("numbers: %s", diff)
+	others := any([]any{redacted, redacted, map[string]any{}, []any{}})
+	if diff := cmp.Diff(others, mask([]any{1.5, true, map[string]any{}, []any{}}, true)); diff != "" {
+		t.Errorf("other values: %s", diff)
 	}
 }
 

@@ -35,8 +35,8 @@ type removal struct {
 }
 
 // Holds reports whether a container's workspace may still have a resource in Azure: its state has resources, or the app
-// exists although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked. A state
-// that cannot be read is an error.
+// exists although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked. A
+// state that cannot be read is an error.
 func (m *Manager) Holds(ctx context.Context, c Container) (bool, error) {
 	dir := m.Path(c.ID)
 	if err := stateFree(dir); err != nil {

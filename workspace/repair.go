@@ -28,8 +28,8 @@ var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 
 // repair makes the files of a workspace fit for the next operation after the last one was killed, its disk was full or
 // its files were lost or damaged. While another process works in the workspace, repair does nothing and returns
-// ErrLocked. Nor does it do anything when a state is encrypted, another workspace's or of a newer Terraform, which is an
-// error. pushErrored repairs what only Terraform can. app is the name of the function app, "" in the foundation's
+// ErrLocked. Nor does it do anything when a state is encrypted, another workspace's or of a newer Terraform, which is
+// an error. pushErrored repairs what only Terraform can. app is the name of the function app, "" in the foundation's
 // workspace.
 func (m *Manager) repair(dir, app string) error {
 	remote := m.cfg.Backend.Remote()

@@ -277,6 +277,6 @@ func (m *Manager) lease(ctx context.Context, s *session) error {
 	if err != nil {
 		return &leaseError{err}
 	}
-	s.lease, s.correlation = lease, lease.CorrelationID()
+	s.lease, s.correlation, s.spent = lease, lease.CorrelationID(), false
 	return nil
 }

@@ -119,11 +119,10 @@ func (m *Manager) renew(ctx context.Context, s *session) error {
 		return nil
 	}
 	s.spent, s.tf, s.correlation = false, nil, uuid.NewString()
-	if s.lease == nil {
-		return nil
+	if s.lease != nil {
+		s.lease.Release()
+		s.lease = nil
 	}
-	s.lease.Release()
-	s.lease = nil
 	return m.lease(ctx, s)
 }
 

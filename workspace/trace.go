@@ -94,6 +94,7 @@ func FileDigest(path string) (sum string, err error) {
 func changeDigest(plan *tfjson.Plan, key []byte) (string, error) {
 	type change struct {
 		Address string         `json:"address"`
+		Deposed string         `json:"deposed,omitempty"`
 		Actions tfjson.Actions `json:"actions"`
 		Import  string         `json:"import,omitempty"`
 		Before  any            `json:"before"`
@@ -106,7 +107,7 @@ func changeDigest(plan *tfjson.Plan, key []byte) (string, error) {
 			continue
 		}
 		c := change{
-			Address: rc.Address, Actions: rc.Change.Actions,
+			Address: rc.Address, Deposed: rc.DeposedKey, Actions: rc.Change.Actions,
 			Before: rc.Change.Before, After: rc.Change.After, Unknown: rc.Change.AfterUnknown,
 		}
 		if rc.Change.Importing != nil {
@@ -114,7 +115,9 @@ func changeDigest(plan *tfjson.Plan, key []byte) (string, error) {
 		}
 		all = append(all, c)
 	}
-	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortFunc(all, func(a, b change) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Deposed, b.Deposed))
+	})
 	content, err := json.Marshal(all) // sorts the keys of maps
 	if err != nil {
 		return "", err

@@ -2,30 +2,36 @@ package workspace
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/workspace/provider"
 )
 
-// recorded collects the steps of all operations.
+// recorded collects the steps of all operations. at, when set, is called before a step is recorded.
 type recorded struct {
 	steps  []Step
 	refuse Stage
+	at     func(Step)
 }
 
 var errFull = errors.New("the disk is full")
 
 func (r *recorded) record(_ context.Context, s Step) error {
+	if r.at != nil {
+		r.at(s)
+	}
 	if s.Stage == r.refuse {
 		return errFull
 	}
@@ -50,6 +56,27 @@ func (r *recorded) story(workspace string) (lines []string) {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// wantOwnIDs checks that each apply has a correlation id of its own, and that Azure saw no other change of azurerm.
+func (r *recorded) wantOwnIDs(t *testing.T, sim *azuresim.Sim) {
+	t.Helper()
+	ids := map[string]string{}
+	for _, s := range r.steps {
+		if s.Stage != Applying {
+			continue
+		}
+		if other := ids[s.Operation.CorrelationID]; other != "" {
+			t.Errorf("%s %d has the correlation id of %s", s.Workspace, s.Operation.Number, other)
+		}
+		ids[s.Operation.CorrelationID] = fmt.Sprint(s.Workspace, s.Operation.Number)
+	}
+	for _, c := range sim.Calls() {
+		changes := c.Service == "arm" && c.Method != "GET" && strings.Contains(c.UserAgent, "terraform-provider-azurerm")
+		if changes && !strings.Contains(c.Path, "/list") && ids[c.CorrelationID] == "" {
+			t.Errorf("%s %s has the correlation id %q, which no step has", c.Method, c.Path, c.CorrelationID)
+		}
+	}
 }
 
 func recording(t *testing.T, pooled bool) (*Manager, *azuresim.Sim, *recorded) {
@@ -96,52 +123,120 @@ func TestStepsOfOperations(t *testing.T) {
 				t.Errorf("the foundation: %q", got)
 			}
 			r.wantOwnIDs(t, sim)
+			wantNames(t, filepath.Join(m.ArchivePath(testID), operationFolder(1, applying)))
 			archived := filepath.Join(m.ArchivePath(testID), operationsDir)
 			for file, content := range kept {
 				if now, err := os.ReadFile(filepath.Join(archived, file)); string(now) != content || err != nil {
 					t.Errorf("%s has changed: %v", file, err)
 				}
 			}
-			r.wantFiles(t, archived)
+			for _, s := range r.steps {
+				if s.Workspace != testID || s.Stage != Ended {
+					continue
+				}
+				for file, sum := range s.Files {
+					folder := operationFolder(s.Operation.Number, kind(s.Operation.Kind))
+					path := filepath.Join(m.ArchivePath(testID), folder, file)
+					if got, err := FileDigest(path); got != sum || err != nil {
+						t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
+					}
+				}
+			}
 		})
 	}
 }
 
-// wantOwnIDs checks that each apply has a correlation id of its own, and each change that Azure has seen one of these.
-func (r *recorded) wantOwnIDs(t *testing.T, sim *azuresim.Sim) {
+// wantNames checks that the masked plan of a create shows which settings the app gets, and none of their values.
+func wantNames(t *testing.T, folder string) {
 	t.Helper()
-	ids := map[string]string{}
-	for _, s := range r.steps {
-		if s.Stage != Applying {
-			continue
-		}
-		if other := ids[s.Operation.CorrelationID]; other != "" {
-			t.Errorf("%s %d has the correlation id of %s", s.Workspace, s.Operation.Number, other)
-		}
-		ids[s.Operation.CorrelationID] = fmt.Sprint(s.Workspace, s.Operation.Number)
+	var plan tfjson.Plan
+	content := files(t, folder)[maskedPlan]
+	if err := json.Unmarshal([]byte(content), &plan); err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range sim.Calls() {
-		changes := c.Service == "arm" && c.Method != http.MethodGet
-		ours := strings.Contains(c.UserAgent, "terraform-provider-azurerm") && !strings.Contains(c.Path, "/list")
-		if changes && ours && ids[c.CorrelationID] == "" {
-			t.Errorf("%s %s has the correlation id %q, which no step has", c.Method, c.Path, c.CorrelationID)
+	shown := map[string]any{"environment": plan.Variables["environment"].Value}
+	for _, rc := range plan.ResourceChanges {
+		if after, ok := rc.Change.After.(map[string]any); ok {
+			shown[rc.Address] = after["app_settings"]
+		}
+	}
+	for where, names := range map[string][]string{
+		"environment": {"EMPTY", "NASTY"}, "azurerm_linux_function_app.this": {"AZF_SPEC_0", "NASTY"},
+	} {
+		settings, _ := shown[where].(map[string]any)
+		for _, name := range names {
+			if settings[name] != redacted && name != "EMPTY" || settings[name] == nil {
+				t.Errorf("%s shows %q as %v", where, name, settings[name])
+			}
 		}
 	}
 }
 
-// wantFiles compares the files of a workspace's operations with the digests.
-func (r *recorded) wantFiles(t *testing.T, operations string) {
-	t.Helper()
-	for _, s := range r.steps {
-		if s.Workspace != testID || s.Stage != Ended {
-			continue
-		}
-		for file, sum := range s.Files {
-			path := filepath.Join(operations, filepath.Base(operationFolder(s.Operation.Number, kind(s.Operation.Kind))), file)
-			if got, err := FileDigest(path); got != sum || err != nil {
-				t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
+// TestStepsOfARetry: a failed apply and the one that completes its work have records, files and ids of their own.
+func TestStepsOfARetry(t *testing.T) {
+	lose := azuresim.Rule{Method: http.MethodPut, Path: sitePath, Times: 1, Drop: azuresim.DropAfter}
+	for name, row := range map[string]struct{ pooled, killed bool }{
+		"started providers, a lost answer": {true, false}, "own providers, a lost answer": {false, false},
+		"started providers, a killed terraform": {true, true}, "own providers, a killed terraform": {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, sim, r := recording(t, row.pooled)
+			spec, _ := foundation(t, m)
+			faults := azuresim.Faults{Rules: []azuresim.Rule{lose}}
+			var once sync.Once
+			if row.killed {
+				faults = azuresim.Faults{AfterWrite: func(method, path string, _ int) {
+					if method != http.MethodPut || !sitePath.MatchString(path) {
+						return
+					}
+					once.Do(func() {
+						for _, p := range terraformProcesses(t, m, "apply") {
+							kill(t, p)
+						}
+					})
+				}}
 			}
+			sim.SetFaults(faults)
+			outputs, err := m.Provision(t.Context(), testID, spec, nil)
+			wantImported(t, outputs, err)
+			story := r.story(testID)
+			want := []string{
+				"1 apply planned 0/1/0", "1 apply applying 0/1/0 applied", "1 apply ended 0/1/0 applied failed",
+				"2 apply planned 1/0/0", "2 apply applying 1/0/0 applied", "2 apply ended 1/0/0 applied",
+			}
+			if diff := cmp.Diff(want, story); diff != "" {
+				t.Error(diff)
+			}
+			if last := r.steps[len(r.steps)-1].Operation.CorrelationID; outputs.Operation.CorrelationID != last {
+				t.Errorf("Provision returns the id %s, want that of the last operation, %s", outputs.Operation.CorrelationID, last)
+			}
+			r.wantOwnIDs(t, sim)
+			wantDestroyed(t, m, sim)
+		})
+	}
+}
+
+// TestVerdictThatCannotBeWritten changes nothing in Azure. The apply that was recorded has an end.
+func TestVerdictThatCannotBeWritten(t *testing.T) {
+	m, sim, r := recording(t, true)
+	spec, _ := foundation(t, m)
+	r.at = func(s Step) {
+		if s.Stage != Applying {
+			return
 		}
+		if err := os.Mkdir(filepath.Join(m.Path(testID), operationFolder(1, applying), verdict), 0o700); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := m.Provision(t.Context(), testID, spec, nil)
+	if err == nil || len(sim.Sites()) > 0 {
+		t.Errorf("got %v with %v", err, sim.Sites())
+	}
+	want := []string{
+		"1 apply planned 0/1/0", "1 apply applying 0/1/0 applied", "1 apply ended 0/1/0 applied failed",
+	}
+	if diff := cmp.Diff(want, r.story(testID)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -158,6 +253,10 @@ func TestStepThatCannotBeRecorded(t *testing.T) {
 			}
 			if made := len(sim.Sites()) > 0; made != (stage == Ended) {
 				t.Errorf("function apps: %v", sim.Sites())
+			}
+			op, err := readVerdict(filepath.Join(m.Path(testID), operationFolder(1, applying), verdict))
+			if err != nil || op.Applied != (stage == Ended) || strings.Contains(op.Error, errFull.Error()) != (stage != Ended) {
+				t.Errorf("the verdict is %+v, %v", op, err)
 			}
 			r.refuse = ""
 			if got := provision(t, m, spec); got.Operation.Number != 2 {
@@ -187,183 +286,5 @@ func TestChangeDigest(t *testing.T) {
 	other := digest(spec)
 	if first != again || first == "" || first == other {
 		t.Errorf("got %q, %q for the same and %q for another environment", first, again, other)
-	}
-}
-
-// TestVerdictsOfAnEarlierRelease: they are those of operations whose apply was begun.
-func TestVerdictsOfAnEarlierRelease(t *testing.T) {
-	dir := t.TempDir()
-	const earlier = `{"correlation_id": "c", "started": "2026-11-01T00:00:00Z", "lineage": "a", "serial": 7}`
-	if err := os.WriteFile(filepath.Join(dir, "apply.operation.json"), []byte(earlier), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	op, err := newestOperation(dir)
-	if err != nil || op == nil || op.Lineage != "a" || op.Serial != 7 || !touched(dir) {
-		t.Errorf("got %+v, %v", op, err)
-	}
-	leave(t, dir, 1, Operation{Started: time.Now(), Lineage: "b"})
-	if op, err := newestOperation(dir); err != nil || op.Lineage != "a" {
-		t.Errorf("after an operation that was not applied: %+v, %v", op, err)
-	}
-	leave(t, dir, 2, Operation{Lineage: "c", Applied: true}) // the clock was set back
-	if op, err := newestOperation(dir); err != nil || op.Lineage != "c" || op.Number != 2 {
-		t.Errorf("after an operation that was applied: %+v, %v", op, err)
-	}
-}
-
-// leave leaves the verdict of an apply in a workspace, and returns its folder.
-func leave(t *testing.T, dir string, number int, op Operation) string {
-	t.Helper()
-	folder := filepath.Join(dir, operationFolder(number, applying))
-	if err := errors.Join(os.MkdirAll(folder, 0o700), writeVerdict(folder, op)); err != nil {
-		t.Fatal(err)
-	}
-	return folder
-}
-
-// TestNewestOperation: of a damaged verdict only the number is known, and more than four digits count as a number.
-func TestNewestOperation(t *testing.T) {
-	dir := t.TempDir()
-	leave(t, dir, 9999, Operation{Lineage: "a", Applied: true})
-	folder := leave(t, dir, 10000, Operation{Lineage: "b", Applied: true})
-	if op, err := newestOperation(dir); err != nil || op.Lineage != "b" {
-		t.Errorf("got %+v, %v", op, err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, verdict), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if op, err := newestOperation(dir); err != nil || op.Lineage != "" || op.Number != 10000 {
-		t.Errorf("got %+v, %v for a damaged one", op, err)
-	}
-	if n, err := local(t, nil).nextNumber(dir); n != 10001 || err != nil {
-		t.Errorf("the next number is %d, %v", n, err)
-	}
-}
-
-// TestArchive compares what stays of a removed container's workspace, and for how long.
-func TestArchive(t *testing.T) {
-	for name, keep := range map[string]bool{"without secrets": false, "with secrets": true} {
-		t.Run(name, func(t *testing.T) {
-			m, sim := cloudWith(t, func(cfg *Config, _ *provider.Config) { cfg.KeepSecrets = keep })
-			spec, _ := foundation(t, m)
-			provision(t, m, spec)
-			wantDestroyed(t, m, sim)
-			archived := m.ArchivePath(testID)
-			for _, pattern := range withSecrets[1:5] {
-				paths, err := filepath.Glob(filepath.Join(archived, pattern))
-				if wanted := keep && pattern != "*.tfplan"; len(paths) > 0 != wanted || err != nil {
-					t.Errorf("%s: %q, %v", pattern, paths, err)
-				}
-			}
-			for _, file := range []string{
-				"main.tf", lockFile, "operations/0001-apply/plan.json", "operations/0002-destroy/operation.json",
-			} {
-				if _, err := os.Stat(filepath.Join(archived, file)); err != nil {
-					t.Error(err)
-				}
-			}
-			// The number of an operation goes on in another workspace of the same container.
-			if got := provision(t, m, spec); got.Operation.Number != 3 {
-				t.Errorf("the next operation has number %d", got.Operation.Number)
-			}
-			wantDestroyed(t, m, sim)
-		})
-	}
-}
-
-// wantExpired checks what is older than a time.
-func wantExpired(t *testing.T, m *Manager, before time.Time, limit int, want ...string) {
-	t.Helper()
-	got, err := m.Expired(before, limit)
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
-		t.Errorf("before %v: %s, %v", before, diff, err)
-	}
-}
-
-// TestExpired archives three workspaces of one container and removes the oldest one.
-func TestExpired(t *testing.T) {
-	now := time.Now()
-	m := local(t, func(cfg *Config) { cfg.Now = func() time.Time { return now } })
-	dir := m.Path(testID)
-	for n := 1; n <= 3; n++ {
-		next, err := m.nextNumber(dir)
-		if err != nil || next != n {
-			t.Errorf("operation %d has the number %d, %v", n, next, err)
-		}
-		leave(t, dir, next, Operation{Applied: true, Finished: now})
-		if err := m.Archive(testID); err != nil {
-			t.Fatal(err)
-		}
-		now = now.Add(time.Hour)
-	}
-	first, second, third := "archive/"+testID, "archive/"+testID+"-2", "archive/"+testID+"-3"
-	wantExpired(t, m, now.Add(-3*time.Hour), 10)
-	wantExpired(t, m, now.Add(-2*time.Hour), 10, first)
-	wantExpired(t, m, now, 10, first, second, third)
-	wantExpired(t, m, now, 2, first, second)
-	// A copy that was restored has another time.
-	if err := os.Chtimes(filepath.Join(m.cfg.Dir, first), now, now); err != nil {
-		t.Fatal(err)
-	}
-	wantExpired(t, m, now.Add(-2*time.Hour), 10, first)
-
-	if err := m.RemoveExpired([]string{first}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(m.ArchivePath(testID)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the archived workspace is there: %v", err)
-	}
-	if n, err := m.nextNumber(dir); n != 4 || err != nil {
-		t.Errorf("the next number is %d, %v", n, err)
-	}
-	leave(t, dir, 4, Operation{})
-	if err := m.Archive(testID); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(m.ArchivePath(testID) + "-4"); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestExpiredOperationsOfTheFoundation leaves those that the next operation needs.
-func TestExpiredOperationsOfTheFoundation(t *testing.T) {
-	m := local(t, nil)
-	finished := time.Now().Add(-time.Hour)
-	for n, applied := range map[int]bool{9997: true, 9998: true, 9999: false, 10000: false} {
-		leave(t, m.foundation(), n, Operation{Finished: finished, Applied: applied})
-	}
-	wantExpired(t, m, time.Now(), 10, "foundation/operations/9997-apply", "foundation/operations/9999-apply")
-}
-
-// TestArchiveOfAnEarlierRelease removes the secrets of a workspace whose operations have no folders.
-func TestArchiveOfAnEarlierRelease(t *testing.T) {
-	m := local(t, nil)
-	dir := m.Path(testID)
-	if err := os.MkdirAll(filepath.Join(dir, stateFile+".d", "x"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	kept := map[string]string{}
-	for name, stays := range map[string]bool{
-		"main.tf": true, lockFile: true, "apply.plan.json": true, "apply.plan.jsonl": true, "apply.jsonl": true,
-		"apply.operation.json": true, "destroy.operation.json": true,
-		varsFile: false, "x.auto.tfvars": false, "apply.tfplan": false, "import.tfplan": false, "destroy.tfplan": false,
-		stateFile: false, backupFile: false, stateFile + damaged: false, stateFile + damaged + "-2": false,
-		erroredFile + damaged: false, lockInfo: false, ".tmp-123": false,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("{}"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if stays {
-			kept[name] = "{}"
-		}
-	}
-	if err := m.Archive(testID); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(kept, files(t, m.ArchivePath(testID))); diff != "" {
-		t.Error(diff)
-	}
-	if _, err := os.Lstat(filepath.Join(m.ArchivePath(testID), stateFile+".d")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("states of other Terraform CLI workspaces: %v", err)
 	}
 }
