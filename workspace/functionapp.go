@@ -55,7 +55,7 @@ func (m *Manager) apply(ctx context.Context, s *session, app string, resources [
 	if err := m.pushErrored(ctx, s, app); err != nil {
 		return Operation{}, err
 	}
-	left, err := m.leftovers(ctx, s, resources)
+	left, err := m.leftovers(ctx, s, app, resources)
 	if err != nil {
 		return Operation{}, err
 	}

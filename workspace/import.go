@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,14 +92,15 @@ func (m *Manager) missing(ctx context.Context, known *state, all []importable) (
 }
 
 // leftovers returns what is missing in the state before an apply. With a local backend, a workspace that was never
-// applied can have left only what is shared.
-func (m *Manager) leftovers(ctx context.Context, s *session, all []importable) ([]importable, error) {
+// applied can have left only what is shared. Another workspace's state is ErrOtherState. app is the function app's
+// name, "" for the foundation.
+func (m *Manager) leftovers(ctx context.Context, s *session, app string, all []importable) ([]importable, error) {
 	last, err := newestOperation(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	known, err := m.readState(ctx, s)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	known, err := m.knownState(ctx, s, app)
+	if err != nil {
 		return nil, err
 	}
 	if last == nil && known == nil && !m.cfg.Backend.Remote() {

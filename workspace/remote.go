@@ -47,6 +47,10 @@ func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 		return readState(s.dir)
 	}
 	content, err := m.pull(ctx, s)
+	if outputContains(err, unreadable...) {
+		return nil, fmt.Errorf("%s cannot be read, and nothing was changed: put a state in its place that can be, or move "+
+			"it away, so that what it should hold is looked for in Azure: %w", m.stateName(s.dir), err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +69,9 @@ func (m *Manager) readState(ctx context.Context, s *session) (*state, error) {
 	}
 	return pulled, m.widen(ctx, s, pulled)
 }
+
+// unreadable are the messages of terraform and tofu for a state that is damaged, encrypted or of a newer Terraform.
+var unreadable = []string{"Unsupported state file format", "encrypted payload"}
 
 // Polls of state pull: pg does not wait for the lock under which it creates a new state.
 const (

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
@@ -181,5 +182,66 @@ func TestErroredStateIsPushed(t *testing.T) {
 	if outputs.Operation.Plan != (Changes{}) || outputs.HostName == "" {
 		t.Errorf("got %+v; want nothing left to do", outputs)
 	}
+	wantDestroyed(t, m, sim)
+}
+
+// TestRemoteStateThatStays replaces a state in a database by one that only somebody else can read or owns. It stays,
+// and so does the app.
+func TestRemoteStateThatStays(t *testing.T) {
+	m, sim, url := inPostgres(t)
+	m.cfg.Log = zerolog.Nop()
+	spec, _ := foundation(t, m)
+	spec.Tags = map[string]string{IDTag: testID}
+	provision(t, m, spec)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := conn.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	read := func() (data string) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(),
+			"SELECT data FROM sockerless_azf_terraform.states WHERE name LIKE '%containers%'").Scan(&data); err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	good := read()
+	tofu := peer(t, m, func(c *Config) {
+		c.Providers = nil
+		useTofu(t, c)
+	})
+	write := func(data string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(),
+			"UPDATE sockerless_azf_terraform.states SET data = $1 WHERE name LIKE '%containers%'", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, state := range map[string]string{
+		"encrypted": `{"serial":9,"lineage":"a","meta":{},"encrypted_data":"AAAA","encryption_version":"v0"}`,
+		"newer":     strings.Replace(good, `"version": 4`, `"version": 5`, 1),
+		"foreign":   strings.ReplaceAll(good, spec.Name, "skls-x"),
+		"truncated": good[:len(good)/2],
+	} {
+		write(state)
+		for tool, m := range map[string]*Manager{"terraform": m, "tofu": tofu} {
+			_, destroyed := m.Destroy(t.Context(), containerOf(testID), nil)
+			_, provisioned := m.Provision(t.Context(), testID, spec, nil)
+			for _, err := range []error{destroyed, provisioned} {
+				if err == nil || !strings.Contains(err.Error(), "in its place") {
+					t.Errorf("%s, %s: got %v", name, tool, err)
+				}
+			}
+			if read() != state || len(sim.Sites()) != 1 {
+				t.Errorf("%s, %s: the state is %s, and the apps are %v", name, tool, read(), sim.Sites())
+			}
+		}
+	}
+	write(good)
 	wantDestroyed(t, m, sim)
 }

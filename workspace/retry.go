@@ -190,7 +190,7 @@ func (m *Manager) findLeftovers(ctx context.Context, t task, s *session, failure
 	if failed, ok := errors.AsType[*TerraformError](failure); !ok || failed.Step != stepApply || len(t.applies) == 0 {
 		return false, nil
 	}
-	found, err := m.leftovers(ctx, s, t.applies)
+	found, err := m.leftovers(ctx, s, t.app, t.applies)
 	if err != nil {
 		return false, nil
 	}
