@@ -46,7 +46,8 @@ func greet(t *testing.T, l net.Listener, dial func(addr string) (net.Conn, error
 
 func TestListenTLS(t *testing.T) {
 	dir := t.TempDir()
-	own, friend, stranger := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "friend"), azuretest.NewKeyPair(t, dir, "stranger")
+	own, friend := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "friend")
+	stranger := azuretest.NewKeyPair(t, dir, "stranger")
 	roots := x509.NewCertPool()
 	roots.AddCert(own.Leaf)
 	// client returns the configuration of a client that trusts the server and shows certificates.

@@ -151,7 +151,8 @@ func TestUnixRequesterThatIsGone(t *testing.T) {
 // TestCertificateRequester tells two client certificates apart, and a client without one.
 func TestCertificateRequester(t *testing.T) {
 	dir := t.TempDir()
-	pair, one, two := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "one"), azuretest.NewKeyPair(t, dir, "two")
+	pair, one := azuretest.NewKeyPair(t, dir, "server"), azuretest.NewKeyPair(t, dir, "one")
+	two := azuretest.NewKeyPair(t, dir, "two")
 	both := filepath.Join(dir, "both.crt")
 	var bundle []byte
 	for _, p := range []azuretest.KeyPair{one, two} {

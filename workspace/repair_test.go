@@ -117,46 +117,50 @@ func TestStateThatStays(t *testing.T) {
 		"of another lineage":        {stateOf("b", 9), ErrOtherState},
 	} {
 		for _, file := range []string{stateFile, erroredFile} {
-			t.Run(name+", "+file, func(t *testing.T) {
-				m := &Manager{cfg: Config{Dir: t.TempDir(), Log: zerolog.Nop()}}
-				m.cfg.Find = func(context.Context, string) (Found, bool, error) { return Found{}, false, nil }
-				dir := m.Path(testID)
-				if err := os.MkdirAll(dir, 0o700); err != nil {
-					t.Fatal(err)
-				}
-				begun(t, dir, Operation{Lineage: "a", Serial: 2})
-				content := map[string]string{file: row.content, "main.tf": "x", lockFile: "y"}
-				for name, content := range content {
-					if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
-				c := containerOf(testID)
-				_, held := m.Holds(t.Context(), c)
-				_, destroyed := m.Destroy(t.Context(), c, nil)
-				refused := map[string]error{"hold": held, "destroy": destroyed, "repair": m.repair(dir, c.FunctionApp)}
-				if row.content != stateWith("a", 9, "skls-y") { // the archive does not know the app's name
-					refused["archive"] = m.Archive(testID)
-				}
-				if file == erroredFile { // it may also appear between two attempts
-					refused["push"] = m.pushErrored(t.Context(), &session{dir: dir}, c.FunctionApp)
-				}
-				for what, err := range refused {
-					if !errors.Is(err, row.want) || !strings.Contains(err.Error(), file) {
-						t.Errorf("%s: got %v", what, err)
-					}
-				}
-				if diff := cmp.Diff(content, files(t, dir)); diff != "" {
-					t.Error(diff)
-				}
-				if _, err := m.Provision(t.Context(), testID, testSpec(), nil); !errors.Is(err, row.want) {
-					t.Errorf("provisioned: %v", err)
-				}
-				if got := files(t, dir)[file]; got != row.content {
-					t.Errorf("the file holds %q now", got)
-				}
-			})
+			t.Run(name+", "+file, func(t *testing.T) { wantStays(t, file, row.content, row.want) })
 		}
+	}
+}
+
+// wantStays has everything refuse a workspace in which a file has this content.
+func wantStays(t *testing.T, file, content string, want error) {
+	t.Helper()
+	m := &Manager{cfg: Config{Dir: t.TempDir(), Log: zerolog.Nop()}}
+	m.cfg.Find = func(context.Context, string) (Found, bool, error) { return Found{}, false, nil }
+	dir := m.Path(testID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	begun(t, dir, Operation{Lineage: "a", Serial: 2})
+	whole := map[string]string{file: content, "main.tf": "x", lockFile: "y"}
+	for name, content := range whole {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := containerOf(testID)
+	_, held := m.Holds(t.Context(), c)
+	_, destroyed := m.Destroy(t.Context(), c, nil)
+	refused := map[string]error{"hold": held, "destroy": destroyed, "repair": m.repair(dir, c.FunctionApp)}
+	if content != stateWith("a", 9, "skls-y") { // the archive does not know the app's name
+		refused["archive"] = m.Archive(testID)
+	}
+	if file == erroredFile { // it may also appear between two attempts
+		refused["push"] = m.pushErrored(t.Context(), &session{dir: dir}, c.FunctionApp)
+	}
+	for what, err := range refused {
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	if diff := cmp.Diff(whole, files(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := m.Provision(t.Context(), testID, testSpec(), nil); !errors.Is(err, want) {
+		t.Errorf("provisioned: %v", err)
+	}
+	if got := files(t, dir)[file]; got != content {
+		t.Errorf("the file holds %q now", got)
 	}
 }
 

@@ -72,8 +72,9 @@ func (r *recorded) wantOwnIDs(t *testing.T, sim *azuresim.Sim) {
 		ids[s.Operation.CorrelationID] = fmt.Sprint(s.Workspace, s.Operation.Number)
 	}
 	for _, c := range sim.Calls() {
-		changes := c.Service == "arm" && c.Method != "GET" && strings.Contains(c.UserAgent, "terraform-provider-azurerm")
-		if changes && !strings.Contains(c.Path, "/list") && ids[c.CorrelationID] == "" {
+		changes := c.Service == "arm" && c.Method != http.MethodGet
+		ours := strings.Contains(c.UserAgent, "terraform-provider-azurerm") && !strings.Contains(c.Path, "/list")
+		if changes && ours && ids[c.CorrelationID] == "" {
 			t.Errorf("%s %s has the correlation id %q, which no step has", c.Method, c.Path, c.CorrelationID)
 		}
 	}
@@ -130,19 +131,24 @@ func TestStepsOfOperations(t *testing.T) {
 					t.Errorf("%s has changed: %v", file, err)
 				}
 			}
-			for _, s := range r.steps {
-				if s.Workspace != testID || s.Stage != Ended {
-					continue
-				}
-				for file, sum := range s.Files {
-					folder := operationFolder(s.Operation.Number, kind(s.Operation.Kind))
-					path := filepath.Join(m.ArchivePath(testID), folder, file)
-					if got, err := FileDigest(path); got != sum || err != nil {
-						t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
-					}
-				}
-			}
+			r.wantFiles(t, m.ArchivePath(testID))
 		})
+	}
+}
+
+// wantFiles compares the files of a workspace's operations with the digests.
+func (r *recorded) wantFiles(t *testing.T, workspace string) {
+	t.Helper()
+	for _, s := range r.steps {
+		if s.Workspace != testID || s.Stage != Ended {
+			continue
+		}
+		for file, sum := range s.Files {
+			path := filepath.Join(workspace, operationFolder(s.Operation.Number, kind(s.Operation.Kind)), file)
+			if got, err := FileDigest(path); got != sum || err != nil {
+				t.Errorf("%s has the digest %s, not %s, %v", path, got, sum, err)
+			}
+		}
 	}
 }
 

@@ -191,7 +191,7 @@ func replayCommand(stdout io.Writer) *cobra.Command {
 func sdkCommand(stdout io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "sdk", Hidden: true}
 	file := cmd.Flags().String("task", "", "`file` with the task")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		ctx := cmd.Context()
 		task, err := bench.ReadTask(*file)
 		if err != nil {
@@ -202,7 +202,12 @@ func sdkCommand(stdout io.Writer) *cobra.Command {
 			return err
 		}
 		defer transport.CloseIdleConnections()
-		cfg, err := connected(ctx, task.Sim, transport, "", "")
+		dir, err := os.MkdirTemp("", "azf-bench-sdk-")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		cfg, err := connected(ctx, task.Sim, transport, dir, "")
 		if err != nil {
 			return err
 		}

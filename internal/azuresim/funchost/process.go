@@ -54,26 +54,25 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
 	}
-	started := make(chan error)
-	h.work.Go(func() {
-		// The death signal comes when the thread that started the process ends: the thread must live as long. It ends with
-		// the goroutine, which does not unlock it, since it has lost capabilities.
-		runtime.LockOSThread()
-		err := dropCapabilities()
-		if err == nil {
-			err = p.cmd.Start()
+	err = onStarter(func() error {
+		if err := dropCapabilities(); err != nil {
+			return err
 		}
-		if err == nil {
-			host.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.cmd.Process.Pid, Pdeathsig: syscall.SIGKILL}
-			if err = host.Start(); err != nil {
-				_ = p.cmd.Process.Kill()
-				_ = p.cmd.Wait() // the first error counts
-			}
+		if err := p.cmd.Start(); err != nil {
+			return err
 		}
-		started <- err
+		host.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.cmd.Process.Pid, Pdeathsig: syscall.SIGKILL}
+		err := host.Start()
 		if err != nil {
-			return
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait() // the first error counts
 		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start handler: %w", err)
+	}
+	h.work.Go(func() {
 		var read sync.WaitGroup
 		read.Go(func() { h.console(stdout, false) })
 		read.Go(func() { h.console(stderr, true) })
@@ -92,10 +91,28 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.ended)
 	})
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start handler: %w", err)
-	}
 	return p, nil
+}
+
+// starter is one thread that starts all processes, and lives as long as the program. The death signal comes when the
+// thread that started a process ends. A thread that has lost capabilities must not run other goroutines, and if it
+// ended it would kill what it had started before: children of anybody in the program.
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for do := range work {
+			do()
+		}
+	}()
+	return work
+})
+
+// onStarter runs f on the starter.
+func onStarter(f func() error) error {
+	done := make(chan error)
+	starter() <- func() { done <- f() }
+	return <-done
 }
 
 func freePort(ctx context.Context) (string, error) {
