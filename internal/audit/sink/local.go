@@ -94,11 +94,26 @@ type journald struct{}
 func (journald) unsure() int64 { return 0 }
 func (journald) close() error  { return nil }
 
-func (journald) send(_ context.Context, lines []audit.Line) error {
+func (journald) send(ctx context.Context, lines []audit.Line) error {
 	if !journal.Enabled() {
 		return errors.New("there is no journald here")
 	}
+	// A journald that takes nothing must not keep the daemon from its end.
+	sent := make(chan error, 1)
+	go func() { sent <- sendToJournal(ctx, lines) }()
+	select {
+	case err := <-sent:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func sendToJournal(ctx context.Context, lines []audit.Line) error {
 	for _, l := range lines {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := journal.Send(string(l.Line), journal.PriInfo, map[string]string{
 			"SYSLOG_IDENTIFIER": program, "AUDIT_SEQ": strconv.FormatInt(l.Seq, 10),
 		})

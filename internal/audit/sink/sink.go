@@ -50,26 +50,32 @@ const (
 
 // Check returns an error unless a list of URLs, with commas between them, is one that Open takes. It opens nothing.
 func Check(list string) error {
-	for text := range strings.SplitSeq(list, ",") {
-		if _, _, err := parse(text); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := open(list, "")
+	return err
 }
 
 // Open returns the sinks of a list of URLs. home is the id of the state folder: what is on this machine has a cursor of
 // its own for each. It connects to nothing. The caller calls Close of each.
-func Open(list, home string) (sinks []*Sink, err error) {
+func Open(list, home string) ([]*Sink, error) {
 	if list == "" {
 		return nil, nil
 	}
+	return open(list, home)
+}
+
+func open(list, home string) (sinks []*Sink, err error) {
+	seen := map[string]bool{}
 	for text := range strings.SplitSeq(list, ",") {
+		text = strings.TrimSpace(text)
 		t, local, err := parse(text)
 		if err != nil {
 			return nil, err
 		}
-		s := &Sink{name: strings.TrimSpace(text), transport: t}
+		if seen[text] {
+			return nil, fmt.Errorf("%q is there twice: name each sink once", text)
+		}
+		seen[text] = true
+		s := &Sink{name: text, transport: t}
 		if local {
 			s.name += " " + home
 		}
@@ -79,7 +85,6 @@ func Open(list, home string) (sinks []*Sink, err error) {
 }
 
 func parse(text string) (t transport, local bool, err error) {
-	text = strings.TrimSpace(text)
 	const forms = "use file:///path, syslog+tls://host:port or journald"
 	if text == "journald" {
 		return journald{}, true, nil

@@ -1,30 +1,19 @@
 package sink
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/audit"
-	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 // memory is a Source.
@@ -33,6 +22,7 @@ type memory struct {
 	lines   []audit.Line
 	cursors map[string]int64
 	more    chan struct{}
+	broken  bool // no cursor moves
 }
 
 func newMemory(n int) *memory {
@@ -69,8 +59,28 @@ func (m *memory) AuditCursor(_ context.Context, sink string) (int64, error) {
 func (m *memory) MoveAuditCursor(_ context.Context, sink string, seq int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.broken {
+		return errors.New("the database has gone")
+	}
 	m.cursors[sink] = max(m.cursors[sink], seq)
 	return nil
+}
+
+// fail decides whether cursors can be moved.
+func (m *memory) fail(broken bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = broken
+}
+
+// cursor returns the cursor of the only sink.
+func (m *memory) cursor() (seq int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, seq = range m.cursors {
+		break
+	}
+	return seq
 }
 
 func (m *memory) WatchAudit() <-chan struct{} {
@@ -141,179 +151,13 @@ func numbers(from, to int) string {
 	return text.String()
 }
 
-func TestFile(t *testing.T) {
-	m, path := newMemory(250), filepath.Join(t.TempDir(), "trail.jsonl")
-	// An earlier daemon was killed in the middle of a line.
-	if err := os.WriteFile(path, []byte(`{"se`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, stop := deliver(t, "file://"+path, m)
-	whole := "{\"se\n" + numbers(1, 250)
-	azuretest.Eventually(t, "all records", func() bool { return content(t, path) == whole })
-
-	// The file is rotated.
-	if err := os.Rename(path, path+".1"); err != nil {
-		t.Fatal(err)
-	}
-	m.add(1)
-	azuretest.Eventually(t, "the new file", func() bool { return content(t, path) == numbers(251, 251) })
-	stop()
-	if got := content(t, path+".1"); got != whole {
-		t.Error("the rotated file has changed")
-	}
-
-	m.add(2)
-	_, stop = deliver(t, "file://"+path, m)
-	azuretest.Eventually(t, "the records since the stop", func() bool { return content(t, path) == numbers(251, 253) })
-	stop()
-	if diff := cmp.Diff(map[string]int64{"file://" + path + " home": 253}, m.cursors); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestFileThatCannotBeWritten(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "later")
-	m, path := newMemory(3), filepath.Join(dir, "trail.jsonl")
-	s, _ := deliver(t, "file://"+path, m)
-	azuretest.Eventually(t, "problem", func() bool { return strings.Contains(s.Problem(), "no such file") })
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	azuretest.Eventually(t, "records", func() bool { return content(t, path) == numbers(1, 3) && s.Problem() == "" })
-
-	full, _ := deliver(t, "file:///dev/full", newMemory(1))
-	azuretest.Eventually(t, "full disk", func() bool { return strings.Contains(full.Problem(), "no space left") })
-}
-
-// server is a syslog server.
-type server struct {
-	net.Listener
-	ca string // a file with its certificate
-
-	mu    sync.Mutex
-	got   []string // messages
-	conns []net.Conn
-}
-
-func startServer(t *testing.T) *server {
-	t.Helper()
-	https := httptest.NewTLSServer(http.NotFoundHandler())
-	defer https.Close()
-	s := &server{ca: filepath.Join(t.TempDir(), "ca.pem")}
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: https.Certificate().Raw})
-	if err := os.WriteFile(s.ca, block, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	s.Listener, err = tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: https.TLS.Certificates})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	go func() {
-		for {
-			conn, err := s.Accept()
-			if err != nil {
-				return
-			}
-			go s.serve(conn)
-		}
-	}()
-	return s
-}
-
-// serve reads frames: a length, a blank and a message.
-func (s *server) serve(conn net.Conn) {
-	s.mu.Lock()
-	s.conns = append(s.conns, conn)
-	s.mu.Unlock()
-	r := bufio.NewReader(conn)
-	for {
-		length, err := r.ReadString(' ')
-		if err != nil {
-			return
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(length))
-		if err != nil {
-			return
-		}
-		message := make([]byte, n)
-		if _, err := io.ReadFull(r, message); err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.got = append(s.got, string(message))
-		s.mu.Unlock()
-	}
-}
-
-func (s *server) messages() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string{}, s.got...)
-}
-
-// drop closes the connections.
-func (s *server) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		_ = c.Close()
-	}
-	s.conns = nil
-}
-
-func TestSyslog(t *testing.T) {
-	srv, m := startServer(t), newMemory(150)
-	url := "syslog+tls://" + srv.Addr().String()
-	s, _ := deliver(t, url+"?ca="+srv.ca, m)
-	azuretest.Eventually(t, "all records", func() bool { return len(srv.messages()) == 150 })
-	form := regexp.MustCompile(`^<110>1 2026-11-27T12:00:00\.000001Z \S+ sockerless-backend-azf \d+ audit - \{"seq":1\}$`)
-	if got := srv.messages()[0]; !form.MatchString(got) {
-		t.Errorf("the first message is %s", got)
-	}
-	// What the server may have lost with a connection comes again.
-	srv.drop()
-	azuretest.Eventually(t, "the news of it", func() bool {
-		m.add(1)
-		return len(srv.messages()) > 250
-	})
-	seen := map[string]int{}
-	for _, message := range srv.messages() {
-		seen[message[strings.Index(message, "{"):]]++
-	}
-	for n := range 150 {
-		record := fmt.Sprintf(`{"seq":%d}`, n+1)
-		if want := 1; seen[record] < want || n < 50 && seen[record] > want {
-			t.Errorf("record %d came %d times", n+1, seen[record])
-		}
-	}
-	azuretest.Eventually(t, "recovery", func() bool { return s.Problem() == "" })
-
-	stranger, _ := deliver(t, url, newMemory(1))
-	azuretest.Eventually(t, "refusal of an unknown authority", func() bool {
-		return strings.Contains(stranger.Problem(), "certificate")
-	})
-}
-
-// TestJournald sends to a journal that is not there: tests must not write into that of the machine.
-func TestJournald(t *testing.T) {
-	if _, err := os.Stat("/run/systemd/journal/socket"); err == nil {
-		t.Log("journald runs here: only the URL is checked")
-		if err := Check("journald"); err != nil {
-			t.Error(err)
-		}
-		return
-	}
-	s, _ := deliver(t, "journald", newMemory(1))
-	azuretest.Eventually(t, "problem", func() bool { return strings.Contains(s.Problem(), "no journald") })
-}
-
 func TestCheck(t *testing.T) {
 	for list, fine := range map[string]bool{
 		"journald": true, "file:///a, journald": true, "syslog+tls://logs": true, "syslog+tls://[::1]:6514?ca=/x": true,
 		"file://a": false, "file:///a?x=1": false, "syslog://logs": false, "syslog+tls://": false, "": false,
 		"journald,": false, "syslog+tls://logs/x": false, "syslog+tls://logs?cert=/c": false,
+		"journald, journald": false, "syslog+tls://me:secret@logs": false, "syslog+tls://logs?ca=ca.pem": false,
+		"syslog+tls://logs?ca=/a&ca=/b": false, "syslog+tls://logs?cert=/c&key=/k": true,
 	} {
 		if err := Check(list); (err == nil) != fine {
 			t.Errorf("%q: %v", list, err)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/audit"
@@ -32,6 +33,12 @@ const (
 	priority = 13*8 + 6
 	// syslogTimeout bounds the connection's establishment and each batch.
 	syslogTimeout = 30 * time.Second
+	// writeBuffer bounds what the kernel takes before the server's machine has it. With the kernel's own choice, some
+	// megabytes of a backlog are on the way when a connection breaks.
+	writeBuffer = 64 << 10
+	// resent is the number of records that come again after a broken connection. It is about twice what the buffers of
+	// both machines hold of records of 600 bytes, the shortest there are.
+	resent = 1000
 )
 
 func newSyslog(u *url.URL) (*syslog, error) {
@@ -44,10 +51,17 @@ func newSyslog(u *url.URL) (*syslog, error) {
 	if u.Path != "" && u.Path != "/" {
 		return nil, fmt.Errorf("%q: a syslog server has no path", u.Redacted())
 	}
+	if u.User != nil {
+		return nil, fmt.Errorf("%q: a syslog server takes no user and password: use a client certificate, cert and key",
+			u.Redacted())
+	}
 	for name, values := range u.Query() {
 		field, ok := map[string]*string{"ca": &s.ca, "cert": &s.cert, "key": &s.key}[name]
 		if !ok {
 			return nil, fmt.Errorf("%q: the parameter %s is unknown: there are ca, cert and key", u.Redacted(), name)
+		}
+		if len(values) > 1 || !filepath.IsAbs(values[0]) {
+			return nil, fmt.Errorf("%q: give %s once, as an absolute path of a PEM file", u.Redacted(), name)
 		}
 		*field = values[0]
 	}
@@ -57,7 +71,7 @@ func newSyslog(u *url.URL) (*syslog, error) {
 	return s, nil
 }
 
-func (s *syslog) unsure() int64 { return batch }
+func (s *syslog) unsure() int64 { return resent }
 
 func (s *syslog) close() error {
 	if s.conn == nil {
@@ -89,6 +103,10 @@ func (s *syslog) send(ctx context.Context, lines []audit.Line) error {
 			host, program, os.Getpid(), l.Line)
 		fmt.Fprintf(&frames, "%d %s", len(message), message)
 	}
+	// A server that does not read must not keep the daemon from its end.
+	conn := s.conn.NetConn()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	err = s.conn.SetWriteDeadline(time.Now().Add(syslogTimeout))
 	if err == nil {
 		_, err = s.conn.Write(frames.Bytes())
@@ -125,6 +143,9 @@ func (s *syslog) connect(ctx context.Context) error {
 		return err
 	}
 	s.conn = conn.(*tls.Conn)
+	if err := s.conn.NetConn().(*net.TCPConn).SetWriteBuffer(writeBuffer); err != nil {
+		return errors.Join(err, s.close())
+	}
 	s.broken = make(chan struct{})
 	go watch(s.conn, s.broken)
 	return nil
