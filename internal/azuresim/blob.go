@@ -11,15 +11,12 @@ import (
 // blobSuffix follows an account's name in the host of its blob endpoint.
 const blobSuffix = ".blob.core.windows.net"
 
-// blobAudiences are those of tokens for Azure Storage:
-// https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory
-var blobAudiences = []string{"https://storage.azure.com"}
-
 // blobs are the containers of the storage account. The keys are CONTAINER and CONTAINER/NAME.
 type blobs struct {
 	containers map[string]bool
 	content    map[string][]byte
-	granted    bool // the principal has the role Storage Blob Data Contributor
+	immutable  map[string]bool // containers with an immutability policy
+	granted    bool            // the principal has the role Storage Blob Data Contributor
 }
 
 // GrantBlobs gives the principal the role Storage Blob Data Contributor on the storage account, or takes it away. It
@@ -46,6 +43,13 @@ func (s *Sim) SetBlob(name string, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.blobs.content[name] = content
+}
+
+// SetBlobsImmutable gives a container an immutability policy.
+func (s *Sim) SetBlobsImmutable(container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.blobs.immutable[container] = true
 }
 
 // serveBlobs answers on the account's blob endpoint: the creation of containers, Put Blob and Get Blob of the Blob
@@ -80,7 +84,9 @@ func (s *Sim) answerBlob(w http.ResponseWriter, r *http.Request) (status int, co
 		return http.StatusBadRequest, "MissingRequiredHeader",
 			"An HTTP header that's mandatory is not specified: x-ms-version"
 	}
-	if refused := s.checkToken(r, blobAudiences...); refused != nil {
+	// https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory
+	refused := s.checkToken(r, "https://storage.azure.com", "https://"+s.cfg.StorageAccount+blobSuffix)
+	if refused != nil {
 		return refused.status, refused.code, refused.message
 	}
 	if !b.granted {
@@ -118,7 +124,12 @@ func (b *blobs) put(w http.ResponseWriter, r *http.Request, path string) (status
 		return http.StatusBadRequest, "MissingRequiredHeader",
 			"An HTTP header that's mandatory is not specified: x-ms-blob-type"
 	}
-	if _, there := b.content[path]; there && r.Header.Get("If-None-Match") == "*" {
+	_, there := b.content[path]
+	if container, _, _ := strings.Cut(path, "/"); there && b.immutable[container] {
+		return http.StatusConflict, "BlobImmutableDueToPolicy",
+			"This operation is not permitted as the blob is immutable due to a policy."
+	}
+	if there && r.Header.Get("If-None-Match") == "*" {
 		return http.StatusConflict, "BlobAlreadyExists", "The specified blob already exists."
 	}
 	content, err := io.ReadAll(r.Body)

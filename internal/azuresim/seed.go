@@ -29,7 +29,9 @@ func (s *Sim) seedState() {
 		busy:      make(map[string]bool),
 		keys:      make(map[string]siteKeys),
 		secrets:   make(map[string]string),
-		blobs:     blobs{containers: make(map[string]bool), content: make(map[string][]byte)},
+		blobs: blobs{
+			containers: make(map[string]bool), content: make(map[string][]byte), immutable: make(map[string]bool),
+		},
 
 		operations: make(map[string]*operation),
 	}

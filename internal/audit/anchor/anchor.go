@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -22,6 +23,9 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/audit"
 )
+
+// suffix is that of the names of all blobs.
+const suffix = ".checkpoint"
 
 // Config configures New.
 type Config struct {
@@ -48,11 +52,16 @@ func New(cfg Config) (*Anchor, error) {
 	return &Anchor{url: cfg.URL, client: client}, nil
 }
 
+// limit bounds each call, with all its attempts: who anchors has other work, too.
+const limit = 2 * time.Minute
+
 // Put keeps a signed checkpoint as the blob LOG/SIZE.checkpoint. It creates the container if that is missing. A blob of
 // that name with the same tree is a success, whoever has signed it. Another tree is an error: the trail was rewritten.
 func (a *Anchor) Put(ctx context.Context, c audit.Checkpoint, signed []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	// Zeros in front make the order of names that of sizes.
-	b := a.client.NewBlockBlobClient(fmt.Sprintf("%s/%020d.checkpoint", c.Log, c.Size))
+	b := a.client.NewBlockBlobClient(fmt.Sprintf("%s/%020d%s", c.Log, c.Size, suffix))
 	err := a.upload(ctx, b, signed)
 	if bloberror.HasCode(err, bloberror.ContainerNotFound) {
 		_, err = a.client.Create(ctx, nil)
@@ -77,21 +86,28 @@ func (a *Anchor) upload(ctx context.Context, b *blockblob.Client, signed []byte)
 }
 
 // compare compares a checkpoint with the one that is there: all but the signatures.
-func (a *Anchor) compare(ctx context.Context, b *blockblob.Client, c audit.Checkpoint, signed []byte) (err error) {
-	res, err := b.DownloadStream(ctx, nil)
+func (a *Anchor) compare(ctx context.Context, b *blockblob.Client, c audit.Checkpoint, signed []byte) error {
+	there, err := a.read(ctx, b)
 	if err != nil {
-		return a.explain(err)
-	}
-	defer func() { err = errors.Join(err, res.Body.Close()) }()
-	there, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		return fmt.Errorf("read an anchored checkpoint: %w", err)
+		return err
 	}
 	if text(there) != text(signed) {
 		return fmt.Errorf("the checkpoint of %d records in %s has another root hash than the trail: the trail was "+
 			"rewritten, or the database was restored from a backup", c.Size, a.url)
 	}
 	return nil
+}
+
+func (a *Anchor) read(ctx context.Context, b *blockblob.Client) (signed []byte, err error) {
+	res, err := b.DownloadStream(ctx, nil)
+	if err != nil {
+		return nil, a.explain(err)
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	if signed, err = io.ReadAll(io.LimitReader(res.Body, 1<<20)); err != nil {
+		return nil, fmt.Errorf("read an anchored checkpoint: %w", err)
+	}
+	return signed, nil
 }
 
 // text returns a signed text without its signatures, which follow an empty line.

@@ -1,10 +1,16 @@
 package anchor_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/rs/zerolog"
@@ -15,7 +21,9 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
 )
 
-func TestPut(t *testing.T) {
+// start returns a simulated Azure and an anchor in its storage account.
+func start(t *testing.T) (*cloudtest.Cloud, *anchor.Anchor) {
+	t.Helper()
 	c := cloudtest.Start(t, azuresim.Config{Log: zerolog.Nop()})
 	options := policy.ClientOptions{Cloud: c.Configuration, Transport: c.Client}
 	credential, err := azidentity.NewClientSecretCredential(c.Access.TenantID, c.Access.ClientID, c.Access.ClientSecret,
@@ -30,6 +38,11 @@ func TestPut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, a
+}
+
+func TestPut(t *testing.T) {
+	c, a := start(t)
 	var keys []audit.Key
 	for _, home := range []string{"one", "two"} {
 		key, err := audit.LoadKey(t.TempDir(), home)
@@ -62,6 +75,11 @@ func TestPut(t *testing.T) {
 	if err != nil || got != point {
 		t.Errorf("the blob holds %+v, %v", got, err)
 	}
+	// So does a second attempt where a policy keeps the container.
+	c.Sim.SetBlobsImmutable("trail")
+	if err := put(keys[0], point); err != nil {
+		t.Error(err)
+	}
 	rewritten := point
 	rewritten.Root[0] = 1
 	if err := put(keys[0], rewritten); err == nil || !strings.Contains(err.Error(), "the trail was rewritten") {
@@ -70,4 +88,31 @@ func TestPut(t *testing.T) {
 	if blobs := c.Sim.Blobs(); len(blobs) != 1 || !strings.Contains(string(blobs[name]), fmt.Sprint(point.Root)) {
 		t.Errorf("blobs: %q", blobs)
 	}
+}
+
+// silent is a service that never answers.
+type silent struct{}
+
+func (silent) Do(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func (silent) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// TestServiceThatNeverAnswers shows that whoever anchors goes on.
+func TestServiceThatNeverAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := anchor.New(anchor.Config{URL: "https://x.blob.core.windows.net/trail", Credential: silent{},
+			Transport: silent{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = a.Put(t.Context(), audit.Checkpoint{Log: "log", Size: 1}, []byte("checkpoint"))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
