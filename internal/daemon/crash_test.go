@@ -121,6 +121,9 @@ func (p *playground) nothingLeft(t *testing.T) {
 		t.Errorf("locks left: %v", locks)
 	}
 	azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
+	if p.disk > 0 {
+		return // SQLite does not open a file in another mount namespace
+	}
 	if v, err := p.verify(t); err != nil || len(v.Open) > 0 {
 		t.Errorf("the audit trail: %+v, %v", v, err)
 	}
