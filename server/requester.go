@@ -141,7 +141,8 @@ func requesterOf(r *http.Request) api.Requester {
 func ofCertificate(c *x509.Certificate) api.Requester {
 	sum := sha256.Sum256(c.Raw)
 	out := api.Requester{
-		Kind: api.RequesterMTLS, Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: c.SerialNumber.Text(16),
+		Kind: api.RequesterMTLS, Subject: c.Subject.String(), CommonName: c.Subject.CommonName,
+		Issuer: c.Issuer.String(), Serial: c.SerialNumber.Text(16),
 		Fingerprint: hex.EncodeToString(sum[:]), Names: append([]string{}, c.DNSNames...),
 	}
 	out.Names = append(out.Names, c.EmailAddresses...)

@@ -68,10 +68,11 @@ func (db *DB) appendRecords(ctx context.Context, tx *txn) error {
 
 func (db *DB) appendRecord(ctx context.Context, tx *txn, edge *audit.Edge, r audit.Record) error {
 	r.Version, r.Seq, r.Time, r.Daemon = audit.Version, edge.Size+1, db.now().UTC(), db.auditor
-	r.Daemon.ID = db.DaemonID()
+	r.Daemon.ID, r.Daemon.Policies = db.DaemonID(), db.policyDigest()
 	if err := db.pairOperation(ctx, tx, &r); err != nil {
 		return err
 	}
+	tx.last = r.Seq
 	if r.Outcome != nil {
 		r.Outcome.Error = shortened(storable(r.Outcome.Error))
 	}
@@ -190,14 +191,8 @@ func scanHashes(rows *sql.Rows, into map[int64]audit.Hash) (err error) {
 // in a container's workspace, or in this daemon's foundation, ends the earlier ones there that were interrupted.
 func (db *DB) Record(ctx context.Context, r audit.Record) error {
 	return db.tx(ctx, func(tx *txn) error {
-		if r.Operation != nil {
-			// A workspace has one operation at a time.
-			err := db.interrupted(ctx, tx, `workspace = $1 AND NOT (number = $2 AND daemon_id = $3)
-				AND (home = $4 OR workspace <> $5)`,
-				r.Operation.Workspace, r.Operation.Number, db.DaemonID(), db.auditor.Home, foundationWorkspace)
-			if err != nil {
-				return err
-			}
+		if err := db.precede(ctx, tx, r); err != nil {
+			return err
 		}
 		if r.Container != nil {
 			c, err := findContainer(ctx, tx, r.Container.ID)
@@ -211,6 +206,17 @@ func (db *DB) Record(ctx context.Context, r audit.Record) error {
 		tx.record(r)
 		return nil
 	})
+}
+
+// precede ends the earlier operations in the workspace of a record's operation.
+func (db *DB) precede(ctx context.Context, tx *txn, r audit.Record) error {
+	if r.Operation == nil {
+		return nil
+	}
+	// A workspace has one operation at a time.
+	return db.interrupted(ctx, tx, `workspace = $1 AND NOT (number = $2 AND daemon_id = $3)
+		AND (home = $4 OR workspace <> $5)`,
+		r.Operation.Workspace, r.Operation.Number, db.DaemonID(), db.auditor.Home, foundationWorkspace)
 }
 
 // foundationWorkspace is the workspace that each state folder has one of.

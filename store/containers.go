@@ -58,6 +58,8 @@ type Container struct {
 	Unnamed bool
 	// StopAsked reports whether somebody has asked to stop the run under way.
 	StopAsked bool
+	// Policy are the verdicts of policies on the plan of its create. RecordVerdicts sets it.
+	Policy []api.PolicyVerdict
 	// Claim says who waits for the answer to the create. CreateContainer sets it.
 	Claim string
 
@@ -79,7 +81,7 @@ type App struct {
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
-	image_config, has_handler, origin, unnamed, stop_asked, claim`
+	image_config, has_handler, origin, unnamed, stop_asked, claim, policy`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
@@ -410,12 +412,12 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var c Container
-		var config, hostConfig, networking, imageConfig, origin string
+		var config, hostConfig, networking, imageConfig, origin, policy string
 		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
-			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim)
+			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim, &policy)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
@@ -426,7 +428,7 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 			into any
 		}{
 			{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}, {imageConfig, &c.ImageConfig},
-			{origin, &c.Origin},
+			{origin, &c.Origin}, {policy, &c.Policy},
 		} {
 			if field.from == "" {
 				continue

@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -57,6 +58,8 @@ type DB struct {
 	waiters *broadcast
 	daemon  int32
 	auditor audit.Daemon
+	// policies is the digest of the policies in force, nil before there are any.
+	policies atomic.Pointer[string]
 
 	closing sync.Once
 	closed  error // of Close
@@ -208,6 +211,7 @@ type txn struct {
 	*sql.Tx
 	woken   []string
 	records []audit.Record
+	last    int64 // the number of the last record that was written
 }
 
 // wake adds a container or image that changes.

@@ -142,6 +142,7 @@ const NoHealthcheck = container.NoHealthcheck
 const (
 	ContainerEvent = events.ContainerEventType
 	ImageEvent     = events.ImageEventType
+	DaemonEvent    = events.DaemonEventType
 )
 
 // Changes of containers and images that events report.
@@ -189,6 +190,8 @@ type AzureDetails struct {
 	// CreatedBy and StartedBy say who has asked for the container and for its last run, nil where that is not known.
 	CreatedBy *Origin `json:",omitempty"`
 	StartedBy *Origin `json:",omitempty"`
+	// Policy holds the verdicts of the policies on the plan that created the container.
+	Policy []PolicyVerdict `json:",omitempty"`
 }
 
 // Capabilities lists the features of a backend for a front end. Its JSON is flat.

@@ -36,9 +36,10 @@ type Requester struct {
 	Executable string `json:"exe,omitempty"`
 	Cgroup     string `json:"cgroup,omitempty"`
 
-	// Subject, Names (subject alternative names), Serial, Issuer and Fingerprint (SHA-256, in hex) are those of a client
-	// certificate.
+	// Subject, CommonName, Names (subject alternative names), Serial, Issuer and Fingerprint (SHA-256, in hex) are those
+	// of a client certificate.
 	Subject     string   `json:"subject,omitempty"`
+	CommonName  string   `json:"cn,omitempty"`
 	Names       []string `json:"names,omitempty"`
 	Serial      string   `json:"serial,omitempty"`
 	Issuer      string   `json:"issuer,omitempty"`

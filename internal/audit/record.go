@@ -55,6 +55,10 @@ const (
 	ActionRunEnded   Action = "run-ended"
 	// ActionImage is a change of the image list.
 	ActionImage Action = "image"
+	// ActionPolicies is a reload of the policies. Its Outcome says whether they could be read.
+	ActionPolicies Action = "policies"
+	// ActionKept is a container whose removal policies have refused.
+	ActionKept Action = "kept"
 	// ActionPruned is the removal of old records or archived workspaces; Count says how many.
 	ActionPruned Action = "pruned"
 )
@@ -74,6 +78,9 @@ type Record struct {
 	Run       *Run       `json:"run,omitempty"`
 	Image     *Image     `json:"image,omitempty"`
 	Outcome   *Outcome   `json:"outcome,omitempty"`
+	// Policy are the verdicts of the policies that were asked, and Override is what was asked for against them.
+	Policy   []api.PolicyVerdict `json:"policy,omitempty"`
+	Override *api.PolicyOverride `json:"override,omitempty"`
 	// Tools are those of a plan, or of the daemon that starts.
 	Tools *Tools `json:"tools,omitempty"`
 	// Configuration is that of a daemon that starts, as config print shows it: without secrets.
@@ -91,6 +98,8 @@ type Daemon struct {
 	Owner   string `json:"owner,omitempty"`
 	Version string `json:"version,omitempty"`
 	Host    string `json:"host,omitempty"`
+	// Policies is the digest of the policies in force.
+	Policies string `json:"policies,omitempty"`
 }
 
 // Container is the container that a record is about, as far as it is known.
@@ -147,6 +156,8 @@ const (
 	OutcomeBegun     = "begun"
 	OutcomeSucceeded = "succeeded"
 	OutcomeFailed    = "failed"
+	// OutcomeRefused is that of a request that policies have refused.
+	OutcomeRefused = "refused"
 	// OutcomeInterrupted is that of an operation whose daemon was killed: what it has changed is not known here. The
 	// operation after it finds that out.
 	OutcomeInterrupted = "interrupted"
