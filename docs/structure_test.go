@@ -23,6 +23,7 @@ var owned = map[string]string{
 	"river":                "github.com/riverqueue/river",
 	"modernc":              "modernc.org/sqlite",
 	"pgx":                  "github.com/jackc/pgx/",
+	"opa":                  "github.com/open-policy-agent/opa/",
 	"x/mod":                "golang.org/x/mod/",
 	"terraform-exec":       "github.com/hashicorp/terraform-exec/",
 	"terraform-json":       "github.com/hashicorp/terraform-json",

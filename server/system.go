@@ -82,6 +82,12 @@ func (s *Server) orphansConfirm(c echo.Context) error {
 }
 
 func (s *Server) foundationCreate(c echo.Context) error {
-	foundation, err := s.cfg.Backend.FoundationCreate(c.Request().Context())
+	var req api.FoundationRequest
+	if c.Request().ContentLength != 0 {
+		if err := decode(c, &req); err != nil {
+			return err
+		}
+	}
+	foundation, err := s.cfg.Backend.FoundationCreate(c.Request().Context(), req.Digest)
 	return answer(c, foundation, err)
 }

@@ -21,10 +21,31 @@ type FoundationOutputs struct {
 	ServicePlanSKU     string
 	LogAnalyticsID     string // the Log Analytics workspace's customer id, a UUID
 	InsightsConnection string // a secret
+	// Held is a change that Foundation.Hold has kept from what is there, nil when there is none. The rest is what there
+	// is.
+	Held *Held
 	// TaggedOtherwise holds the ids, with blanks between, of the resources of ours that lack one of Foundation.Tags or
 	// have another value.
 	TaggedOtherwise string
 }
+
+// Held is a change of what all containers share that is not applied before somebody approves it.
+type Held struct {
+	// Change is the digest of the change, for Foundation.Approved, and Plan counts it.
+	Change string
+	Plan   Changes
+}
+
+// heldError ends the operation of a held change.
+type heldError struct{ Held }
+
+func (e *heldError) Error() string {
+	return fmt.Sprintf("the change of what containers share is held (%s, digest %s): foundation_changes is hold",
+		e.Plan, e.Change)
+}
+
+// ErrOtherChange is wrapped when Foundation.Approved is the digest of another change than the plan has.
+var ErrOtherChange = errors.New("the change that was approved is not the one that the plan has now")
 
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
 
@@ -33,7 +54,7 @@ const planOverride = "service_plan_override.tf.json"
 
 // Foundation creates or updates the resources that all containers share. It blocks until Terraform is done. What people
 // or Azure Policy have set on them stays. A plan that deletes, replaces or shrinks anything is ErrFoundationChanges,
-// unless f.Replace allows it. dead may be nil.
+// unless f.Replace allows it. A change that f.Hold keeps back is in the outputs. dead may be nil.
 func (m *Manager) Foundation(
 	ctx context.Context, f Foundation, dead DeadHolder,
 ) (outputs FoundationOutputs, err error) {
@@ -50,48 +71,81 @@ func (m *Manager) Foundation(
 	}
 	resources := m.ofFoundation(f)
 	err = m.retry(ctx, task{dir: dir, dead: dead, applies: resources, do: func(ctx context.Context, s *session) error {
-		s.review = func(plan *tfjson.Plan) error { return reviewFoundation(dir, plan, f.Replace) }
-		if err := m.followState(ctx, s, f); err != nil {
-			return err
-		}
-		op, err := m.apply(ctx, s, "", resources)
+		whole, err := m.followState(ctx, s, f)
 		if err != nil {
 			return err
 		}
+		s.review = func(plan *tfjson.Plan, change string) error {
+			if err := f.hold(plan, change, whole); err != nil {
+				return err
+			}
+			return reviewFoundation(dir, plan, f.Replace)
+		}
+		op, err := m.apply(ctx, s, "", resources)
+		held, isHeld := errors.AsType[*heldError](err)
+		if err != nil && !isHeld {
+			return err
+		}
 		outputs, err = m.foundationOutputs(ctx, op, s)
+		if isHeld {
+			outputs.Held = &held.Held
+		}
 		return err
 	}})
 	if err != nil {
 		return FoundationOutputs{}, err
+	}
+	if outputs.Held != nil {
+		return outputs, nil
 	}
 	// From now on, and for everybody who destroys it by hand.
 	f.RemoveGeneratedRule = true
 	return outputs, errors.Join(spendAllowance(dir), writeVars(dir, f))
 }
 
-// followState adapts the foundation's files to what its state holds.
-func (m *Manager) followState(ctx context.Context, s *session, f Foundation) error {
+// hold returns a *heldError for a plan that changes what is there. whole reports whether containers can use that.
+func (f Foundation) hold(plan *tfjson.Plan, change string, whole bool) error {
+	changes := count(plan)
+	switch {
+	case changes == (Changes{}):
+		return nil
+	case f.Approved != "" && f.Approved != change:
+		return fmt.Errorf("%w: that has the digest %s: look at it, and approve it", ErrOtherChange, change)
+	case !f.Hold || f.Approved == change || !whole:
+		return nil
+	}
+	return &heldError{Held{Change: change, Plan: changes}}
+}
+
+// followState adapts the foundation's files to what its state holds. whole reports whether the state has everything
+// that containers need.
+func (m *Manager) followState(ctx context.Context, s *session, f Foundation) (whole bool, err error) {
 	known, err := m.readState(ctx, s)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return false, err
 	}
+	whole = known.hasOutput("service_plan_id") && known.hasOutput("log_analytics_workspace_id") &&
+		known.hasOutput("application_insights_connection_string")
 	// Terraform would replace what a failed create left. It exists, so that the next plan can complete it.
 	for _, address := range known.withStatus("tainted") {
+		if s.unlocked {
+			break
+		}
 		s.leavePool() // the command cannot be told of a started provider
 		err := m.command(ctx, s, "untaint", func(tf *tfexec.Terraform) error {
 			return tf.Untaint(ctx, address, m.lockTimeout())
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	f.RemoveGeneratedRule = known.has("azurerm_application_insights.this[0]")
 	if err := writeVars(s.dir, f); err != nil {
-		return fmt.Errorf("render workspace %s: %w", s.dir, err)
+		return false, fmt.Errorf("render workspace %s: %w", s.dir, err)
 	}
 	if known == nil || known.Outputs["requested_service_plan_sku"].Value == any(f.ServicePlanSKU) ||
 		known.Outputs["requested_service_plan_sku"].Value == nil {
-		return remove(s.dir, planOverride)
+		return whole, remove(s.dir, planOverride)
 	}
 	// The setting has changed, so that it counts, and not what people have made of the service plan.
 	lifecycle := map[string]any{"ignore_changes": []string{
@@ -99,7 +153,7 @@ func (m *Manager) followState(ctx context.Context, s *session, f Foundation) err
 		"worker_count", "zone_balancing_enabled",
 	}}
 	plan := map[string]any{"azurerm_service_plan": map[string]any{"this": map[string]any{"lifecycle": lifecycle}}}
-	return writeJSON(filepath.Join(s.dir, planOverride), map[string]any{"resource": plan})
+	return whole, writeJSON(filepath.Join(s.dir, planOverride), map[string]any{"resource": plan})
 }
 
 // ErrNoWorkspace is wrapped by FoundationOutputs before the first Foundation.

@@ -108,7 +108,9 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 		return op, fmt.Errorf("keep operation: %w", err)
 	}
 	op = Operation{Number: number, Kind: string(k), CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
-	t := &trace{workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), record: m.cfg.Record}
+	t := &trace{
+		workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), secrets: s.secrets, record: m.cfg.Record,
+	}
 	err = errors.Join(m.carryOut(ctx, k, s, &op, t), secureState(s.dir))
 	op.Finished = m.cfg.Now().UTC()
 	if err != nil {
@@ -136,21 +138,16 @@ func (m *Manager) carryOut(ctx context.Context, k kind, s *session, op *Operatio
 	}
 	op.Plan = count(plan)
 	log.Info().Stringer("plan", op.Plan).Msg("planned")
+	refused := s.mayApply(k, plan, t.change)
+	// A destroy that has nothing left to do in Azure still has to take it out of the state.
+	t.applies = refused == nil && (changes || k == destroying)
 	if err := t.step(ctx, Planned, *op); err != nil {
 		return err
 	}
-	if k == importing {
-		if err := onlyImports(plan); err != nil {
-			return fmt.Errorf("workspace %s: %w", s.dir, err)
-		}
+	if refused != nil {
+		return fmt.Errorf("workspace %s: %w", s.dir, refused)
 	}
-	if s.review != nil {
-		if err := s.review(plan); err != nil {
-			return fmt.Errorf("workspace %s: %w", s.dir, err)
-		}
-	}
-	// A destroy that has nothing left to do in Azure still has to take it out of the state.
-	if !changes && k != destroying {
+	if !t.applies {
 		return nil
 	}
 	if m.cfg.BeforeApply != nil {
@@ -180,6 +177,19 @@ func (m *Manager) carryOut(ctx context.Context, k kind, s *session, op *Operatio
 	return nil
 }
 
+// mayApply returns why a plan of an operation must not be applied, or nil.
+func (s *session) mayApply(k kind, plan *tfjson.Plan, change string) error {
+	if k == importing {
+		if err := onlyImports(plan); err != nil {
+			return err
+		}
+	}
+	if s.review == nil {
+		return nil
+	}
+	return s.review(plan, change)
+}
+
 // secureState gives the state files, which terraform creates with the umask's mode, the mode of the others.
 func secureState(dir string) (err error) {
 	for _, name := range []string{backupFile, stateFile} {
@@ -194,6 +204,9 @@ func secureState(dir string) (err error) {
 func (m *Manager) plan(ctx context.Context, k kind, s *session) (changes bool, err error) {
 	path := filepath.Join(s.folder, planFile)
 	opts := []tfexec.PlanOption{tfexec.Out(path), tfexec.Destroy(k == destroying), s.attach(), m.lockTimeout()}
+	if s.unlocked {
+		opts = append(opts, tfexec.Lock(false))
+	}
 	_, err = os.Stat(filepath.Join(s.dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) && !m.cfg.Backend.Remote() && len(s.importing) == 0 {
 		opts = append(opts, tfexec.Refresh(false)) // nothing to refresh
@@ -230,6 +243,7 @@ func (m *Manager) show(ctx context.Context, s *session, t *trace) (plan *tfjson.
 	if err := writeFile(filepath.Join(t.folder, maskedPlan), content); err != nil {
 		return nil, fmt.Errorf("keep plan: %w", err)
 	}
+	t.masked = content
 	return plan, nil
 }
 

@@ -22,6 +22,7 @@ const (
 	maskedPlan  = "plan.json"
 	planOutput  = "plan.jsonl"
 	applyOutput = "apply.jsonl"
+	contextFile = "context.json" // see Step.Keep
 	verdict     = "operation.json"
 )
 

@@ -55,11 +55,11 @@ func reviewFoundation(dir string, plan *tfjson.Plan, replace bool) error {
 			"or set foundation_changes to replace for one start", ErrFoundationChanges, strings.Join(found, "; "))
 	case given.Used:
 		return fmt.Errorf("%w: %s. Nothing was changed. foundation_changes is still replace, which has allowed an "+
-			"earlier plan, and allows one only: start the daemon with refuse, and again with replace if you want this",
+			"earlier plan, and allows one only: start the daemon with apply, and again with replace if you want this",
 			ErrFoundationChanges, strings.Join(found, "; "))
 	case len(given.Harm) > 0 && !subset(found, given.Harm):
 		return fmt.Errorf("%w: %s. Nothing was changed. foundation_changes has allowed another plan (%s): start the "+
-			"daemon with refuse, and again with replace if you want this", ErrFoundationChanges,
+			"daemon with apply, and again with replace if you want this", ErrFoundationChanges,
 			strings.Join(found, "; "), strings.Join(given.Harm, "; "))
 	}
 	if len(given.Harm) > 0 {

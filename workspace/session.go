@@ -46,8 +46,10 @@ type session struct {
 	secrets *secrets
 	// stateOnly: a destroy works from the state alone, because reading from Azure fails.
 	stateOnly bool
-	// review, when set, decides whether a plan may be applied.
-	review func(*tfjson.Plan) error
+	// review, when set, decides whether a plan with that digest of its changes may be applied.
+	review func(plan *tfjson.Plan, change string) error
+	// unlocked: the commands change nothing, and leave the state's lock to others.
+	unlocked bool
 	// importing are the addresses that the operation under way imports.
 	importing []string
 	tf        *tfexec.Terraform // see Manager.terraform

@@ -51,6 +51,10 @@ type Foundation struct {
 	RemoveGeneratedRule bool `json:"remove_generated_rule"`
 	// Replace allows one plan that deletes, replaces or shrinks resources.
 	Replace bool `json:"-"`
+	// Hold keeps a change from what is there, until Approved is the digest of the plan with it (Step.Change). What is not
+	// there is created.
+	Hold     bool   `json:"-"`
+	Approved string `json:"-"`
 }
 
 // Existing names a resource that others created.

@@ -55,6 +55,15 @@ type state struct {
 	EncryptionVersion string `json:"encryption_version"`
 }
 
+// hasOutput reports whether a state, which may be nil, has an output that is a text and not empty.
+func (s *state) hasOutput(name string) bool {
+	if s == nil {
+		return false
+	}
+	text, ok := s.Outputs[name].Value.(string)
+	return ok && text != ""
+}
+
 // stays reports whether an error means that a file holds a state that must stay as it is: it may describe what nothing
 // else knows.
 func stays(err error) bool {

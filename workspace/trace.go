@@ -42,12 +42,23 @@ type Step struct {
 	// PlanSHA256 is the digest of the plan file, which holds secrets. Change is a digest of what the plan changes: it is
 	// the same for two plans that change the same, and needs Config.DigestKey. Both are empty as long as there is no plan.
 	PlanSHA256, Change string
+	// Applies reports, of Planned, whether the plan is applied unless somebody refuses it. Masked is the plan as JSON
+	// without secrets.
+	Applies bool
+	Masked  []byte
+	// Keep keeps who asks for the plan among the files of the operation, as JSON, which it returns. Hide masks the
+	// secrets of the operation in a text.
+	Keep func(about any) ([]byte, error)
+	Hide func(text string) string
 }
 
 // trace records the steps of one operation.
 type trace struct {
 	workspace, folder string
 	change            string
+	applies           bool
+	masked            []byte // the plan
+	secrets           *secrets
 	record            func(context.Context, Step) error // nil: nothing is recorded
 }
 
@@ -56,7 +67,10 @@ func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
 		return nil
 	}
 	step := Step{Workspace: t.workspace, Stage: stage, Operation: op, Change: t.change, Files: map[string]string{}}
-	for _, name := range []string{maskedPlan, planOutput, applyOutput} {
+	if stage == Planned {
+		step.Applies, step.Masked, step.Keep, step.Hide = t.applies, t.masked, t.keep(step.Files), t.hide
+	}
+	for _, name := range []string{maskedPlan, planOutput, applyOutput, contextFile} {
 		sum, err := FileDigest(filepath.Join(t.folder, name))
 		if err != nil {
 			return err
@@ -70,6 +84,24 @@ func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
 		return err
 	}
 	return t.record(ctx, step)
+}
+
+func (t *trace) hide(text string) string { return fmt.Sprint(t.secrets.document(text)) }
+
+// keep returns the function Step.Keep. It adds the file's digest to digests.
+func (t *trace) keep(digests map[string]string) func(any) ([]byte, error) {
+	return func(about any) ([]byte, error) {
+		content, err := json.MarshalIndent(about, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("keep the context of a plan: %w", err)
+		}
+		if err := writeFile(filepath.Join(t.folder, contextFile), content); err != nil {
+			return nil, fmt.Errorf("keep the context of a plan: %w", err)
+		}
+		sum := sha256.Sum256(content)
+		digests[contextFile] = hex.EncodeToString(sum[:])
+		return content, nil
+	}
 }
 
 // FileDigest returns the SHA-256 digest of a file in hex, "" when there is none.

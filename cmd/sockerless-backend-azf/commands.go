@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -39,9 +41,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		&cobra.Group{ID: trying, Title: "Try it and prepare:"},
 		&cobra.Group{ID: about, Title: "About the program:"})
 	root.AddCommand(
-		serveCommand(environ), configCommand(environ), gcCommand(environ), auditCommand(environ),
-		foundationCommand(environ), demoCommand(environ), toolsCommand(),
-		versionCommand(), command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
+		serveCommand(environ), configCommand(environ), gcCommand(environ), auditCommand(environ), policyCommand(environ),
+		planCommand(environ), foundationCommand(environ), demoCommand(environ), toolsCommand(), versionCommand(),
+		command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
 	err := command.Execute(ctx, root, args, stdout, stderr)
 	if _, ok := errors.AsType[config.Problems](err); ok {
 		return command.Mistake{Err: err}
@@ -54,7 +56,8 @@ func serveCommand(environ []string) *cobra.Command {
 		Use: "serve", GroupID: running,
 		Short: "Answer the API and run containers in Azure",
 		Long: "serve answers the Docker API and runs each container as an Azure Function App, until INT or TERM.\n" +
-			"Settings come from flags, environment (SOCKERLESS_AZF_...) and the configuration file, in this order.",
+			"HUP makes it read the policies again. Settings come from flags, environment (SOCKERLESS_AZF_...) and the\n" +
+			"configuration file, in this order.",
 	}
 	flags := config.AddFlags(cmd.Flags(), config.Options{File: config.DefaultFile})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -68,31 +71,11 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 	if err := loaded.Err(); err != nil {
 		return err
 	}
-	settings := loaded.Config()
-	cfg := daemon.Config{
-		Config: settings, Version: programVersion(), Environ: environ, Log: settings.Logger(stderr),
+	// Before what takes longer.
+	if err := daemon.CheckPolicies(ctx, loaded.Config()); err != nil {
+		return command.Mistake{Err: err}
 	}
-	for _, warning := range loaded.Warnings() {
-		cfg.Log.Warn().Msg(warning)
-	}
-	var shown strings.Builder
-	err := loaded.Print(&shown)
-	if err != nil {
-		return err
-	}
-	cfg.Shown = shown.String()
-	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, settings.CloudFile(), nil)
-	if err != nil {
-		return err
-	}
-	if cfg.Cloud.Stale != nil {
-		cfg.Log.Warn().Err(cfg.Cloud.Stale).Msg("the daemon starts with the endpoints that it read before")
-	}
-	cfg.Credential, err = daemon.NewCredentialChain(cfg).Choose(ctx, settings.CredentialMethod)
-	if err != nil {
-		return err
-	}
-	cfg.Tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: settings.Terraform, Progress: stderr})
+	cfg, err := daemonConfig(ctx, loaded, environ, stderr)
 	if err != nil {
 		return err
 	}
@@ -100,7 +83,53 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 	if err != nil {
 		return err
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	reloading, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				d.Reload(reloading)
+			case <-reloading.Done():
+				return
+			}
+		}
+	}()
 	return d.Run(ctx)
+}
+
+// daemonConfig returns the configuration of a daemon with its cloud, credential and tools.
+func daemonConfig(
+	ctx context.Context, loaded *config.Loaded, environ []string, stderr io.Writer,
+) (cfg daemon.Config, err error) {
+	settings := loaded.Config()
+	cfg = daemon.Config{
+		Config: settings, Version: programVersion(), Environ: environ, Log: settings.Logger(stderr),
+	}
+	for _, warning := range loaded.Warnings() {
+		cfg.Log.Warn().Msg(warning)
+	}
+	var shown strings.Builder
+	if err := loaded.Print(&shown); err != nil {
+		return cfg, err
+	}
+	cfg.Shown = shown.String()
+	cfg.Cloud, err = azurecloud.Read(ctx, settings.CloudName, settings.CloudFile(), nil)
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Cloud.Stale != nil {
+		cfg.Log.Warn().Err(cfg.Cloud.Stale).Msg("the daemon starts with the endpoints that it read before")
+	}
+	cfg.Credential, err = daemon.NewCredentialChain(cfg).Choose(ctx, settings.CredentialMethod)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: settings.Terraform, Progress: stderr})
+	return cfg, err
 }
 
 func configCommand(environ []string) *cobra.Command {

@@ -40,7 +40,8 @@ type Backend interface {
 	// specification has neither.
 	Orphans(ctx context.Context) ([]Orphan, error)
 	// FoundationCreate creates what containers share, if it is not there, and returns it. It blocks until it is there.
-	FoundationCreate(ctx context.Context) (Foundation, error)
+	// approved is the digest of a held change that is applied, "" applies none; another change is a Conflict error.
+	FoundationCreate(ctx context.Context, approved string) (Foundation, error)
 	OrphansConfirm(ctx context.Context, refs []string) ([]Orphan, error)
 	// Audit streams the records of the audit trail that opts selects as JSON lines, the oldest first. The stream ends with
 	// the newest one. AuditCheckpoint returns the signed text of a checkpoint of the trail as it is now.

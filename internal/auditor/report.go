@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/audit"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -60,11 +61,35 @@ var columns = []string{
 	"correlation_id", "outcome", "error",
 }
 
+// verdicts are what policies have said of plans, by the operations. The records of an apply and of its end follow that
+// of the plan.
+type verdicts map[string]string
+
+// of returns what policies have said of a record, or of the plan that its operation applies.
+func (v verdicts) of(r audit.Record) string {
+	said := ""
+	for _, one := range r.Policy {
+		said += fmt.Sprintf(", %s by %s", one.Result, one.Set)
+	}
+	if said = strings.TrimPrefix(said, ", "); r.Override != nil && strings.Contains(said, api.PolicyOverridden) {
+		said += fmt.Sprintf(" (%q)", r.Override.Reason)
+	}
+	if r.Operation == nil {
+		return said
+	}
+	operation := fmt.Sprint(r.Operation.Workspace, " ", r.Operation.Number, " ", r.Daemon.Home)
+	if said == "" {
+		return v[operation]
+	}
+	v[operation] = said
+	return said
+}
+
 // row returns the columns of a record.
-func row(r audit.Record) []string {
+func (v verdicts) row(r audit.Record) []string {
 	values := map[string]string{
 		"record": strconv.FormatInt(r.Seq, 10), "time": r.Time.Format(time.RFC3339), "action": what(r),
-		"requester": r.Requester.String(),
+		"requester": r.Requester.String(), "verdict": v.of(r),
 	}
 	if r.Request != nil {
 		values["request"] = r.Request.ID
@@ -118,12 +143,14 @@ func (t Trail) ReportCSV(ctx context.Context, w io.Writer, p Period) error {
 func (t Trail) table(ctx context.Context, w io.Writer, p Period, selected func(audit.Record) bool) error {
 	out := csv.NewWriter(w)
 	err := out.Write(columns)
+	said := verdicts{}
 	err = errors.Join(err, t.each(ctx, store.AuditQuery{Since: p.Since, Until: p.Until},
 		func(_ audit.Line, r audit.Record) error {
+			cells := said.row(r)
 			if !selected(r) {
 				return nil
 			}
-			return out.Write(row(r))
+			return out.Write(cells)
 		}))
 	out.Flush()
 	return errors.Join(err, out.Error())
@@ -148,12 +175,12 @@ func (t Trail) Report(ctx context.Context, w io.Writer, p Period) error {
 		"record", "time", "requester", "action", "name", "changes", "verdict", "correlation_id", "outcome", "error",
 	}
 	_, err := fmt.Fprintln(table, strings.ToUpper(strings.Join(wanted, "\t")))
-	selected := store.AuditQuery{Since: p.Since, Until: p.Until}
+	selected, said := store.AuditQuery{Since: p.Since, Until: p.Until}, verdicts{}
 	err = errors.Join(err, t.each(ctx, selected, func(_ audit.Line, r audit.Record) error {
+		values := said.row(r)
 		if !isChange(r) {
 			return nil
 		}
-		values := row(r)
 		cells := make([]string, len(wanted))
 		for i, name := range wanted {
 			cells[i] = cmp.Or(oneLine.Replace(values[slices.Index(columns, name)]), "-")

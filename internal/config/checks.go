@@ -31,6 +31,7 @@ func (l *Loaded) checkTogether() {
 		}
 	}
 	l.checkBackend()
+	l.checkPolicies()
 	limit, plan := 3600, "any plan"
 	if sku := c.Azure.ServicePlanSKU; c.Azure.AppServicePlan == "" && (sku == "" || strings.EqualFold(sku, "Y1")) {
 		limit, plan = 600, "a Consumption plan; for longer runs set service_plan_sku to B1 or EP1, or app_service_plan"

@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/internal/suggest"
 	"github.com/sockerless/backend-azf/server"
 	"github.com/sockerless/backend-azf/workspace"
@@ -45,12 +46,14 @@ type Config struct {
 	GCGrace time.Duration
 	// Attach is AttachOff or AttachOutput.
 	Attach string
-	// FoundationChanges is FoundationRefuse or FoundationReplace.
+	// FoundationChanges is one of the Foundation constants.
 	FoundationChanges string
-	// ArchiveSecrets is ArchiveSecretsRemove or ArchiveSecretsKeep. ArchiveKeep is 0 to keep archived workspaces for ever.
+	// ArchiveSecrets is ArchiveSecretsRemove or ArchiveSecretsKeep. ArchiveKeep is 0 to keep archived workspaces for
+	// ever.
 	ArchiveSecrets    string
 	ArchiveKeep       time.Duration
 	Audit             Audit
+	Policy            Policy
 	ReconcileInterval time.Duration
 	// Terraform is the path of a binary; empty finds or installs one.
 	Terraform      string
@@ -76,6 +79,13 @@ type Audit struct {
 	Sinks string
 	// Anchor is AnchorOff or AnchorAzure, and Container the blob container for it.
 	Anchor, Container string
+}
+
+// Policy configures the policies.
+type Policy struct {
+	Sets []policy.Set
+	// Digest pins their digest, "" takes any. Contact ends refusals: whom to ask.
+	Digest, Contact string
 }
 
 // Logger returns a logger to w with the level that is set. The level must be valid, as Load checks.
@@ -123,6 +133,7 @@ type given struct {
 	backendSettings map[string]any
 	identity        workspace.Identity
 	timeout         int // seconds
+	policyPath      string
 }
 
 // complete returns the configuration that the settings make together.
@@ -246,6 +257,7 @@ type Loaded struct {
 	given    given
 	values   map[string]value // by key
 	backend  map[string]backendSetting
+	policies map[string]policySet
 	fileMode fs.FileMode // of the file, 0 when there is none
 	problems Problems
 	unread   bool // there is a file whose content is unknown
@@ -253,7 +265,9 @@ type Loaded struct {
 
 // Load reads the file and the environment, adds the flags, and checks everything. Err returns the problems.
 func (f *Flags) Load(environ []string) *Loaded {
-	l := &Loaded{rows: f.rows, values: map[string]value{}, backend: map[string]backendSetting{}}
+	l := &Loaded{
+		rows: f.rows, values: map[string]value{}, backend: map[string]backendSetting{}, policies: map[string]policySet{},
+	}
 	for i := range l.rows {
 		s := &l.rows[i]
 		l.values[s.key] = value{text: s.fallback, origin: origin{kind: fromDefault}}
@@ -312,6 +326,37 @@ func Trail(file, stateDir string, environ []string) (dir, database string, err e
 	}
 	c := l.Config()
 	return c.StateDir, c.Database, nil
+}
+
+// Policies returns the settings of a daemon that was started with a configuration file and a value of --state-dir, each
+// "" if it is not given, and environ. A folder of rules or a bundle that is given replaces its policies. Only problems
+// of policies are errors: other settings may be missing.
+func Policies(file, stateDir, rules string, environ []string) (Config, error) {
+	f := AddFlags(pflag.NewFlagSet("", pflag.ContinueOnError), Options{File: DefaultFile})
+	if file != "" {
+		environ = append(slices.Clone(environ), environmentPrefix+"CONFIG="+file)
+	}
+	if stateDir != "" {
+		f.given["state_dir"] = value{text: stateDir, origin: origin{fromFlag, "--state-dir"}}
+	}
+	l := f.Load(environ)
+	if l.unread {
+		return Config{}, errors.New(l.problems[0])
+	}
+	c := l.Config()
+	if rules != "" {
+		path, err := filepath.Abs(rules)
+		if err != nil {
+			return c, err
+		}
+		c.Policy = Policy{Sets: []policy.Set{{Name: shortSet, Path: path}}}
+		return c, nil
+	}
+	problems := slices.DeleteFunc(slices.Clone(l.problems), func(p string) bool { return !strings.Contains(p, "polic") })
+	if len(problems) > 0 {
+		return c, problems
+	}
+	return c, nil
 }
 
 // Config returns the configuration. It is complete only when Err returns nil.

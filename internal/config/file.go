@@ -144,6 +144,10 @@ func (f configFile) mapping(section string, m *ast.MappingNode) {
 			f.backendSettings(pair.Value, line)
 			continue
 		}
+		if section == "" && name == policiesSection {
+			f.policySettings(pair.Value, line)
+			continue
+		}
 		s := f.find(section, name, line)
 		if s == nil {
 			continue
@@ -236,7 +240,7 @@ func (l *Loaded) Print(w io.Writer) error {
 		s := &l.rows[i]
 		v := l.values[s.key]
 		if s.section != section {
-			if err := l.printBackend(&out); err != nil {
+			if err := errors.Join(l.printBackend(&out), l.printPolicies(&out)); err != nil {
 				return err
 			}
 			section = s.section

@@ -304,7 +304,7 @@ func TestConfigRefusals(t *testing.T) {
 		{name: "gc", args: []string{"--gc", "on"}, want: `--gc: "on" is none of report, delete`},
 		{name: "no grace", file: "gc_grace: 59s\n", want: "FILE:6: gc_grace: 59s is out of range: use 1m or more"},
 		{name: "foundation changes", args: []string{"--foundation-changes", "on"},
-			want: `--foundation-changes: "on" is none of refuse, replace`},
+			want: `--foundation-changes: "on" is none of apply, hold, replace, refuse`},
 		{name: "reconcile too often", file: "reconcile_interval: 100ms\n",
 			want: "FILE:6: reconcile_interval: 100ms is out of range: use 1s or more"},
 		{name: "no runs", args: []string{"--max-terraform-runs=0"},

@@ -33,8 +33,11 @@ const (
 	AttachOutput = "output"
 )
 
-// Values of foundation_changes: what happens to a plan that deletes, replaces or shrinks what containers share.
+// Values of foundation_changes: what happens to a plan that changes what containers share. FoundationRefuse is the name
+// of FoundationApply in earlier releases. Only FoundationReplace applies one that deletes, replaces or shrinks it.
 const (
+	FoundationApply   = "apply"
+	FoundationHold    = "hold"
 	FoundationRefuse  = "refuse"
 	FoundationReplace = "replace"
 )
@@ -93,9 +96,11 @@ func settings() []setting {
 			help: "report or delete: what happens to a function app or workspace of this daemon that has no container"},
 		{key: "gc_grace", fallback: "1h", check: checkGrace, field: func(g *given) any { return &g.GCGrace },
 			help: "how long such an app or workspace must have been seen before gc deletes it, as a `duration`"},
-		{key: "foundation_changes", fallback: FoundationRefuse, check: oneOf(FoundationRefuse, FoundationReplace),
+		{key: "foundation_changes", fallback: FoundationApply,
+			check: oneOf(FoundationApply, FoundationHold, FoundationReplace, FoundationRefuse),
 			field: func(g *given) any { return &g.FoundationChanges },
-			help:  "refuse or replace: whether one plan may delete, replace or shrink what containers share"},
+			help: "apply, hold or replace: whether changes of what containers share are applied, wait for the command plan " +
+				"--apply, or may delete, replace or shrink it once"},
 		{key: "attach", fallback: AttachOff, check: oneOf(AttachOff, AttachOutput),
 			field: func(g *given) any { return &g.Attach },
 			help:  "off or output: whether an attach is refused, or shows the output of a run and takes no input"},
@@ -115,6 +120,13 @@ func settings() []setting {
 		{key: "audit_container", fallback: "sockerless-audit", check: checkBlobContainer,
 			field: func(g *given) any { return &g.Audit.Container },
 			help:  "blob `container` of those checkpoints"},
+		{key: "policy", check: checkAbsolute, field: func(g *given) any { return &g.policyPath },
+			help: "`folder` of rules in Rego, or an OPA bundle, that can refuse plans; several sets, and their settings, are " +
+				"in the file, below " + policiesSection},
+		{key: "policy_digest", check: checkDigest, field: func(g *given) any { return &g.Policy.Digest },
+			help: "`digest` that all rules together must have, as docker info shows it; empty takes any"},
+		{key: "policy_contact", field: func(g *given) any { return &g.Policy.Contact },
+			help: "`text` at the end of refusals by policies: whom to ask"},
 		{key: "reconcile_interval", fallback: "5m", check: checkInterval,
 			field: func(g *given) any { return &g.ReconcileInterval },
 			help: "how often containers, jobs, workspaces and Azure are compared and failed removals are " +

@@ -28,6 +28,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azurecloud"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/internal/inventory"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/toolchain"
@@ -70,6 +71,7 @@ type Daemon struct {
 	lock     *flock.Flock
 	db       *store.DB
 	sinks    []*sink.Sink
+	gate     *gate.Gate
 	pool     *provider.Pool // nil when there is none
 	engine   *engine.Engine
 	server   *server.Server
@@ -116,7 +118,7 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.sinks = trail.config.Sinks
+	d.sinks, d.gate = trail.config.Sinks, trail.steps.Gate
 	env := cfg.FullTerraformEnv()
 	inv, err := cfg.newInvoker()
 	if err != nil {
@@ -130,12 +132,9 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, err
 	}
 	workspaces, err := workspace.New(workspace.Config{
-		Dir: filepath.Join(cfg.StateDir, "workspaces"), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
-		InitKey: cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
-		Package: workspace.Package{
-			Dir: filepath.Dir(cfg.Tools.ProviderPath), Path: cfg.Tools.PackagePath(), Version: cfg.Tools.ProviderVersion,
-			LockFile: cfg.Tools.LockFile(),
-		},
+		Dir: WorkspacesPath(cfg.StateDir), Terraform: cfg.Tools.Terraform, CLIConfig: cfg.Tools.CLIConfig(),
+		InitKey:   cfg.Tools.TerraformVersion + " " + cfg.Tools.Terraform + " " + cfg.Tools.ProviderSHA256,
+		Package:   cfg.providerPackage(),
 		Providers: d.pool, EagerOperations: cfg.Providers.EagerLimit(),
 		Backend: cfg.Backend, Environ: cfg.Environ, Env: env, SubscriptionID: cfg.SubscriptionID, Find: azure.Find,
 		BeforeApply: engine.NewGate(cfg.Limits).BeforeApply, Record: trail.steps.Record, DigestKey: trail.key,
@@ -166,7 +165,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,
 		OrphanGrace: cfg.GCGrace, ReplaceFoundation: cfg.FoundationChanges == config.FoundationReplace,
-		AttachOutput: cfg.Attach == config.AttachOutput, Audit: trail.config, Log: cfg.Log,
+		HoldFoundation: cfg.FoundationChanges == config.FoundationHold,
+		AttachOutput:   cfg.Attach == config.AttachOutput, Audit: trail.config, Gate: trail.steps.Gate, Log: cfg.Log,
 		Components: []api.ComponentVersion{
 			{Name: "terraform", Version: cfg.Tools.TerraformVersion}, {Name: "azurerm", Version: cfg.Tools.ProviderVersion},
 		},
@@ -277,7 +277,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return errors.Join(err, d.Close())
 	}
-	d.cfg.Log.Info().Stringer("address", d.listener.Addr()).Str("credential", d.cfg.Credential.Method).Msg("listening")
+	d.cfg.Log.Info().Stringer("address", d.listener.Addr()).Str("credential", d.cfg.Credential.Method).
+		Str("policy_digest", d.gate.Digest()).Msg("listening")
 	var g errgroup.Group
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
@@ -294,6 +295,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.cfg.Log.Info().Msg("stopped")
 	d.listener = nil // closed by Serve
 	return errors.Join(err, d.Close())
+}
+
+// Reload reads the policies again. Those in force stay when the new ones have mistakes, which the log and docker info
+// name.
+func (d *Daemon) Reload(ctx context.Context) {
+	if err := d.gate.Reload(api.ByDaemon(ctx, "reload")); err != nil {
+		d.cfg.Log.Error().Err(err).Msg("cannot reload the policies: the earlier ones stay in force")
+		return
+	}
+	d.cfg.Log.Info().Str("policy_digest", d.gate.Digest()).Msg("reloaded the policies")
 }
 
 // start starts the parts that work in the background.

@@ -16,6 +16,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/audit/sink"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/tfmodules"
 	"github.com/sockerless/backend-azf/workspace"
@@ -81,7 +82,18 @@ func (cfg Config) newTrail(ctx context.Context, db *store.DB, home string) (t tr
 		}
 	}
 	t.steps = engine.Trail{Store: db, Tools: tools, SharedIDs: cfg.Providers.Reuse > 1}
-	return t, nil
+	t.steps.Gate, err = gate.New(ctx, gate.Config{
+		Sets: cfg.Policy.Sets, Digest: cfg.Policy.Digest, Contact: cfg.Policy.Contact, Guarded: true, Store: db,
+		Owner: cfg.Azure.Owner, SubscriptionID: cfg.SubscriptionID, ResourceGroup: cfg.Azure.ResourceGroup,
+		Location: cfg.Azure.Location, Tools: &tools,
+	})
+	return t, err
+}
+
+// CheckPolicies returns an error that names each mistake in the policies of a configuration.
+func CheckPolicies(ctx context.Context, cfg config.Config) error {
+	_, err := gate.New(ctx, gate.Config{Sets: cfg.Policy.Sets, Digest: cfg.Policy.Digest, Guarded: true})
+	return err
 }
 
 // newAnchor returns what puts checkpoints into the storage account.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/filters"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -44,11 +45,20 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
+	said, err := e.askPolicies(ctx, gate.Create, &c, "")
+	if err != nil {
+		return api.CreateResponse{}, err
+	}
 	if err := e.admit(ctx); err != nil {
 		return api.CreateResponse{}, err
 	}
 	if id, err = e.create(ctx, c); err != nil {
 		return api.CreateResponse{}, err
+	}
+	warnings = append(warnings, said...)
+	// What policies have said of the plan. Without it, the container is there all the same.
+	if c, err := e.cfg.Store.Container(ctx, id); err == nil {
+		warnings = append(warnings, gate.Warnings(c.Policy)...)
 	}
 	return api.CreateResponse{ID: id, Warnings: warnings}, nil
 }
@@ -172,7 +182,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	out.AZF = api.AzureDetails{
 		FunctionApp: c.FunctionApp, ResourceID: c.ResourceID, HostName: c.HostName,
 		Workspace: e.cfg.Workspaces.Path(c.ID), Plan: c.PlanSummary, RunID: run.ID, TraceID: run.TraceID,
-		CreatedBy: known(c.Origin), StartedBy: known(run.Origin),
+		CreatedBy: known(c.Origin), StartedBy: known(run.Origin), Policy: c.Policy,
 	}
 	return out, nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
@@ -102,10 +103,14 @@ type Config struct {
 	AttachOutput bool
 	// ReplaceFoundation allows one plan that deletes, replaces or shrinks what containers share.
 	ReplaceFoundation bool
+	// HoldFoundation keeps changes from what containers share until FoundationCreate is called with their digest.
+	HoldFoundation bool
 	// RetryAfter returns the delay before retrying a removal that failed the given number of times, at most an hour; nil
 	// doubles the delay from 5 minutes on.
 	RetryAfter func(failures int) time.Duration
 	Audit      AuditConfig
+	// Gate asks the policies; nil means that there are none.
+	Gate *gate.Gate
 	// Clock measures TakeOverAfter, ReconcileInterval and the pauses of waiting requests; nil means the real time. Times
 	// of rows come from the store's clock.
 	Clock clockwork.Clock
@@ -136,6 +141,8 @@ type Engine struct {
 
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
 	outputs      *workspace.FoundationOutputs
+
+	held atomic.Pointer[workspace.Held] // nil: no change is held, as far as is known
 
 	logAnalyticsID atomic.Pointer[string] // nil while it is unknown
 
@@ -170,6 +177,12 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.RetryAfter == nil {
 		cfg.RetryAfter = retryAfter
 	}
+	if cfg.Gate == nil {
+		var err error
+		if cfg.Gate, err = gate.New(ctx, gate.Config{Store: cfg.Store}); err != nil {
+			return nil, err
+		}
+	}
 	e := &Engine{
 		cfg:           cfg,
 		stopping:      make(chan struct{}),
@@ -199,6 +212,9 @@ func (e *Engine) Start(ctx context.Context) error {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
 	}
+	if err := e.cfg.Store.PublishPolicies(ctx, e.cfg.Gate.Digest()); err != nil {
+		return err
+	}
 	if err := e.startTrail(ctx); err != nil {
 		return err
 	}
@@ -218,6 +234,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
+	}
+	if e.cfg.HoldFoundation {
+		e.background.Go(func() { e.findHeld(background) })
 	}
 	if e.cfg.ReconcileInterval > 0 {
 		e.background.Go(func() { e.reconcileRegularly(background) })

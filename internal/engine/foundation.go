@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,24 +13,25 @@ import (
 
 // foundation creates what all containers share, once per daemon, and remembers its outputs.
 func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, error) {
+	return e.changeFoundation(ctx, "")
+}
+
+// changeFoundation is foundation, and applies a held change whose digest is given.
+func (e *Engine) changeFoundation(ctx context.Context, approved string) (workspace.FoundationOutputs, error) {
 	select {
 	case <-e.foundationMu:
 	case <-ctx.Done():
 		return workspace.FoundationOutputs{}, context.Cause(ctx)
 	}
 	defer func() { e.foundationMu <- struct{}{} }()
-	if e.outputs != nil {
+	if e.outputs != nil && approved == "" {
 		return *e.outputs, nil
 	}
-	settings, err := e.settings(ctx)
+	spec, err := FoundationSpec(ctx, e.cfg.Settings, e.cfg.Azure)
 	if err != nil {
 		return workspace.FoundationOutputs{}, err
 	}
-	spec, err := settings.foundationSpec()
-	if err != nil {
-		return workspace.FoundationOutputs{}, err
-	}
-	spec.Replace = e.cfg.ReplaceFoundation
+	spec.Replace, spec.Hold, spec.Approved = e.cfg.ReplaceFoundation, e.cfg.HoldFoundation, approved
 	var outputs workspace.FoundationOutputs
 	// Daemons with the same owner share the foundation.
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
@@ -53,13 +55,44 @@ func (e *Engine) foundation(ctx context.Context) (workspace.FoundationOutputs, e
 	if sku := outputs.ServicePlanSKU; !runsImages(sku) {
 		e.cfg.Log.Warn().Str("service_plan_sku", sku).Msg(noImagesWarning(sku))
 	}
+	if held := outputs.Held; held != nil {
+		e.cfg.Log.Warn().Str("digest", held.Change).Stringer("plan", held.Plan).
+			Msg("a change of what containers share is held: " + howToApply(held.Change))
+	}
 	e.outputs = &outputs
+	e.held.Store(outputs.Held)
 	e.logAnalyticsID.Store(&outputs.LogAnalyticsID)
 	return outputs, nil
 }
 
+// howToApply says how a held change is looked at and applied.
+func howToApply(digest string) string {
+	return "sockerless-backend-azf plan shows it, and sockerless-backend-azf plan --apply --digest " + digest +
+		" applies it"
+}
+
+// foundationWarnings returns the change that is held.
+func (e *Engine) foundationWarnings() []string {
+	held := e.held.Load()
+	if held == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("WARNING: a change of what containers share is held (%s): %s", held.Plan,
+		howToApply(held.Change))}
+}
+
+// findHeld looks for a held change, if there is something that it could change. The first create does so otherwise.
+func (e *Engine) findHeld(ctx context.Context) {
+	if _, err := e.cfg.Workspaces.FoundationOutputs(ctx); err != nil {
+		return
+	}
+	if _, err := e.foundation(api.ByDaemon(ctx, "start")); err != nil && ctx.Err() == nil {
+		e.cfg.Log.Warn().Err(err).Msg("cannot find out whether a change of what containers share is held")
+	}
+}
+
 // FoundationCreate implements api.Backend. The creation goes on when ctx ends.
-func (e *Engine) FoundationCreate(ctx context.Context) (api.Foundation, error) {
+func (e *Engine) FoundationCreate(ctx context.Context, approved string) (api.Foundation, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	done := make(chan struct{})
@@ -71,15 +104,26 @@ func (e *Engine) FoundationCreate(ctx context.Context) (api.Foundation, error) {
 		case <-done:
 		}
 	}()
-	outputs, err := e.foundation(ctx)
+	outputs, err := e.changeFoundation(ctx, approved)
 	if err != nil {
 		if ctx.Err() != nil {
 			return api.Foundation{}, stopError("the daemon is stopping: send the request again when it has restarted")
 		}
-		return api.Foundation{}, e.refused(ctx, "create what containers share", store.Container{}, err)
+		if errors.Is(err, workspace.ErrOtherChange) {
+			err = api.Errorf(api.Conflict, "%w", err)
+		}
+		doing := "create what containers share"
+		if approved != "" {
+			doing = "change what containers share"
+		}
+		return api.Foundation{}, e.refused(ctx, doing, store.Container{}, err)
 	}
-	return api.Foundation{
+	f := api.Foundation{
 		ServicePlan: outputs.ServicePlanID, ServicePlanSKU: outputs.ServicePlanSKU,
-		LogAnalyticsWorkspace: outputs.LogAnalyticsID,
-	}, nil
+		LogAnalyticsWorkspace: outputs.LogAnalyticsID, Plan: outputs.Operation.Plan.String(),
+	}
+	if outputs.Held != nil {
+		f.Held, f.HeldPlan = outputs.Held.Change, outputs.Held.Plan.String()
+	}
+	return f, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/filters"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -24,6 +25,9 @@ func (e *Engine) ImagePull(
 ) (io.ReadCloser, error) {
 	named, err := api.ParseReference(ref)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := e.askPolicies(ctx, gate.Pull, nil, named.String()); err != nil {
 		return nil, err
 	}
 	var lines progress

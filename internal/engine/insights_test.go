@@ -18,7 +18,7 @@ func TestWorkspaceOfTheComponent(t *testing.T) {
 	if err := f.checkInsights(t.Context()); err != nil {
 		t.Errorf("got %v, although nothing is known", err)
 	}
-	if _, err := f.settings(t.Context()); err == nil || errors.Is(err, errInsights) {
+	if _, err := FoundationSpec(t.Context(), f.cfg.Settings, f.cfg.Azure); err == nil || errors.Is(err, errInsights) {
 		t.Errorf("got %v, want the failure", err)
 	}
 	f.azure.err = nil
@@ -34,7 +34,8 @@ func TestWorkspaceOfTheComponent(t *testing.T) {
 		}
 	}
 	f.azure.component = workspace(strings.ToUpper(subscription))
-	if s, err := f.settings(t.Context()); err != nil || s.LogAnalyticsWorkspace != *f.azure.component {
+	s, err := FoundationSpec(t.Context(), f.cfg.Settings, f.cfg.Azure)
+	if err != nil || s.LogAnalyticsWorkspace == nil || s.LogAnalyticsWorkspace.Name != "w" {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	f.cfg.Settings.LogAnalyticsWorkspace = "another"

@@ -223,8 +223,15 @@ func (e *Engine) undo(
 	ctx context.Context, c store.Container, again bool, refused *api.Error, end func(*api.Error) store.InTx,
 ) error {
 	// Another daemon may have made an earlier attempt.
-	err := e.destroy(withPurpose(ctx, audit.ActionRollback), c, again)
+	operation, err := e.destroyApp(withPurpose(ctx, audit.ActionRollback), c.ID, c.ResourceID, again)
+	api.Correlated(ctx, operation.CorrelationID)
 	if err == nil {
+		if refusal(refused.Err) {
+			refused.Message += nothingCreated
+			if operation.Applied {
+				refused.Message += " by this attempt, and what an earlier one had created was removed"
+			}
+		}
 		return e.cfg.Store.Delete(ctx, c.ID, end(refused))
 	}
 	if later := snoozed(err); later != nil {
@@ -240,13 +247,6 @@ func (e *Engine) undo(
 	reason := both.Message
 	both.Message += keptAsDead
 	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, end(&both))
-}
-
-// destroy destroys a container's function app. begun reports whether its creation may have begun, on any daemon.
-func (e *Engine) destroy(ctx context.Context, c store.Container, begun bool) error {
-	operation, err := e.destroyApp(ctx, c.ID, c.ResourceID, begun)
-	api.Correlated(ctx, operation.CorrelationID)
-	return err
 }
 
 // destroyApp destroys the function app of the container with this id. resourceID is the app's, "" when it is unknown.
@@ -285,7 +285,13 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return err
 	}
 	ctx, calls := collect(ctx)
-	err = e.destroy(ctx, c, true)
+	// Policies have seen with the create that a container removes itself.
+	asked := originOf(job.JobRow).Requester.Kind != api.RequesterDaemon
+	if asked && c.Failures == 0 && !c.Lost() && !c.HostConfig.AutoRemove {
+		ctx = withPurpose(ctx, askedRemoval)
+	}
+	operation, err := e.destroyApp(ctx, c.ID, c.ResourceID, true)
+	api.Correlated(ctx, operation.CorrelationID)
 	if later := snoozed(err); later != nil {
 		return later
 	}
@@ -299,6 +305,11 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return nil
 	case ctx.Err() != nil:
 		return e.cfg.Settings.secretsOf(c).Seal(err)
+	case refusal(err):
+		refused := e.refused(ctx, "remove container "+c.Name, c, err)
+		refused.Message += asBefore
+		log.Warn().Err(refused).AnErr("cause", refused.Err).Msg("the removal was refused")
+		return e.cfg.Store.Keep(ctx, id, ended(job, calls, refused))
 	default:
 		refused := e.refused(ctx, "remove container "+c.Name, c, err)
 		log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("remove failed")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/filters"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/store"
 )
 
@@ -21,6 +22,11 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
 		return err
+	}
+	if c.State == store.Created || c.State == store.Exited {
+		if _, err := e.askPolicies(ctx, gate.Start, &c, ""); err != nil {
+			return err
+		}
 	}
 	trace, err := randomHex(16)
 	if err != nil {
@@ -124,6 +130,11 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, force bool) er
 	c, err := e.cfg.Store.Container(ctx, ref)
 	if err != nil {
 		return err
+	}
+	if c.State != store.Dead { // what has failed can always be removed
+		if _, err := e.askPolicies(ctx, gate.Remove, &c, ""); err != nil {
+			return err
+		}
 	}
 	var job int64
 	if err := e.cfg.Store.Remove(ctx, c.ID, force, e.enqueue(destroyArgs{ContainerID: c.ID}, &job)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,7 +89,14 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	if err != nil {
 		return api.Info{}, err
 	}
-	info.Warnings = append(append(info.Warnings, orphans...), e.trailWarnings()...)
+	policies, err := e.policyWarnings(ctx)
+	if err != nil {
+		return api.Info{}, err
+	}
+	info.Warnings = slices.Concat(info.Warnings, orphans, e.trailWarnings(), policies, e.foundationWarnings())
+	if digest := e.cfg.Gate.Digest(); digest != "" {
+		info.DriverStatus = append(info.DriverStatus, [2]string{"Policy Digest", digest})
+	}
 	counts, err := e.cfg.Store.CountContainers(ctx)
 	if err != nil {
 		return api.Info{}, err

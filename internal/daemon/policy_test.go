@@ -1,0 +1,165 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/audit"
+	"github.com/sockerless/backend-azf/internal/client"
+	"github.com/sockerless/backend-azf/internal/daemon"
+	"github.com/sockerless/backend-azf/internal/policy"
+)
+
+// rules writes the files of a set of rules into a folder, each name before its content.
+func rules(t *testing.T, dir string, files ...string) policy.Set {
+	t.Helper()
+	for i := 0; i < len(files); i += 2 {
+		path := filepath.Join(dir, files[i])
+		err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(path, []byte(files[i+1]), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return policy.Set{Name: "house", Path: dir}
+}
+
+// houseRules want a label, and are read by tests that change them.
+const houseRules = `package main
+
+apps contains change.after if {
+	some resource in input.resource_changes
+	resource.type == "azurerm_linux_function_app"
+	change := resource.change
+	change.actions != ["delete"]
+}
+
+deny contains msg if {
+	some app in apps
+	not app.tags.team
+	msg := "tag \"team\" is missing: run with --label team=..."
+}
+
+warn contains "no owner" if {
+	some app in apps
+	not app.tags.owner
+}
+`
+
+// writes returns the changes of function apps and of the foundation that Azure has seen.
+func (p *playground) writes() (n int) {
+	for _, c := range p.sim.Calls() {
+		if c.Service == "arm" && (c.Method == http.MethodPut || c.Method == http.MethodDelete) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestPolicy refuses a plan, and applies another one.
+func TestPolicy(t *testing.T) {
+	dir := t.TempDir()
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
+		cfg.Policy.Sets = []policy.Set{rules(t, dir, "main.rego", houseRules)}
+		cfg.Policy.Contact = "ask #platform"
+	})
+	p.must(t, http.MethodPost, "/foundation", nil, nil)
+	before := p.writes()
+	since := p.now()
+	req := api.CreateRequest{Config: &api.Config{Image: p.image, Env: []string{"SECRET=swordfish1"}}}
+	err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", req, nil)
+	failed, ok := errors.AsType[*client.StatusError](err)
+	if !ok || failed.Status != http.StatusForbidden {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		"cannot create container web: policy house refuses the plan: tag \"team\" is missing: run with --label team=... " +
+			"(main.rego:10)", "Record ", "ask #platform", "Nothing was created",
+	} {
+		if !strings.Contains(failed.Message, want) {
+			t.Errorf("%q lacks %q", failed.Message, want)
+		}
+	}
+	if n := p.writes(); n != before {
+		t.Errorf("%d writes reached Azure", n-before)
+	}
+	p.wantNothing(t)
+	var denied *audit.Record
+	for _, r := range p.records(t) {
+		if len(r.Policy) > 0 && r.Container != nil {
+			denied = &r
+		}
+	}
+	if denied == nil || len(denied.Policy) != 1 || denied.Policy[0].Result != api.PolicyDeny ||
+		denied.Container.Name != "web" || !strings.HasPrefix(denied.Daemon.Policies, "sha256:") {
+		t.Errorf("got the record %+v", denied)
+	}
+	if events := p.policyEvents(t, since); !cmp.Equal(events, []string{"policy-deny house"}) {
+		t.Errorf("got the events %q", events)
+	}
+	// The input that the policy has seen is kept, without values of the environment.
+	input, err := os.ReadFile(filepath.Join(p.stateDir(), "workspaces", "archive", denied.Container.ID,
+		"operations", "0001-apply", "context.json"))
+	if err != nil || strings.Contains(string(input), "swordfish1") || !strings.Contains(string(input), `"SECRET"`) {
+		t.Errorf("got %s, %v", input, err)
+	}
+
+	since = p.now()
+	var created api.CreateResponse
+	req.Labels = map[string]string{"team": "x"}
+	p.must(t, http.MethodPost, "/containers?name=web", req, &created)
+	if !cmp.Equal(created.Warnings, []string{"policy house warns: no owner (main.rego:16)"}) {
+		t.Errorf("got the warnings %q", created.Warnings)
+	}
+	if events := p.policyEvents(t, since); !cmp.Equal(events, []string{"policy-warn house"}) {
+		t.Errorf("got the events %q", events)
+	}
+	var info api.InspectResponse
+	p.must(t, http.MethodGet, "/containers/web", nil, &info)
+	if len(info.AZF.Policy) != 1 || info.AZF.Policy[0].Result != api.PolicyWarn ||
+		!strings.HasPrefix(info.AZF.Policy[0].Digest, "sha256:") {
+		t.Errorf("inspect shows %+v", info.AZF.Policy)
+	}
+	var system api.Info
+	p.must(t, http.MethodGet, "/info", nil, &system)
+	last := system.DriverStatus[len(system.DriverStatus)-1]
+	if last != [2]string{"Policy Digest", denied.Daemon.Policies} {
+		t.Errorf("info shows %q", last)
+	}
+
+	// Rules that refuse it now do not keep it from being removed.
+	rules(t, dir, "main.rego", strings.Replace(houseRules, "not app.tags.team", "true", 1))
+	p.stop()
+	p.start()
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+	p.wantNothing(t)
+	if v, err := p.verify(t); err != nil || len(v.Open) > 0 {
+		t.Errorf("the audit trail: %+v, %v", v, err)
+	}
+}
+
+// policyEvents returns the events of policies since a time.
+func (p *playground) policyEvents(t *testing.T, since string) (list []string) {
+	t.Helper()
+	stream, err := p.Raw(t.Context(), "/events?since="+since+"&until="+p.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(stream)) {
+		var e api.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(string(e.Action), "policy-") {
+			list = append(list, string(e.Action)+" "+e.Actor.Attributes["policy"])
+		}
+	}
+	return list
+}
