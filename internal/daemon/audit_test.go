@@ -97,6 +97,32 @@ func (p *playground) unaudited(t *testing.T) (n int) {
 	return n
 }
 
+// ungated counts the applies of creates that have begun without the consent of a policy to the plan.
+func (p *playground) ungated(t *testing.T) (n int) {
+	t.Helper()
+	agreed, refused := map[string]bool{}, 0
+	for _, r := range p.records(t) {
+		if r.Operation == nil || r.Operation.Kind != string(audit.ActionApply) {
+			continue
+		}
+		plan := fmt.Sprint(r.Daemon.Home, r.Operation.Workspace, r.Operation.Number, r.Operation.Plan)
+		switch {
+		case r.Action == audit.ActionPlan && len(r.Policy) == 1:
+			agreed[plan] = r.Policy[0].Result == api.PolicyAllow
+			if !agreed[plan] {
+				refused++
+			}
+		case r.Outcome != nil && r.Outcome.State == audit.OutcomeBegun && !agreed[plan]:
+			n++
+			t.Logf("the apply of record %d begins without the consent of the policy", r.Seq)
+		}
+	}
+	if refused == 0 || len(agreed) == refused {
+		t.Errorf("of %d plans, the policy has refused %d: the test tests nothing", len(agreed), refused)
+	}
+	return n
+}
+
 // story returns a line for each record of a container: action, what was asked, and outcome.
 func story(all []audit.Record, name string) (lines []string) {
 	for _, r := range all {

@@ -58,12 +58,13 @@ type kept struct {
 
 // figures are the results of the harness, which it prints in one line.
 type figures struct {
-	kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, unaudited, runs, unknownEnds int
+	kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, unaudited, ungated, runs, unknownEnds int
 }
 
 func (f figures) String() string {
 	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d stuck=%d "+
-		"unaudited=%d", f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited)
+		"unaudited=%d ungated=%d",
+		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited, f.ungated)
 }
 
 func TestCrash(t *testing.T) {
@@ -87,7 +88,9 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	}
 	t.Logf("-crash.seed=%d", h.seed)
 	random := rand.New(rand.NewPCG(h.seed, 0))
+	house := rules(t, filepath.Join(azure.dir, "policy"), "main.rego", refusing)
 	for _, p := range daemons {
+		p.policy = house.Path
 		p.launch(t)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -125,7 +128,7 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	got.kills = kills
 	fmt.Println(got)
 	t.Logf("killed %v; %d runs, %d of them with an unknown end", killed, got.runs, got.unknownEnds)
-	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck+got.unaudited > 0 {
+	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck+got.unaudited+got.ungated > 0 {
 		t.Error("something was lost, or is left")
 	}
 }
@@ -190,6 +193,9 @@ func (h *harness) client(ctx context.Context, random *rand.Rand) {
 		var created api.CreateResponse
 		script := "echo $AZF_RUN_ID >>" + h.runs + "; sleep 0." + fmt.Sprint(random.IntN(10))
 		req := api.CreateRequest{Config: &api.Config{Image: h.azure.image, Cmd: []string{"/bin/sh", "-c", script}}}
+		if random.IntN(5) == 0 {
+			req.Labels = map[string]string{"refuse": "yes"}
+		}
 		if h.ask(random, http.MethodPost, "/containers?name="+name, req, &created) != nil && !h.appears(ctx, random, name) {
 			continue
 		}
@@ -271,9 +277,15 @@ func (h *harness) compare(t *testing.T) (f figures) {
 			t.Errorf("the audit trail: %+v, %v", v, err)
 		}
 	}
-	f.unaudited = h.daemons[0].unaudited(t)
+	f.unaudited, f.ungated = h.daemons[0].unaudited(t), h.daemons[0].ungated(t)
 	return f
 }
+
+// refusing are rules that refuse the containers with a label.
+const refusing = `package main
+
+deny contains "this container is refused" if input.sockerless.container.labels.refuse
+`
 
 // maxRemovals is the number of removals after which a dead container is stuck.
 const maxRemovals = 5

@@ -20,6 +20,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/pgtest"
+	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 )
 
@@ -34,6 +35,8 @@ type processConfig struct {
 	Database string
 	// Disk is the size of a file system of its own for the state folder, in bytes; 0 means that it has none.
 	Disk int
+	// Policy is a folder of rules, "" if there are none.
+	Policy string
 }
 
 func TestMain(m *testing.M) {
@@ -73,6 +76,9 @@ func daemonProcess(spec string) error {
 	}
 	cfg.Log = zerolog.New(os.Stderr).With().Timestamp().Logger()
 	cfg.Azure.ServicePlanSKU = "P5mv3" // with memory for all containers that a test leaves
+	if p.Policy != "" {
+		cfg.Policy.Sets = []policy.Set{{Name: "house", Path: p.Policy}}
+	}
 	if p.Database != "" {
 		shared(&cfg, p.Database)
 	}
@@ -99,9 +105,9 @@ func (p *process) kill() {
 // spawn starts a daemon in a process of its own, which kill ends. Its log is appended to the file daemon.log.
 func (p *playground) spawn(t *testing.T) *process {
 	t.Helper()
-	spec, err := json.Marshal(
-		processConfig{Sim: p.sim.Access(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk},
-	)
+	spec, err := json.Marshal(processConfig{
+		Sim: p.sim.Access(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk, Policy: p.policy,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
