@@ -21,7 +21,7 @@ import (
 const policiesSection = "policies"
 
 // shortSet is the name of the set that the setting policy stands for.
-const shortSet = "policy"
+const shortSet = "default"
 
 // policySet is a set as the file gives it.
 type policySet struct {

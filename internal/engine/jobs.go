@@ -175,7 +175,11 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	if ctx.Err() != nil {
 		return refused.Err
 	}
-	log.Error().Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
+	level := zerolog.ErrorLevel
+	if refusal(err) {
+		level = zerolog.WarnLevel // as the team's rules want it
+	}
+	log.WithLevel(level).Err(refused).AnErr("cause", refused.Err).Func(correlations(calls())).Msg("create failed")
 	return e.undo(ctx, c, job.Attempt > 1, refused, func(err *api.Error) store.InTx {
 		return ended(job, calls, err)
 	})
