@@ -63,11 +63,35 @@ func (p *playground) writes() (n int) {
 	return n
 }
 
+// schemaRules compare each input with its schema in docs.
+const schemaRules = `package main
+
+deny contains text if {
+	[matches, errors] := json.match_schema(input, data.schema)
+	not matches
+	text := sprintf("%v", [errors])
+}
+`
+
+// schema writes the rules that compare inputs with their schema, at both stages.
+func schema(t *testing.T) policy.Set {
+	t.Helper()
+	content, err := os.ReadFile("../../docs/policy-input.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := rules(t, t.TempDir(), "data.json", `{"schema": `+string(content)+`}`, "main.rego", schemaRules,
+		"request.rego", strings.Replace(schemaRules, "package main", "package sockerless.request", 1))
+	set.Name = "schema"
+	return set
+}
+
 // TestPolicy refuses a plan, and applies another one.
 func TestPolicy(t *testing.T) {
 	dir := t.TempDir()
+	form := schema(t)
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
-		cfg.Policy.Sets = []policy.Set{rules(t, dir, "main.rego", houseRules)}
+		cfg.Policy.Sets = []policy.Set{rules(t, dir, "main.rego", houseRules), form}
 		cfg.Policy.Contact = "ask #platform"
 	})
 	p.must(t, http.MethodPost, "/foundation", nil, nil)
@@ -97,7 +121,7 @@ func TestPolicy(t *testing.T) {
 			denied = &r
 		}
 	}
-	if denied == nil || len(denied.Policy) != 1 || denied.Policy[0].Result != api.PolicyDeny ||
+	if denied == nil || len(denied.Policy) != 2 || denied.Policy[0].Result != api.PolicyDeny ||
 		denied.Container.Name != "web" || !strings.HasPrefix(denied.Daemon.Policies, "sha256:") {
 		t.Errorf("got the record %+v", denied)
 	}
@@ -123,7 +147,7 @@ func TestPolicy(t *testing.T) {
 	}
 	var info api.InspectResponse
 	p.must(t, http.MethodGet, "/containers/web", nil, &info)
-	if len(info.AZF.Policy) != 1 || info.AZF.Policy[0].Result != api.PolicyWarn ||
+	if len(info.AZF.Policy) != 2 || info.AZF.Policy[1].Result != api.PolicyAllow || info.AZF.Policy[0].Result != api.PolicyWarn ||
 		!strings.HasPrefix(info.AZF.Policy[0].Digest, "sha256:") {
 		t.Errorf("inspect shows %+v", info.AZF.Policy)
 	}

@@ -93,7 +93,7 @@ type Counts struct {
 func containerOf(c store.Container) *Container {
 	out := &Container{
 		ID: c.ID, Name: c.Name, Image: Image{Reference: c.Config.Image},
-		Command:  slices.Concat([]string{}, c.Config.Entrypoint, c.Config.Cmd),
+		Command:  append(append([]string{}, c.Config.Entrypoint...), c.Config.Cmd...),
 		EnvNames: []string{}, Labels: map[string]string{}, User: c.Config.User, HostConfig: c.HostConfig,
 	}
 	maps.Copy(out.Labels, c.Config.Labels)
