@@ -21,6 +21,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/demo"
+	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -105,6 +106,11 @@ func measure(ctx context.Context, cfg bench.Config, source string, stderr io.Wri
 	if err != nil {
 		return nil, err
 	}
+	// Files of a checkout may be writable by others.
+	cfg.Policy = filepath.Join(cfg.Dir, "policy")
+	if err := copyPolicy(filepath.Join(source, "examples", "policy"), cfg.Policy); err != nil {
+		return nil, err
+	}
 	simulated, err := connected(ctx, cfg.Sim.Access(), cfg.Sim.Transport(), cfg.Dir, "")
 	if err != nil {
 		return nil, err
@@ -123,6 +129,27 @@ func measure(ctx context.Context, cfg bench.Config, source string, stderr io.Wri
 	}
 	report.Versions[product] = tools.TerraformVersion
 	return report, nil
+}
+
+// copyPolicy copies a folder of rules, so that nobody else may change the copy.
+func copyPolicy(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, entry.Name()), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // connected returns the configuration of a daemon on a simulator, with its state in dir.
@@ -144,6 +171,7 @@ func daemonCommand(environ []string, stderr io.Writer) *cobra.Command {
 	socket := flags.String("socket", "", "socket to answer on")
 	owner := flags.String("owner", "", "owner of the resources")
 	pool := flags.String("pool", config.PoolOn, "provider_pool")
+	rules := flags.String("policy", "", "folder of rules")
 	size, reuse := flags.Int("pool-size", 0, "provider_pool_size"), flags.Int("reuse", 1, "provider_reuse")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -165,6 +193,9 @@ func daemonCommand(environ []string, stderr io.Writer) *cobra.Command {
 		}
 		cfg.Tools, cfg.Environ, cfg.Log = tools, environ, zerolog.New(stderr).With().Timestamp().Logger()
 		cfg.Azure.Owner = *owner
+		if *rules != "" {
+			cfg.Policy.Sets = []policy.Set{{Name: "example", Path: *rules}}
+		}
 		cfg.Providers.Pool, cfg.Providers.Size, cfg.Providers.Reuse = *pool, *size, *reuse
 		cfg.Providers.EagerTerraformRuns = 16
 		// What Azure allows is not measured: plain terraform does not wait for it either.

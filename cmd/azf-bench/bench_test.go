@@ -41,11 +41,11 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal(content, &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Tables) != 1 || len(report.Batches) != 3 || len(report.Growth) != 2 || len(report.Bars) != 10 ||
+	if len(report.Tables) != 1 || len(report.Batches) != 3 || len(report.Growth) != 2 || len(report.Bars) != 11 ||
 		report.Versions["azurerm"] == "" {
 		t.Fatalf("got %s", content)
 	}
-	for _, variant := range []string{"a", "b", "c", "d", "e", "f"} {
+	for _, variant := range []string{"a", "b", "c", "d", "e", "f", "g"} {
 		if s := report.Tables[0].Medians[variant]["create"]; s.Wall <= 0 {
 			t.Errorf("(%s) took %+v", variant, s)
 		}
@@ -53,7 +53,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("(%s) is not in\n%s", variant, &stdout)
 		}
 	}
-	for _, variant := range []string{"b", "c", "d"} {
+	for _, variant := range []string{"b", "c", "d", "g"} {
 		for _, what := range []string{"destroy", "wait", "logs"} {
 			if s := report.Tables[0].Medians[variant][what]; s.Wall <= 0 {
 				t.Errorf("(%s) %s took %+v", variant, what, s)

@@ -75,7 +75,7 @@ func TestDemoLeavesNothing(t *testing.T) {
 		steps[s.Step] = s
 	}
 	for _, name := range []string{
-		"tools", "azure", "image", "daemon", "create", "start", "wait", "logs", "remove", "left",
+		"tools", "azure", "image", "daemon", "policy", "create", "start", "wait", "logs", "remove", "left",
 	} {
 		if _, ok := steps[name]; !ok {
 			t.Errorf("no step %s in\n%s", name, stdout)

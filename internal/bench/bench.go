@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ type Config struct {
 	Terraform    string
 	CLIConfig    string
 	TerraformEnv map[string]string
+	// Policy is a folder of rules that allow the containers of the benchmark, which have the label team.
+	Policy string
 	// Rounds is the number of measurements of each thing, and ProfileRounds the number with the latency of ARM, which 0
 	// leaves out. The medians count.
 	Rounds        int
@@ -63,6 +66,7 @@ const (
 	variantReuse  = "d"
 	variantReplay = "e"
 	variantSDK    = "f"
+	variantPolicy = "g"
 )
 
 var variants = []struct{ name, what string }{
@@ -72,9 +76,16 @@ var variants = []struct{ name, what string }{
 	{variantReuse, "daemon, provider_pool on, provider_reuse 50"},
 	{variantReplay, "azurerm's calls of (c), replayed one after another"},
 	{variantSDK, "one site PUT with the SDK, polled each second"},
+	{variantPolicy, "daemon as (c), with the policy examples/policy"},
 }
 
-var modes = []mode{{variantNoPool, "off", 1}, {variantPool, "on", 1}, {variantReuse, "on", 50}}
+var modes = []mode{
+	{name: variantNoPool, pool: "off", reuse: 1}, {name: variantPool, pool: "on", reuse: 1},
+	{name: variantReuse, pool: "on", reuse: 50},
+}
+
+// withPolicy differs from variantPool by its policy alone.
+var withPolicy = mode{name: variantPolicy, pool: "on", reuse: 1, policy: true}
 
 type bench struct {
 	Config
@@ -126,7 +137,7 @@ func (b *bench) creates(ctx context.Context, profile string, rounds int) (err er
 			err = errors.Join(err, d.stop())
 		}
 	}()
-	for _, m := range modes {
+	for _, m := range append(slices.Clip(modes), withPolicy) {
 		d, err := b.startDaemon(ctx, m)
 		if err != nil {
 			return err

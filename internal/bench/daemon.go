@@ -18,11 +18,12 @@ import (
 	"time"
 )
 
-// mode selects how a daemon gets its providers.
+// mode selects how a daemon gets its providers, and whether policies are asked.
 type mode struct {
-	name  string
-	pool  string // on or off
-	reuse int
+	name   string
+	pool   string // on or off
+	reuse  int
+	policy bool
 }
 
 // poolSize is the number of processes that the measured daemons start ahead: the default.
@@ -56,6 +57,9 @@ func (b *bench) startDaemon(ctx context.Context, m mode) (*daemon, error) {
 	d.cmd = exec.Command(b.Program, "daemon", "--sim", string(sim), "--dir", d.dir, "--socket", socket,
 		"--owner", "bench-"+strconv.Itoa(b.daemons), "--pool", m.pool, "--pool-size", strconv.Itoa(poolSize),
 		"--reuse", strconv.Itoa(m.reuse))
+	if m.policy {
+		d.cmd.Args = append(d.cmd.Args, "--policy", b.Policy)
+	}
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = b.Environ, d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
@@ -127,7 +131,9 @@ func (d *daemon) call(ctx context.Context, method, path string, in, out any) (er
 // create creates a container and returns its id.
 func (d *daemon) create(ctx context.Context, image, name string, command ...string) (string, error) {
 	var created struct{ Id string } //nolint:revive // Docker spells it so
-	err := d.call(ctx, http.MethodPost, "/containers?name="+name, map[string]any{"Image": image, "Cmd": command}, &created)
+	err := d.call(ctx, http.MethodPost, "/containers?name="+name, map[string]any{
+		"Image": image, "Cmd": command, "Labels": map[string]string{"team": "bench"},
+	}, &created)
 	return created.Id, err
 }
 

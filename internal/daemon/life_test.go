@@ -21,7 +21,8 @@ import (
 // TestOnlyTerraformChangesAzure takes the journey of a demo, and then reads the requests that the simulator got.
 func TestOnlyTerraformChangesAzure(t *testing.T) {
 	p := newPlayground(t)
-	if err := demo.Journey(t.Context(), demo.NewReport(io.Discard, true), p.Client, p.image, p.sim.Sites); err != nil {
+	report := demo.NewReport(io.Discard, true)
+	if err := demo.Journey(t.Context(), report, p.Client, p.image, false, p.sim.Sites); err != nil {
 		t.Fatal(err)
 	}
 	p.stop()

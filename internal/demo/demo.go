@@ -21,10 +21,12 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/sockerless/backend-azf/examples"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
+	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/server"
 )
@@ -54,6 +56,8 @@ type demo struct {
 	tools  toolchain.Tools
 	sim    *azuresim.Sim
 	image  string
+	// refuses: the daemon has the example policy.
+	refuses bool
 }
 
 // Run plays a demo, and returns when nothing of it runs any more. A mistake in Config is an error of type
@@ -93,7 +97,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		err = errors.Join(err, <-stopped)
 	}()
 	if !d.Serve {
-		return Journey(ctx, d.report, client.New("unix", socket), d.image, d.sim.Sites)
+		return Journey(ctx, d.report, client.New("unix", socket), d.image, d.refuses, d.sim.Sites)
 	}
 	if err := d.report.serving(address, socket, d.image); err != nil {
 		return err
@@ -175,6 +179,9 @@ func (d *demo) azure(ctx context.Context) error {
 func (d *demo) daemon(ctx context.Context) (wired *daemon.Daemon, err error) {
 	err = d.report.step(ctx, "daemon", func(s *Step) (err error) {
 		s.Detail = "answers on " + d.Settings.Listen.Address
+		if err := d.policy(); err != nil {
+			return err
+		}
 		cfg := daemon.Config{Config: d.Settings, Version: d.Version, Tools: d.tools, Environ: d.Environ, Log: d.log}
 		if err := Connect(ctx, &cfg, d.sim.Access(), d.sim.Transport()); err != nil {
 			return err
@@ -183,6 +190,33 @@ func (d *demo) daemon(ctx context.Context) (wired *daemon.Daemon, err error) {
 		return err
 	})
 	return wired, err
+}
+
+// policy gives the daemon of a journey the example policy, unless the settings name one.
+func (d *demo) policy() error {
+	if d.Serve || len(d.Settings.Policy.Sets) > 0 {
+		return nil
+	}
+	path := filepath.Join(d.dir, "policy")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	files, err := examples.Policy.ReadDir("policy")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := examples.Policy.ReadFile("policy/" + file.Name())
+		if err != nil {
+			return err
+		}
+		// Nobody else may change it: the daemon would refuse it.
+		if err := os.WriteFile(filepath.Join(path, file.Name()), content, 0o600); err != nil {
+			return err
+		}
+	}
+	d.Settings.Policy.Sets, d.refuses = []policy.Set{{Name: "example", Path: path}}, true
+	return nil
 }
 
 // folder returns the folder for everything of a demo, and a function to call in the end.

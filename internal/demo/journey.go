@@ -12,15 +12,33 @@ import (
 	"github.com/sockerless/backend-azf/internal/client"
 )
 
-// Journey takes a container through its whole life, over the daemon's socket, as any client would. It reports each
-// step, and fails when sites, the function apps in Azure, are not empty in the end.
-func Journey(ctx context.Context, report *Report, c *client.Client, image string, sites func() []string) (err error) {
+// Journey takes a container through its whole life, over the daemon's socket, as any client would. With refuses, the
+// example policy refuses it at first. Journey reports each step, and fails when sites, the function apps in Azure, are
+// not empty in the end.
+func Journey(
+	ctx context.Context, report *Report, c *client.Client, image string, refuses bool, sites func() []string,
+) (err error) {
 	const name = "hello"
 	defer c.Close()
+	req := api.CreateRequest{Config: &api.Config{
+		Image: image, Cmd: []string{"hello", "from", "Azure", "Functions"}, Env: []string{"GREETING=Greetings"},
+	}}
+	if refuses {
+		err := report.step(ctx, "policy", func(s *Step) error {
+			err := c.Call(ctx, http.MethodPost, "/containers?name="+name, req, nil)
+			failed, ok := errors.AsType[*client.StatusError](err)
+			if !ok || failed.Status != http.StatusForbidden {
+				return errors.Join(errors.New("the policy has not refused a container without the label team"), err)
+			}
+			s.Detail = failed.Message
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	err = report.step(ctx, "create", func(s *Step) error {
-		req := api.CreateRequest{Config: &api.Config{
-			Image: image, Cmd: []string{"hello", "from", "Azure", "Functions"}, Env: []string{"GREETING=Greetings"},
-		}}
+		req.Labels = map[string]string{"team": "demo"}
 		var created api.CreateResponse
 		if err := c.Call(ctx, http.MethodPost, "/containers?name="+name, req, &created); err != nil {
 			return err

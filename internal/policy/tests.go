@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -42,8 +45,11 @@ func Test(ctx context.Context, s Set, w io.Writer) error {
 	if err != nil {
 		return located(err)
 	}
+	all := slices.SortedFunc(channel(results), func(a, b *tester.Result) int {
+		return cmp.Or(cmp.Compare(a.Location.File, b.Location.File), cmp.Compare(a.Location.Row, b.Location.Row))
+	})
 	ran, failed := 0, 0
-	for result := range results {
+	for _, result := range all {
 		if result.Skip {
 			continue
 		}
@@ -53,19 +59,16 @@ func Test(ctx context.Context, s Set, w io.Writer) error {
 			failed++
 			outcome = "FAILED"
 		}
-		if _, err := fmt.Fprintf(w, "%s %s:%d: %s\n", outcome, result.Location.File, result.Location.Row,
-			strings.TrimPrefix(result.Package, "data.")+"."+result.Name); err != nil {
-			return err
-		}
+		text := fmt.Sprintf("%s %s:%d: %s\n", outcome, result.Location.File, result.Location.Row,
+			strings.TrimPrefix(result.Package, "data.")+"."+result.Name)
 		if result.Error != nil {
-			if _, err := fmt.Fprintf(w, "       %v\n", located(result.Error)); err != nil {
-				return err
-			}
+			text += fmt.Sprintf("       %v\n", located(result.Error))
 		}
 		if len(result.Output) > 0 {
-			if _, err := fmt.Fprintf(w, "       %s\n", strings.TrimSpace(string(result.Output))); err != nil {
-				return err
-			}
+			text += fmt.Sprintf("       %s\n", strings.TrimSpace(string(result.Output)))
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -75,4 +78,15 @@ func Test(ctx context.Context, s Set, w io.Writer) error {
 		return fmt.Errorf("%d of %d %w", failed, ran, ErrTests)
 	}
 	return nil
+}
+
+// channel returns the values of a channel.
+func channel[T any](values <-chan T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for value := range values {
+			if !yield(value) {
+				return
+			}
+		}
+	}
 }

@@ -1,0 +1,99 @@
+package main_test
+
+import data.main
+
+# change is the input of a create whose app has these tags and this image.
+change(tags, image) := {
+	"resource_changes": [{
+		"address": "azurerm_linux_function_app.this", "type": "azurerm_linux_function_app",
+		"change": {"actions": ["create"], "after": {
+			"location": "westeurope", "tags": tags,
+			"site_config": [{"application_stack": [{"docker": [image]}]}],
+		}},
+	}],
+	"sockerless": {
+		"action": "create", "requester": {"kind": "unix", "groups": ["ci"]},
+		"counts": {"containers": 1, "by_requester": 1, "created_last_hour": 0},
+	},
+}
+
+good := {"registry_url": "https://team.azurecr.io", "image_name": "team/job", "image_tag": "1.0"}
+
+allowed := change({"team": "x"}, good)
+
+# foundation is the input of a plan with a service plan of this SKU in this region.
+foundation(sku, location) := {
+	"resource_changes": [{
+		"address": "azurerm_service_plan.this[0]", "type": "azurerm_service_plan",
+		"change": {"actions": ["create"], "after": {"location": location, "sku_name": sku}},
+	}],
+	"sockerless": {"action": "foundation", "counts": {"containers": 1, "by_requester": 1, "created_last_hour": 0}},
+}
+
+# quiet holds when nothing is refused.
+quiet if {
+	count(main.deny_tags) == 0
+	count(main.deny_registry) == 0
+	count(main.deny_digest) == 0
+	count(main.deny_location) == 0
+	count(main.deny_sku) == 0
+	count(main.deny_limit) == 0
+}
+
+test_allowed if {
+	quiet with input as allowed
+}
+
+test_missing_tag if {
+	main.deny_tags == {"tag \"team\" is missing: run with --label team=..."} with input as change({}, good)
+	count(main.deny_tags) == 1 with input as change({"team": ""}, good)
+	count(main.deny_tags) == 1 with input as change(null, good)
+}
+
+test_registry if {
+	other := object.union(good, {"registry_url": "https://evil.example.com"})
+	count(main.deny_registry) == 1 with input as change({"team": "x"}, other)
+	hub := object.union(good, {"registry_url": "https://index.docker.io"})
+	quiet with input as change({"team": "x"}, hub)
+	nearly := object.union(good, {"registry_url": "https://azurecr.io.example.com"})
+	count(main.deny_registry) == 1 with input as change({"team": "x"}, nearly)
+}
+
+test_digests_only if {
+	strict := object.union(data.rules, {"digests_only": true})
+	count(main.deny_digest) == 1 with input as allowed with data.rules as strict
+	named := object.union(good, {"image_name": "team/job@sha256", "image_tag": "0123"})
+	count(main.deny_digest) == 0 with input as change({"team": "x"}, named) with data.rules as strict
+}
+
+test_foundation if {
+	quiet with input as foundation("B1", "westeurope")
+	count(main.deny_location) == 1 with input as foundation("B1", "eastus")
+	count(main.deny_sku) == 1 with input as foundation("I1v2", "westeurope")
+}
+
+test_limits if {
+	counts := {"containers": 60, "by_requester": 51, "created_last_hour": 0}
+	many := object.union(allowed, {"sockerless": {"counts": counts}})
+	main.deny_limit == {"you have 50 containers already, and 50 are allowed: remove some"} with input as many
+	busy := object.union(allowed, {"sockerless": {"counts": object.union(counts, {"by_requester": 1, "created_last_hour": 500})}})
+	count(main.deny_limit) == 1 with input as busy
+}
+
+test_latest_warns if {
+	count(main.warn_tag) == 1 with input as change({"team": "x"}, object.union(good, {"image_tag": "latest"}))
+	count(main.warn_tag) == 0 with input as allowed
+}
+
+test_trusted_group if {
+	trusted := object.union(allowed, {"sockerless": {"requester": {"groups": ["platform"]}}})
+	some names in main.exception with input as trusted
+	"registry" in names
+	count(main.exception) == 0 with input as allowed
+}
+
+test_no_image if {
+	some msg in main.deny_registry with input as change({"team": "x"}, {})
+	contains(msg, "which image")
+	count(main.deny_registry) == 0 with input as foundation("B1", "westeurope")
+}
