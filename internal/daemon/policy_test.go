@@ -147,8 +147,9 @@ func TestPolicy(t *testing.T) {
 	}
 	var info api.InspectResponse
 	p.must(t, http.MethodGet, "/containers/web", nil, &info)
-	if len(info.AZF.Policy) != 2 || info.AZF.Policy[1].Result != api.PolicyAllow || info.AZF.Policy[0].Result != api.PolicyWarn ||
-		!strings.HasPrefix(info.AZF.Policy[0].Digest, "sha256:") {
+	said := info.AZF.Policy
+	if len(said) != 2 || said[1].Result != api.PolicyAllow || said[0].Result != api.PolicyWarn ||
+		!strings.HasPrefix(said[0].Digest, "sha256:") {
 		t.Errorf("inspect shows %+v", info.AZF.Policy)
 	}
 	var system api.Info
