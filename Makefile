@@ -1,5 +1,5 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test crash growth lint tools tofu bench build release programs
+.PHONY: demo test crash growth conftest lint tools tofu bench build release programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
@@ -17,6 +17,10 @@ crash: tools programs
 # The database's size after N containers have lived and gone, and after a tenth of them.
 growth:
 	go test -timeout 6h -v -run TestGrowth ./internal/engine -growth.n $(N)
+
+# What conftest itself says of the policies in internal/policy/testdata/conftest. The first run builds it, in about five minutes.
+conftest:
+	go test -run TestConftest ./internal/policy -conftest
 
 lint:
 	go tool -modfile=internal/tools/lint/go.mod golangci-lint run ./...

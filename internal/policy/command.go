@@ -97,7 +97,7 @@ func (c *commandSet) ask(ctx context.Context, q Question, v *Verdict) error {
 	if out.more {
 		return fmt.Errorf("%s: its answer is longer than %d bytes", path, maxOutput)
 	}
-	return answer(path, status, out.Bytes(), errOut.String(), v)
+	return answer(path, status, out.kept.Bytes(), errOut.kept.String(), v)
 }
 
 // answer reads a program's answer: a verdict in JSON, or its exit status.
@@ -148,17 +148,15 @@ func lastLines(text string) string {
 	return words
 }
 
-// limited keeps the beginning of what is written to it.
+// limited keeps the beginning of what is written to it. It does not embed the buffer, which would read without a limit.
 type limited struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	more bool
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if room := maxOutput - l.Len(); len(p) > room {
-		l.more = true
-		l.Buffer.Write(p[:room])
-		return len(p), nil
-	}
-	return l.Buffer.Write(p)
+	room := min(maxOutput-l.kept.Len(), len(p))
+	l.more = l.more || room < len(p)
+	l.kept.Write(p[:room])
+	return len(p), nil
 }

@@ -292,7 +292,7 @@ func (r rule) eval(ctx context.Context, options []rego.EvalOption) ([]Message, e
 		}
 		m := Message{Text: text}
 		if at := places.of(value); at != nil {
-			m.File, m.Line = at.File, at.Row
+			m.File, m.Line = strings.TrimPrefix(at.File, "/"), at.Row // in a bundle, paths begin so
 		}
 		messages = append(messages, m)
 	}
@@ -404,5 +404,5 @@ func one(at *ast.Location, code, message string) error {
 	if at == nil || at.File == "" {
 		return fmt.Errorf("%s: %s", code, message)
 	}
-	return fmt.Errorf("%s:%d: %s: %s", at.File, at.Row, code, message)
+	return fmt.Errorf("%s:%d: %s: %s", strings.TrimPrefix(at.File, "/"), at.Row, code, message)
 }
