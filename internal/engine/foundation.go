@@ -116,7 +116,11 @@ func (e *Engine) FoundationCreate(ctx context.Context, approved string) (api.Fou
 		if approved != "" {
 			doing = "change what containers share"
 		}
-		return api.Foundation{}, e.refused(ctx, doing, store.Container{}, err)
+		refused := e.refused(ctx, doing, store.Container{}, err)
+		if refusal(err) {
+			refused.Message += ". Nothing was changed"
+		}
+		return api.Foundation{}, refused
 	}
 	f := api.Foundation{
 		ServicePlan: outputs.ServicePlanID, ServicePlanSKU: outputs.ServicePlanSKU,

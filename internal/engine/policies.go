@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/sockerless/backend-azf/internal/azureerrors"
 	"github.com/sockerless/backend-azf/internal/gate"
@@ -12,15 +14,23 @@ import (
 // askPolicies asks the policies about a request for an action, and returns their warnings. c is the container, nil for
 // a pull of an image. A refusal is an *api.Error that says what was asked for.
 func (e *Engine) askPolicies(ctx context.Context, action string, c *store.Container, image string) ([]string, error) {
-	said, err := e.cfg.Gate.Request(ctx, action, c, image)
+	doing, about := "pull "+image, store.Container{}
+	if c != nil {
+		doing, about = action+" container "+c.Name, *c
+	}
+	secrets := e.cfg.Settings.secretsOf(about)
+	said, err := e.cfg.Gate.Request(ctx, action, c, image, func(text string) string {
+		// A label or an argument that is the whole value of a variable is shown, as in the plan.
+		whole := func(entry string) bool { return strings.HasSuffix(entry, "="+text) }
+		if slices.ContainsFunc(about.Config.Env, whole) {
+			return text
+		}
+		return secrets.Hide(text)
+	})
 	if err == nil || ctx.Err() != nil {
 		return said, err
 	}
-	doing, hide := "pull "+image, store.Container{}
-	if c != nil {
-		doing, hide = action+" container "+c.Name, *c
-	}
-	refused := azureerrors.Explain(doing, "", e.cfg.Settings.secretsOf(hide), err)
+	refused := azureerrors.Explain(doing, "", secrets, err)
 	if refusal(err) {
 		refused.Message += sinceRequested[action]
 	}

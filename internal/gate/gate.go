@@ -110,8 +110,10 @@ func (g *Gate) Plan(ctx context.Context, asked Context, plan, about []byte) (Dec
 }
 
 // Request asks the policies about a request, records what they object to, and returns their warnings. The error is a
-// *Refusal when they refuse it. c is nil for a pull, whose image is given.
-func (g *Gate) Request(ctx context.Context, action string, c *store.Container, image string) ([]string, error) {
+// *Refusal when they refuse it. c is nil for a pull, whose image is given. hide masks secrets in a text.
+func (g *Gate) Request(
+	ctx context.Context, action string, c *store.Container, image string, hide func(string) string,
+) ([]string, error) {
 	if !g.Concerned(policy.StageRequest, action) {
 		return nil, nil
 	}
@@ -122,6 +124,7 @@ func (g *Gate) Request(ctx context.Context, action string, c *store.Container, i
 	if c == nil {
 		asked.Image = &Image{Reference: image}
 	}
+	asked = asked.HideIn(hide)
 	about, err := json.Marshal(asked)
 	if err != nil {
 		return nil, fmt.Errorf("ask the policies: %w", err)

@@ -107,6 +107,11 @@ func containerOf(c store.Container) *Container {
 // HideIn masks secrets in what a container's request has said, where they may stand. What decides how the container
 // would run stays as it is.
 func (c Context) HideIn(hide func(string) string) Context {
+	if c.Override != nil {
+		override := *c.Override
+		override.Reason = hide(override.Reason)
+		c.Override = &override
+	}
 	if c.Container == nil {
 		return c
 	}
@@ -158,7 +163,7 @@ func (g *Gate) Describe(ctx context.Context, stage, action string, c *store.Cont
 			origin = c.Origin // a job that was inserted again is the daemon's own
 		}
 		if reason, asked := c.Config.Labels[api.OverrideLabel]; asked && action == Create {
-			out.Override = &api.PolicyOverride{Reason: strings.TrimSpace(reason)}
+			out.Override = &api.PolicyOverride{Reason: plain(reason)}
 		}
 	}
 	out.Requester, out.Request = origin.Requester, origin.Request
