@@ -34,10 +34,15 @@ const (
 // minReason is the number of characters that the reason of an override has at least.
 const minReason = 10
 
-// judge decides what answers mean for who asks.
-func judge(asked Context, said []policy.Verdict, contact string) Decision {
-	d := Decision{asked: asked, contact: contact, Override: asked.Override}
-	mayAny := false
+// judge decides what answers mean for who asks. all are the policies that there are, whether they were asked or not.
+func judge(asked Context, said []policy.Verdict, all []policy.Set, contact string) Decision {
+	d := Decision{asked: asked, contact: contact}
+	may := maySkip(asked.Requester)
+	if asked.Override != nil {
+		override := *asked.Override
+		override.Allowed = slices.ContainsFunc(all, may)
+		d.Override, d.misuse = &override, misuse(asked, override.Allowed)
+	}
 	for _, v := range said {
 		d.sets = append(d.sets, v.Set)
 		one := api.PolicyVerdict{
@@ -52,19 +57,10 @@ func judge(asked Context, said []policy.Verdict, contact string) Decision {
 		case len(v.Warn) > 0:
 			one.Result = api.PolicyWarn
 		}
-		if may := v.Set.Enforcement == policy.Soft && mayOverride(asked.Requester, v.Set.Override); may {
-			mayAny = true
-			if one.Refuses() && asked.Override != nil && len([]rune(asked.Override.Reason)) >= minReason {
-				one.Result = api.PolicyOverridden
-			}
+		if d.Override != nil && d.misuse == "" && one.Refuses() && may(v.Set) {
+			one.Result = api.PolicyOverridden
 		}
 		d.Verdicts = append(d.Verdicts, one)
-	}
-	if d.Override != nil && asked.Stage == string(policy.StagePlan) {
-		d.Override.Allowed = mayAny
-		d.misuse = misuse(asked, mayAny)
-	} else {
-		d.Override = nil
 	}
 	refusing := 0
 	for i, v := range d.Verdicts {
@@ -93,6 +89,11 @@ func misuse(asked Context, may bool) string {
 			api.OverrideLabel, asked.Override.Reason, minReason)
 	}
 	return ""
+}
+
+// maySkip returns the function that reports whether a requester may override a policy.
+func maySkip(r api.Requester) func(policy.Set) bool {
+	return func(s policy.Set) bool { return s.Enforcement == policy.Soft && mayOverride(r, s.Override) }
 }
 
 // mayOverride reports whether a verified requester is among those who may.
@@ -133,7 +134,7 @@ func (d Decision) Refused() bool {
 
 // silent reports whether no policy has anything to say.
 func (d Decision) silent() bool {
-	return d.Override == nil && !slices.ContainsFunc(d.Verdicts, func(v api.PolicyVerdict) bool {
+	return d.misuse == "" && !slices.ContainsFunc(d.Verdicts, func(v api.PolicyVerdict) bool {
 		return v.Result != api.PolicyAllow
 	})
 }

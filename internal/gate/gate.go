@@ -158,11 +158,12 @@ func (g *Gate) decide(ctx context.Context, asked Context, plan, about []byte) (d
 	if err != nil {
 		return d, err
 	}
-	said := g.rules.Load().Decide(ctx, policy.Question{
+	rules := g.rules.Load()
+	said := rules.Decide(ctx, policy.Question{
 		Stage: policy.Stage(asked.Stage), Action: asked.Action, Input: input, Time: asked.Time,
 	})
 	if ctx.Err() != nil {
 		return d, context.Cause(ctx)
 	}
-	return judge(asked, said, g.cfg.Contact), nil
+	return judge(asked, said, rules.Sets(), g.cfg.Contact), nil
 }

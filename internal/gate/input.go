@@ -163,7 +163,9 @@ func (g *Gate) Describe(ctx context.Context, stage, action string, c *store.Cont
 			origin = c.Origin // a job that was inserted again is the daemon's own
 		}
 		if reason, asked := c.Config.Labels[api.OverrideLabel]; asked && action == Create {
-			out.Override = &api.PolicyOverride{Reason: plain(reason)}
+			out.Override = &api.PolicyOverride{
+				Reason: plain(reason), Allowed: slices.ContainsFunc(g.Sets(), maySkip(origin.Requester)),
+			}
 		}
 	}
 	out.Requester, out.Request = origin.Requester, origin.Request
