@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -83,21 +81,6 @@ func serve(ctx context.Context, loaded *config.Loaded, environ []string, stderr 
 	if err != nil {
 		return err
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	reloading, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				d.Reload(reloading)
-			case <-reloading.Done():
-				return
-			}
-		}
-	}()
 	return d.Run(ctx)
 }
 

@@ -14,7 +14,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -268,7 +270,8 @@ func (v azureView) FunctionApps(ctx context.Context, resourceGroup string) ([]wo
 // Addr returns the address that the daemon listens on. It must be called before Run.
 func (d *Daemon) Addr() net.Addr { return d.listener.Addr() }
 
-// Run answers requests until ctx ends. Then it stops everything in order and closes the daemon.
+// Run answers requests until ctx ends. Then it stops everything in order and closes the daemon. A HUP to the process
+// reloads what Reload reads.
 func (d *Daemon) Run(ctx context.Context) error {
 	err := d.start(ctx)
 	if err != nil {
@@ -282,6 +285,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var g errgroup.Group
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	g.Go(func() error {
+		d.reloadOn(serving, hangups)
+		return nil
+	})
 	g.Go(func() error {
 		defer stopServing() // a server that failed stops the jobs too
 		return d.server.Serve(serving, d.listener)
@@ -305,6 +315,18 @@ func (d *Daemon) Reload(ctx context.Context) {
 		return
 	}
 	d.cfg.Log.Info().Str("policy_digest", d.gate.Digest()).Msg("reloaded the policies")
+}
+
+// reloadOn reloads with each signal until ctx ends.
+func (d *Daemon) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-hangups:
+			d.Reload(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // start starts the parts that work in the background.

@@ -164,7 +164,8 @@ func TestMayOverride(t *testing.T) {
 
 // TestMessagesArePlain: no rule can break a line of a log or a terminal.
 func TestMessagesArePlain(t *testing.T) {
-	d := decide(asked(root, ""), []policy.Verdict{says("a", policy.Hard, "a\nb\x1b[31m\u202ec\x00"+strings.Repeat("x", 2000))}, "")
+	bad := "a\nb\x1b[31m\u202ec\x00" + strings.Repeat("x", 2000)
+	d := decide(asked(root, ""), []policy.Verdict{says("a", policy.Hard, bad)}, "")
 	text := d.Reasons()
 	if strings.ContainsAny(text, "\n\x1b\x00\u202e") || len([]rune(text)) > 1100 {
 		t.Errorf("got %q", text)
@@ -173,7 +174,8 @@ func TestMessagesArePlain(t *testing.T) {
 	for range 200 {
 		list = append(list, "x")
 	}
-	if n := len(decide(asked(root, ""), []policy.Verdict{says("a", policy.Hard, list...)}, "").Verdicts[0].Deny); n != 101 {
+	d = decide(asked(root, ""), []policy.Verdict{says("a", policy.Hard, list...)}, "")
+	if n := len(d.Verdicts[0].Deny); n != 101 {
 		t.Errorf("%d messages are kept", n)
 	}
 }

@@ -7,3 +7,7 @@ CREATE TABLE daemon_policies (
     digest    TEXT NOT NULL,
     at        BIGINT NOT NULL -- nanoseconds since 1970-01-01 UTC
 );
+
+-- Events may be about the daemon, too: policies judge what containers share.
+ALTER TABLE events DROP CONSTRAINT events_type_check;
+ALTER TABLE events ADD CONSTRAINT events_type_check CHECK (type IN ('container', 'image', 'daemon'));
