@@ -15,7 +15,8 @@ import (
 func TestDatabaseIsLocked(t *testing.T) {
 	p := newPlayground(t)
 	p.create(t, "web", api.Config{})
-	other, err := sql.Open("sqlite", "file:"+filepath.Join(p.cfg.StateDir, "state.db")+"?_txlock=immediate")
+	other, err := sql.Open("sqlite", "file:"+filepath.Join(p.cfg.StateDir, "state.db")+
+		"?_txlock=immediate&_pragma=busy_timeout(5000)") // the daemon may be writing
 	if err != nil {
 		t.Fatal(err)
 	}

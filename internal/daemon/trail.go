@@ -81,7 +81,7 @@ func (cfg Config) newTrail(ctx context.Context, db *store.DB, home string) (t tr
 			return t, err
 		}
 	}
-	t.steps = engine.Trail{Store: db, Tools: tools, SharedIDs: cfg.Providers.Reuse > 1}
+	t.steps = engine.Trail{Store: db, Tools: tools, SharedIDs: cfg.Providers.Reuse > 1, Settings: cfg.Azure}
 	t.steps.Gate, err = gate.New(ctx, gate.Config{
 		Sets: cfg.Policy.Sets, Digest: cfg.Policy.Digest, Contact: cfg.Policy.Contact, Guarded: true, Store: db,
 		Owner: cfg.Azure.Owner, SubscriptionID: cfg.SubscriptionID, ResourceGroup: cfg.Azure.ResourceGroup,

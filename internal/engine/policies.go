@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/sockerless/backend-azf/internal/azureerrors"
 	"github.com/sockerless/backend-azf/internal/gate"
@@ -18,24 +16,36 @@ func (e *Engine) askPolicies(ctx context.Context, action string, c *store.Contai
 	if c != nil {
 		doing, about = action+" container "+c.Name, *c
 	}
-	secrets := e.cfg.Settings.secretsOf(about)
-	said, err := e.cfg.Gate.Request(ctx, action, c, image, func(text string) string {
-		// A label or an argument that is the whole value of a variable is shown, as in the plan.
-		whole := func(entry string) bool { return strings.HasSuffix(entry, "="+text) }
-		if slices.ContainsFunc(about.Config.Env, whole) {
-			return text
-		}
-		return secrets.Hide(text)
-	})
+	said, err := e.cfg.Gate.Request(ctx, action, c, image, e.cfg.Settings.hiding(about))
 	if err == nil || ctx.Err() != nil {
 		return said, err
 	}
-	refused := azureerrors.Explain(doing, "", secrets, err)
+	refused := azureerrors.Explain(doing, "", e.cfg.Settings.secretsOf(about), err)
 	if refusal(err) {
 		refused.Message += sinceRequested[action]
 	}
 	e.cfg.Log.Warn().Err(refused).AnErr("cause", refused.Err).Msg("a request was refused")
 	return nil, refused
+}
+
+// hiding returns what hides the secrets of a container in what its request has said. A label that becomes a tag and an
+// argument of the command are shown as they are, as plans show them.
+func (s Settings) hiding(c store.Container) func(string) string {
+	shown := map[string]bool{}
+	tags, _ := s.tags(c)
+	for _, value := range tags {
+		shown[value] = true
+	}
+	for _, arg := range command(c) {
+		shown[arg] = true
+	}
+	secrets := s.secretsOf(c)
+	return func(text string) string {
+		if shown[text] {
+			return text
+		}
+		return secrets.Hide(text)
+	}
 }
 
 // sinceRequested says what a refused request has changed.

@@ -15,8 +15,9 @@ import (
 type Trail struct {
 	Store *store.DB
 	Tools audit.Tools
-	// Gate asks the policies about plans.
-	Gate *gate.Gate
+	// Gate asks the policies about plans. Settings say what is hidden from them.
+	Gate     *gate.Gate
+	Settings Settings
 	// SharedIDs: a provider process is used by several operations, which then have one correlation id.
 	SharedIDs bool
 }
@@ -99,7 +100,11 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 	if about == nil && action == gate.Foundation {
 		asked.Workspace = workspace.FoundationID
 	}
-	asked = asked.HideIn(step.Hide)
+	hide := t.Settings.hiding(store.Container{})
+	if about != nil {
+		hide = t.Settings.hiding(*about)
+	}
+	asked = asked.HideIn(func(text string) string { return step.Hide(hide(text)) })
 	content, err := step.Keep(asked)
 	if err != nil {
 		return err
