@@ -125,6 +125,9 @@ func (f configFile) policyFields(set *policy.Set, m *ast.MappingNode) {
 	}
 	for _, pair := range m.Values {
 		line, key := lineOf(pair.Key), pair.Key.String()
+		if name, ok := stringOf(pair.Key); ok {
+			key = name // without quotes
+		}
 		place := policiesSection + "." + set.Name + "." + key
 		if seen[key] {
 			f.problemf(line, "%s is given twice: keep one", place)
@@ -137,7 +140,7 @@ func (f configFile) policyFields(set *policy.Set, m *ast.MappingNode) {
 		case key == policyTimeout:
 			set.Timeout, err = policyDuration(pair.Value)
 		case at < 0:
-			f.problemf(line, "there is no setting %q here: %s", key, meant(key, names))
+			f.problemf(line, "%s.%s: there is no setting %q: %s", policiesSection, set.Name, key, meant(key, names))
 			continue
 		default:
 			err = policyFields[at].store(set, pair.Value)

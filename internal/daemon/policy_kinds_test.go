@@ -59,7 +59,8 @@ func TestPolicyOverride(t *testing.T) {
 		return created, p.Call(t.Context(), http.MethodPost, "/containers?name="+name, req, &created)
 	}
 	_, err := create("web", "")
-	wantRefusal(t, err, http.StatusForbidden, "no create", `These may override it (uid:0): --label sockerless-override="reason"`)
+	wantRefusal(t, err, http.StatusForbidden, "no create",
+		`These may override it (uid:0): --label sockerless-override="reason"`)
 	_, err = create("web", "short")
 	wantRefusal(t, err, http.StatusForbidden, "shorter than 10 characters")
 	since := p.now()
@@ -146,7 +147,8 @@ deny contains "no such image" if endswith(input.sockerless.image.reference, "/re
 	wantRefusal(t, err, http.StatusForbidden, "no remove", "The container is kept as it was")
 	pull := map[string]string{"Reference": "registry.invalid/refused:1"}
 	err = p.Call(t.Context(), http.MethodPost, "/images/pull", pull, nil)
-	wantRefusal(t, err, http.StatusForbidden, "cannot pull registry.invalid/refused:1", "no such image", "It was not pulled")
+	wantRefusal(t, err, http.StatusForbidden, "cannot pull registry.invalid/refused:1", "no such image",
+		"It was not pulled")
 	content = "package main\ndeny contains \"x\" if false"
 	p.stop()
 	p.start()
@@ -164,7 +166,8 @@ func TestBrokenPolicy(t *testing.T) {
 	})
 	req := api.CreateRequest{Config: &api.Config{Image: p.image}}
 	err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", req, nil)
-	wantRefusal(t, err, http.StatusInternalServerError, "policy house cannot be evaluated: main.rego:2: ", "Nothing was created")
+	wantRefusal(t, err, http.StatusInternalServerError, "policy house cannot be evaluated: main.rego:2: ",
+		"Nothing was created")
 	enforcement = policy.Advisory
 	p.stop()
 	p.start()
@@ -191,7 +194,8 @@ func TestHeldFoundation(t *testing.T) {
 		return strings.Join(info.Warnings, "\n")
 	}
 	azuretest.Eventually(t, "the held change", func() bool {
-		return strings.Contains(held(), "WARNING: a change of what containers share is held (0 to add, 1 to change, 0 to destroy)")
+		return strings.Contains(held(),
+			"WARNING: a change of what containers share is held (0 to add, 1 to change, 0 to destroy)")
 	})
 	p.create(t, "second", api.Config{})
 	before := p.writes()
@@ -221,7 +225,7 @@ func TestHeldFoundation(t *testing.T) {
 	}
 	var applied *audit.Record
 	for _, r := range p.records(t) {
-		if r.Action == audit.ActionApply && r.Operation.Workspace == "foundation" && r.Outcome.State == audit.OutcomeSucceeded {
+		if r.Action == audit.ActionApply && r.Container == nil && r.Outcome.State == audit.OutcomeSucceeded {
 			applied = &r
 		}
 	}
