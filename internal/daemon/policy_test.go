@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/audit"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/policy"
@@ -187,4 +189,43 @@ func (p *playground) policyEvents(t *testing.T, since string) (list []string) {
 		}
 	}
 	return list
+}
+
+// TestPolicyDockerCLI: the docker CLI shows a refusal as it is, and warnings.
+func TestPolicyDockerCLI(t *testing.T) {
+	azuretest.NeedsProgram(t, "docker")
+	dir := t.TempDir()
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
+		cfg.Policy.Sets = []policy.Set{rules(t, dir, "main.rego", houseRules)}
+		cfg.Policy.Contact = "ask #platform"
+	})
+	docker := func(args ...string) (out string, status int) {
+		t.Helper()
+		cmd := exec.Command("docker", append([]string{"--host", "unix://" + p.socket}, args...)...)
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+dir)
+		content, err := cmd.CombinedOutput()
+		if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+			t.Fatal(err)
+		}
+		return string(content), cmd.ProcessState.ExitCode()
+	}
+	const refused = "Error response from daemon: cannot create container web: policy house refuses the plan: tag \"team\" " +
+		"is missing: run with --label team=... (main.rego:10). Record "
+	for status, args := range map[int][]string{1: {"create"}, 125: {"run", "-d"}} {
+		out, got := docker(append(args, "--name", "web", p.image)...)
+		if got != status || !strings.Contains(out, refused) ||
+			!strings.Contains(out, "; ask #platform. Nothing was created") {
+			t.Errorf("docker %s: status %d\n%s", args, got, out)
+		}
+	}
+	out, status := docker("create", "--name", "web", "--label", "team=x", p.image)
+	if status != 0 || !strings.Contains(out, "WARNING: policy house warns: no owner (main.rego:16)") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if out, _ := docker("info"); !strings.Contains(out, "Policy Digest: sha256:") {
+		t.Errorf("docker info shows no digest of the policies:\n%s", out)
+	}
+	if out, _ := docker("inspect", "web"); !strings.Contains(out, `"result": "warn"`) {
+		t.Errorf("docker inspect shows no verdict:\n%s", out)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -286,4 +287,27 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 		t.Errorf("the run ended with %+v", res)
 	}
 	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+}
+
+// TestOtherPolicies: daemons on one database say so when their policies differ.
+func TestOtherPolicies(t *testing.T) {
+	all := daemons(t, newAzure(t), pgtest.Database(t), 2)
+	warnings := func(p *playground) string {
+		var info api.Info
+		p.must(t, http.MethodGet, "/info", nil, &info)
+		return strings.Join(info.Warnings, "\n")
+	}
+	for _, p := range all {
+		p.policy = rules(t, filepath.Join(p.dir, "policy"), "main.rego", labelled).Path
+		p.launch(t)
+	}
+	const differ = "another daemon on this database has other policies"
+	azuretest.Eventually(t, "equal policies", func() bool { return !strings.Contains(warnings(all[0]), differ) })
+	rules(t, all[1].policy, "more.rego", "package main\nwarn contains \"x\" if false")
+	if err := all[1].process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		azuretest.Eventually(t, "a warning", func() bool { return strings.Contains(warnings(p), differ) })
+	}
 }
