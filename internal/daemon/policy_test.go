@@ -209,8 +209,8 @@ func TestPolicyDockerCLI(t *testing.T) {
 		}
 		return string(content), cmd.ProcessState.ExitCode()
 	}
-	const refused = "Error response from daemon: cannot create container web: policy house refuses the plan: tag \"team\" " +
-		"is missing: run with --label team=... (main.rego:10). Record "
+	const refused = "Error response from daemon: cannot create container web: policy house refuses the plan: " +
+		"tag \"team\" is missing: run with --label team=... (main.rego:10). Record "
 	for status, args := range map[int][]string{1: {"create"}, 125: {"run", "-d"}} {
 		out, got := docker(append(args, "--name", "web", p.image)...)
 		if got != status || !strings.Contains(out, refused) ||
