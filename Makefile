@@ -1,18 +1,22 @@
 # Each target is a plain command; run it by itself to give it flags.
-.PHONY: demo test crash growth conftest lint tools tofu bench build release programs
+.PHONY: demo test test-long crash growth conftest lint tools tofu bench build release programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
 demo:
 	go run ./cmd/sockerless-backend-azf demo
 
-# Every test. The first run on a machine prepares terraform and the provider.
+# Every test but the long ones. The first run on a machine prepares terraform and the provider.
 test: tools tofu programs
-	go test -race -timeout 60m ./...
+	go test -race -timeout 60m -skip '^TestLong' ./...
+
+# The long ones, whose names begin with TestLong: processes that are killed, full disks, lost databases, more clients.
+test-long: tools tofu programs
+	go test -race -timeout 60m -run '^TestLong' ./internal/daemon ./workspace
 
 # Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
 N ?= 200
 crash: tools programs
-	go test -timeout 6h -v -run 'TestCrash' ./internal/daemon -crash.n $(N) -crash.seed 0
+	go test -timeout 6h -v -run '^Test(Long)?Crash' ./internal/daemon -crash.n $(N) -crash.seed 0
 
 # The database's size after N containers have lived and gone, and after a tenth of them.
 growth:

@@ -83,8 +83,8 @@ func TestStatesInAzureStorage(t *testing.T) {
 	}
 }
 
-// TestLockOfAKilledOperation kills terraform while it holds the lease of its state.
-func TestLockOfAKilledOperation(t *testing.T) {
+// TestLongLockOfAKilledOperation kills terraform while it holds the lease of its state.
+func TestLongLockOfAKilledOperation(t *testing.T) {
 	m, other, sim, _ := inAzurite(t)
 	spec, _ := foundation(t, m)
 	spec.Tags = map[string]string{IDTag: testID}

@@ -54,7 +54,7 @@ func TestProvidersThatDoNotStartAreReplaced(t *testing.T) {
 	}
 }
 
-func TestProvidersThatDieAreReplaced(t *testing.T) {
+func TestLongProvidersThatDieAreReplaced(t *testing.T) {
 	put := func(method, path string) bool { return method == http.MethodPut && sitePath.MatchString(path) }
 	for name, faults := range map[string]func(func()) azuresim.Faults{
 		"it dies while it plans": func(die func()) azuresim.Faults {

@@ -112,8 +112,8 @@ func (p *playground) journeys(t *testing.T, s scripts) {
 	})
 }
 
-// TestDockerCLIInOlderVersions takes a container its way as docker CLIs of other years do.
-func TestDockerCLIInOlderVersions(t *testing.T) {
+// TestLongDockerCLIInOlderVersions takes a container its way as docker CLIs of other years do.
+func TestLongDockerCLIInOlderVersions(t *testing.T) {
 	azuretest.NeedsProgram(t, "docker")
 	p := newPlayground(t)
 	for _, version := range []string{"1.24", "1.41", "1.44"} {
@@ -135,24 +135,24 @@ func TestDockerPy(t *testing.T) {
 	p.wantNothing(t)
 }
 
-// TestComposeV1 brings services up and down with the compose that is written in Python.
-func TestComposeV1(t *testing.T) {
+// TestLongComposeV1 brings services up and down with the compose that is written in Python.
+func TestLongComposeV1(t *testing.T) {
 	needsComposeV1(t)
 	p := newPlayground(t)
 	p.journeys(t, scripts{dir: "testdata/compose-v1"})
 	p.wantNothing(t)
 }
 
-// TestComposeV2 brings services up and down with the docker CLI's plugin compose.
-func TestComposeV2(t *testing.T) {
+// TestLongComposeV2 brings services up and down with the docker CLI's plugin compose.
+func TestLongComposeV2(t *testing.T) {
 	plugin := composePlugin(t)
 	p := newPlayground(t)
 	p.journeys(t, scripts{dir: "testdata/compose-v2", plugin: plugin})
 	p.wantNothing(t)
 }
 
-// TestAnsible has containers started, described and removed by Ansible's collection community.docker.
-func TestAnsible(t *testing.T) {
+// TestLongAnsible has containers started, described and removed by Ansible's collection community.docker.
+func TestLongAnsible(t *testing.T) {
 	azuretest.NeedsProgram(t, "ansible-playbook")
 	p := newPlayground(t)
 	p.journeys(t, scripts{dir: "testdata/ansible"})

@@ -284,7 +284,7 @@ func (p *playground) counted(script string) (config api.Config, runs func(t *tes
 	}
 }
 
-func TestKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
+func TestLongKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 	for name, handlerToo := range map[string]bool{"the handler knows the run": false, "only Application Insights knows " +
 		"the run": true} {
 		t.Run(name, func(t *testing.T) {

@@ -72,8 +72,8 @@ func TestCrash(t *testing.T) {
 	crash(t, azure, []*playground{azure})
 }
 
-// TestCrashOfOneOfThree kills one of three daemons on PostgreSQL at a time.
-func TestCrashOfOneOfThree(t *testing.T) {
+// TestLongCrashOfOneOfThree kills one of three daemons on PostgreSQL at a time.
+func TestLongCrashOfOneOfThree(t *testing.T) {
 	azure := newAzure(t)
 	crash(t, azure, daemons(t, azure, pgtest.Database(t), 3))
 }

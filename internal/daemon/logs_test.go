@@ -92,9 +92,9 @@ func (p *playground) logs(t *testing.T, name, query string) []string {
 	return lines
 }
 
-// TestLogsThatArriveLate has two runs. The second prints more than its answer holds. Rows appear in Log Analytics ten
+// TestLongLogsThatArriveLate has two runs. The second prints more than its answer holds. Rows appear in Log Analytics ten
 // minutes late.
-func TestLogsThatArriveLate(t *testing.T) {
+func TestLongLogsThatArriveLate(t *testing.T) {
 	const delay, many = 10 * time.Minute, 40_000
 	queries := &logQueries{}
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) {

@@ -111,9 +111,9 @@ func (p *playground) orphans(t *testing.T, n int) (held []api.Orphan) {
 	return held
 }
 
-// TestLostDatabase loses the database of a daemon that destroys orphans, and the workspace of one container. Nothing is
+// TestLongLostDatabase loses the database of a daemon that destroys orphans, and the workspace of one container. Nothing is
 // destroyed before it is confirmed.
-func TestLostDatabase(t *testing.T) {
+func TestLongLostDatabase(t *testing.T) {
 	change := eager
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { change(cfg) })
 	a, b := p.create(t, "first", api.Config{}), p.create(t, "second", api.Config{})
@@ -149,8 +149,8 @@ func TestLostDatabase(t *testing.T) {
 	azuretest.Eventually(t, "removal", func() bool { return len(p.sim.Sites()) == 0 })
 }
 
-// TestRestoredDatabase restores a backup from before a container.
-func TestRestoredDatabase(t *testing.T) {
+// TestLongRestoredDatabase restores a backup from before a container.
+func TestLongRestoredDatabase(t *testing.T) {
 	p := newPlaygroundWith(t, eager)
 	p.create(t, "before", api.Config{})
 	p.stop()
@@ -177,8 +177,8 @@ func TestRestoredDatabase(t *testing.T) {
 	}
 }
 
-// TestTwoDatabasesOfOneOwner: two daemons with the same tags leave each other's function apps alone.
-func TestTwoDatabasesOfOneOwner(t *testing.T) {
+// TestLongTwoDatabasesOfOneOwner: two daemons with the same tags leave each other's function apps alone.
+func TestLongTwoDatabasesOfOneOwner(t *testing.T) {
 	p := newPlaygroundWith(t, eager)
 	q := &playground{sim: p.sim, tools: p.tools, image: p.image, dir: filepath.Join(p.dir, "second")}
 	q.socket = filepath.Join(q.dir, "s")

@@ -175,8 +175,8 @@ func working(t *testing.T, all []*playground) *playground {
 	return nil
 }
 
-// TestKilledDaemonsWorkIsTakenOver kills the daemon that works, when Azure has created the app and no state has it yet.
-func TestKilledDaemonsWorkIsTakenOver(t *testing.T) {
+// TestLongKilledDaemonsWorkIsTakenOver kills the daemon that works, when Azure has created the app and no state has it yet.
+func TestLongKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	azure := newAzure(t)
 	all := daemons(t, azure, pgtest.Database(t), 3)
 	for _, p := range all {

@@ -85,9 +85,9 @@ func (p *playground) killTools(t *testing.T, which victims, choose func([]int) [
 	return true
 }
 
-// TestToolsKilled kills terraform, azurerm or both once, at each step of a container's life that changes Azure, with
+// TestLongToolsKilled kills terraform, azurerm or both once, at each step of a container's life that changes Azure, with
 // started providers and without. The client sees nothing of it.
-func TestToolsKilled(t *testing.T) {
+func TestLongToolsKilled(t *testing.T) {
 	for pool, moments := range map[string][]bool{config.PoolOn: {false, true}, config.PoolOff: {true}} {
 		p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Providers.Pool = pool })
 		for _, which := range []victims{killTerraform, killAzurerm, killBoth} {
@@ -146,9 +146,9 @@ func TestToolsKilledAgainAndAgain(t *testing.T) {
 	p.nothingLeft(t)
 }
 
-// TestProviderCrashesAgainAndAgain has azurerm end at each attempt to create a container's app, whether the daemon or
+// TestLongProviderCrashesAgainAndAgain has azurerm end at each attempt to create a container's app, whether the daemon or
 // terraform has started it: killed, or by a panic of its own. The client is told, and nothing is left.
-func TestProviderCrashesAgainAndAgain(t *testing.T) {
+func TestLongProviderCrashesAgainAndAgain(t *testing.T) {
 	for _, pool := range []string{config.PoolOn, config.PoolOff} {
 		t.Run("pool "+pool, func(t *testing.T) {
 			p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Providers.Pool = pool })
