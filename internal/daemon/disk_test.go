@@ -67,8 +67,8 @@ func (p *playground) free(t *testing.T) {
 // queueStuck matches the job queue's log line when the queue can neither record the end of a job nor begin a job.
 var queueStuck = regexp.MustCompile(`Completer error|"queue":"terraform".*Error fetching jobs`)
 
-// TestLongDiskIsFull fills the disk of state folder and database before a request comes, and when Azure has done something
-// that neither state nor row has yet.
+// TestLongDiskIsFull fills the disk of state folder and database before a request comes, and when Azure has done
+// something that neither state nor row has yet.
 func TestLongDiskIsFull(t *testing.T) {
 	p := newAzure(t)
 	p.disk = diskSize

@@ -92,8 +92,8 @@ func (p *playground) logs(t *testing.T, name, query string) []string {
 	return lines
 }
 
-// TestLongLogsThatArriveLate has two runs. The second prints more than its answer holds. Rows appear in Log Analytics ten
-// minutes late.
+// TestLongLogsThatArriveLate has two runs. The second prints more than its answer holds. Rows appear in Log Analytics
+// ten minutes late.
 func TestLongLogsThatArriveLate(t *testing.T) {
 	const delay, many = 10 * time.Minute, 40_000
 	queries := &logQueries{}

@@ -111,8 +111,8 @@ func (p *playground) orphans(t *testing.T, n int) (held []api.Orphan) {
 	return held
 }
 
-// TestLongLostDatabase loses the database of a daemon that destroys orphans, and the workspace of one container. Nothing is
-// destroyed before it is confirmed.
+// TestLongLostDatabase loses the database of a daemon that destroys orphans, and the workspace of one container.
+// Nothing is destroyed before it is confirmed.
 func TestLongLostDatabase(t *testing.T) {
 	change := eager
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { change(cfg) })

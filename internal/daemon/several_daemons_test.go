@@ -175,7 +175,8 @@ func working(t *testing.T, all []*playground) *playground {
 	return nil
 }
 
-// TestLongKilledDaemonsWorkIsTakenOver kills the daemon that works, when Azure has created the app and no state has it yet.
+// TestLongKilledDaemonsWorkIsTakenOver kills the daemon that works, when Azure has created the app and no state has it
+// yet.
 func TestLongKilledDaemonsWorkIsTakenOver(t *testing.T) {
 	azure := newAzure(t)
 	all := daemons(t, azure, pgtest.Database(t), 3)

@@ -85,8 +85,8 @@ func (p *playground) killTools(t *testing.T, which victims, choose func([]int) [
 	return true
 }
 
-// TestLongToolsKilled kills terraform, azurerm or both once, at each step of a container's life that changes Azure, with
-// started providers and without. The client sees nothing of it.
+// TestLongToolsKilled kills terraform, azurerm or both once, at each step of a container's life that changes Azure,
+// with started providers and without. The client sees nothing of it.
 func TestLongToolsKilled(t *testing.T) {
 	for pool, moments := range map[string][]bool{config.PoolOn: {false, true}, config.PoolOff: {true}} {
 		p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Providers.Pool = pool })
@@ -146,8 +146,8 @@ func TestToolsKilledAgainAndAgain(t *testing.T) {
 	p.nothingLeft(t)
 }
 
-// TestLongProviderCrashesAgainAndAgain has azurerm end at each attempt to create a container's app, whether the daemon or
-// terraform has started it: killed, or by a panic of its own. The client is told, and nothing is left.
+// TestLongProviderCrashesAgainAndAgain has azurerm end at each attempt to create a container's app, whether the daemon
+// or terraform has started it: killed, or by a panic of its own. The client is told, and nothing is left.
 func TestLongProviderCrashesAgainAndAgain(t *testing.T) {
 	for _, pool := range []string{config.PoolOn, config.PoolOff} {
 		t.Run("pool "+pool, func(t *testing.T) {
