@@ -15,24 +15,34 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/audit"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/daemon"
+	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/server"
 )
+
+// as returns a client of the daemon that is another user of the machine.
+func (p *playground) as(t *testing.T, uid int) *client.Client {
+	t.Helper()
+	azuretest.Needs(t, "root")
+	if err := os.Chmod(filepath.Dir(p.socket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := client.New("unix", p.socket)
+	t.Cleanup(c.Close)
+	dial := func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(uid, p.socket) }
+	c.HTTP = &http.Client{Transport: &http.Transport{DialContext: dial}}
+	return c
+}
 
 // TestTwoUsersInTheTrail: two users of the machine are told apart.
 func TestTwoUsersInTheTrail(t *testing.T) {
 	azuretest.Needs(t, "root")
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.Listen.SocketMode = 0o666 })
-	if err := os.Chmod(filepath.Dir(p.socket), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	nobody := client.New("unix", p.socket)
-	t.Cleanup(nobody.Close)
-	dial := func(context.Context, string, string) (net.Conn, error) { return azuretest.DialAs(65534, p.socket) }
-	nobody.HTTP = &http.Client{Transport: &http.Transport{DialContext: dial}}
+	nobody := p.as(t, 65534)
 	pull := map[string]string{"reference": p.image}
 	p.must(t, http.MethodPost, "/images/pull", pull, nil)
 	if err := nobody.Call(t.Context(), http.MethodPost, "/images/pull", pull, nil); err != nil {
@@ -114,6 +124,41 @@ func TestTwoCertificatesInTheTrail(t *testing.T) {
 	}
 	cancel()
 	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPolicyOfRequesters: rules see who asks, as the kernel knows it, and how many containers that user has.
+func TestPolicyOfRequesters(t *testing.T) {
+	dir := t.TempDir()
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
+		cfg.Listen.SocketMode = 0o666
+		cfg.Policy.Sets = []policy.Set{rules(t, dir, "main.rego", `package main
+
+deny contains "one is enough" if {
+	input.sockerless.requester.uid != 0
+	input.sockerless.counts.by_requester > 1
+}
+`)}
+	})
+	nobody := p.as(t, 65534)
+	req := api.CreateRequest{Config: &api.Config{Image: p.image}}
+	create := func(c *client.Client, name string) error {
+		return c.Call(t.Context(), http.MethodPost, "/containers?name="+name, req, nil)
+	}
+	for _, name := range []string{"root1", "root2"} {
+		if err := create(p.Client, name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := create(nobody, "first"); err != nil {
+		t.Error(err)
+	}
+	if err := create(nobody, "second"); !answered(err, http.StatusForbidden) {
+		t.Errorf("got %v, want 403", err)
+	}
+	p.must(t, http.MethodDelete, "/containers/first", nil, nil)
+	if err := create(nobody, "second"); err != nil {
 		t.Error(err)
 	}
 }
