@@ -92,20 +92,19 @@ type Question struct {
 
 // Verdict is the answer of one set.
 type Verdict struct {
-	Set         Set
-	Digest      string
-	Deny, Warn  []Message
-	Exceptions  []string // the rules that an exception has silenced
-	Err         error    // the set could not be asked, so that it has denied nothing
-	EvaluatedIn time.Duration
+	Set        Set
+	Digest     string
+	Deny, Warn []Message
+	Exceptions []string // the rules that an exception has silenced
+	Err        error    // the set could not be asked, so that it has denied nothing
 }
 
 // Message is what a rule says.
 type Message struct {
-	Text string `json:"text"`
+	Text string
 	// File, relative to the set's folder, and Line are those of the rule. They are zero where they are not known.
-	File string `json:"file,omitempty"`
-	Line int    `json:"line,omitempty"`
+	File string
+	Line int
 }
 
 // String returns the message with its place.
@@ -265,7 +264,6 @@ func (s *loaded) decide(ctx context.Context, q Question) Verdict {
 	v := Verdict{Set: s.Set, Digest: s.digest}
 	limited, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	begun := time.Now()
 	if err := s.asked.ask(limited, q, &v); err != nil {
 		v.Deny, v.Warn, v.Exceptions = nil, nil, nil
 		v.Err = err
@@ -273,6 +271,5 @@ func (s *loaded) decide(ctx context.Context, q Question) Verdict {
 			v.Err = fmt.Errorf("it took longer than its timeout of %s: %w", s.Timeout, err)
 		}
 	}
-	v.EvaluatedIn = time.Since(begun)
 	return v
 }
