@@ -101,7 +101,7 @@ func TestPolicyOnRemove(t *testing.T) {
 	for _, state := range []api.ContainerState{"created", "exited"} {
 		err := p.Call(t.Context(), http.MethodDelete, "/containers/web", nil, nil)
 		wantRefusal(t, err, http.StatusForbidden, "cannot remove container web: policy house refuses the plan: no remove",
-			"The container is kept as it was")
+			"The container is kept")
 		var info api.InspectResponse
 		p.must(t, http.MethodGet, "/containers/web", nil, &info)
 		if info.State.Status != state || info.State.Dead {

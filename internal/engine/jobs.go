@@ -311,7 +311,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return e.cfg.Settings.secretsOf(c).Seal(err)
 	case refusal(err):
 		refused := e.refused(ctx, "remove container "+c.Name, c, err)
-		refused.Message += asBefore
+		refused.Message += kept
 		log.Warn().Err(refused).AnErr("cause", refused.Err).Msg("the removal was refused")
 		return e.cfg.Store.Keep(ctx, id, ended(job, calls, refused))
 	default:

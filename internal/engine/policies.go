@@ -57,6 +57,8 @@ var sinceRequested = map[string]string{
 const (
 	nothingCreated = ". Nothing was created"
 	asBefore       = ". The container is kept as it was"
+	// A forced removal has ended the run before there is a plan.
+	kept = ". The container is kept"
 )
 
 // refusal reports whether an error is that of policies.
