@@ -1,13 +1,10 @@
 package funchost
 
 import (
-	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -15,10 +12,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/sockerless/backend-azf/internal/azuresim/rootfs"
 )
 
 var (
@@ -74,10 +70,8 @@ func (h *Host) load(ctx context.Context) (*site, error) {
 	if !slices.ContainsFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "AzureWebJobsScriptRoot=") }) {
 		return nil, errNoHost
 	}
-	content := mutate.Extract(img)
-	err = unpack(content, s.root)
-	if err = errors.Join(err, content.Close()); err != nil {
-		return nil, fmt.Errorf("unpack image: %w", err)
+	if err := rootfs.Unpack(img, s.root); err != nil {
+		return nil, err
 	}
 	settings := variables(h.cfg.Settings)
 	if err := blocked(settings); err != nil {
@@ -123,65 +117,6 @@ func blocked(settings map[string]string) error {
 		return errors.New("CONTAINER_NAME is set: the host takes this for Linux Consumption and crashes")
 	}
 	return nil
-}
-
-// unpack writes a flattened image's files below root. The os.Root refuses every path and link that leaves it.
-func unpack(content io.Reader, root string) (err error) {
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return err
-	}
-	dir, err := os.OpenRoot(root)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	r := tar.NewReader(content)
-	for {
-		entry, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(path.Clean("/"+entry.Name), "/")
-		if name == "" {
-			continue
-		}
-		if err := dir.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
-		}
-		switch entry.Typeflag {
-		case tar.TypeDir:
-			err = dir.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = writeEntry(dir, name, entry.FileInfo().Mode().Perm(), r)
-		case tar.TypeSymlink:
-			err = dir.Symlink(entry.Linkname, name)
-		case tar.TypeLink:
-			err = dir.Link(strings.TrimPrefix(path.Clean("/"+entry.Linkname), "/"), name)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", entry.Name, err)
-		}
-	}
-}
-
-func writeEntry(dir *os.Root, name string, mode fs.FileMode, content io.Reader) error {
-	data, err := io.ReadAll(content)
-	if err != nil {
-		return err
-	}
-	// A process that is forked for another host meanwhile would hold the file open for writing until it executes its own
-	// program, and the start of this one would fail with "text file busy".
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	f, err := dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode|0o200)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
 }
 
 // readHostJSON reads host.json, with the app settings that override it.
