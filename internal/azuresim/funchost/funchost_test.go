@@ -17,6 +17,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
@@ -269,12 +270,37 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 	}
 }
 
-// TestImageWithoutHost has an image of another kind: nothing in it answers, or writes telemetry.
-func TestImageWithoutHost(t *testing.T) {
-	env := imageEnv
-	imageEnv = []string{"HOME=/home"}
-	defer func() { imageEnv = env }()
-	f := setup(t, nil)
+// TestImagesOfOtherKinds: nothing in them answers, or writes telemetry.
+func TestImagesOfOtherKinds(t *testing.T) {
+	for name, change := range map[string]func(*v1.ConfigFile){
+		"without a host":       func(c *v1.ConfigFile) { c.Config.Env = []string{"HOME=/home"} },
+		"another architecture": func(c *v1.ConfigFile) { c.Architecture = "riscv64" },
+	} {
+		t.Run(name, func(t *testing.T) { nothingAnswers(t, change) })
+	}
+}
+
+// nothingAnswers starts a host with an image whose configuration is changed.
+func nothingAnswers(t *testing.T, change func(*v1.ConfigFile)) {
+	t.Helper()
+	f := setup(t, func(files map[string]string, cfg *Config) {
+		image, err := appimage.Build(map[string]appimage.File{
+			"/home/site/wwwroot/host.json": {Content: []byte(files["host.json"]), Mode: 0o644},
+		}, imageEnv, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = file.DeepCopy()
+		change(file)
+		if image, err = mutate.ConfigFile(image, file); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Pull = func(context.Context, string) (v1.Image, error) { return image, nil }
+	})
 	f.work.Wait()
 	if w := f.do("GET", "/", "", ""); w.Code != 503 || f.Ready() {
 		t.Errorf("got %d, ready %v", w.Code, f.Ready())

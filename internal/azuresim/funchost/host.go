@@ -98,7 +98,7 @@ func Start(cfg Config) *Host {
 	h.work.Go(func() {
 		if err := h.run(ctx); err != nil && ctx.Err() == nil {
 			h.cfg.Log.Warn().Err(err).Msg("function host is not running")
-			if !errors.Is(err, errNoHost) {
+			if !errors.Is(err, errNoHost) && !errors.Is(err, errArchitecture) { // no host has run that could say so
 				h.trace(time.Time{}, "Host.Startup", 3, err.Error())
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,9 @@ var (
 	// the container (learn.microsoft.com/azure/app-service/reference-app-settings, WEBSITES_CONTAINER_START_TIME_LIMIT).
 	errNoHost = errors.New(
 		"the image sets no AzureWebJobsScriptRoot, so that it has no Functions host: nothing answers on port 80")
-	errNotCustom = errors.New(
+	// As the container's log has it (github.com/Azure/azure-functions-core-tools/issues/2422).
+	errArchitecture = errors.New("exec format error: the image is for another architecture")
+	errNotCustom    = errors.New(
 		"FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
 )
 
@@ -65,6 +68,9 @@ func (h *Host) load(ctx context.Context) (*site, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, fmt.Errorf("read image config: %w", err)
+	}
+	if config.Architecture != runtime.GOARCH {
+		return nil, errArchitecture
 	}
 	s := &site{root: filepath.Join(h.cfg.Dir, "rootfs"), env: config.Config.Env}
 	if !slices.ContainsFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "AzureWebJobsScriptRoot=") }) {
