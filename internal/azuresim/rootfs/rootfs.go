@@ -161,6 +161,9 @@ func (u *unpacker) ownBelow(dir string) bool {
 	return false
 }
 
+// special has the modes of what is neither a file, a folder nor a link.
+var special = map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}
+
 // create creates what an entry describes, without its owner and attributes.
 func (u *unpacker) create(h *tar.Header, target string, content io.Reader) error {
 	switch h.Typeflag {
@@ -180,7 +183,7 @@ func (u *unpacker) create(h *tar.Header, target string, content io.Reader) error
 		}
 		return os.Link(filepath.Join(from, path.Base(h.Linkname)), target)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[h.Typeflag]
+		kind := special[h.Typeflag]
 		device := unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
 		err := unix.Mknod(target, kind|uint32(h.Mode)&permissionBits, int(device))
 		if errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {

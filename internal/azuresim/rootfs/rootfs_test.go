@@ -11,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/rootfs"
@@ -38,34 +40,62 @@ func image(t *testing.T, layers ...[]tar.Header) v1.Image {
 	t.Helper()
 	img := empty.Image
 	for _, entries := range layers {
-		var buf bytes.Buffer
-		w := tar.NewWriter(&buf)
-		for _, h := range entries {
-			content := h.PAXRecords["TEST.content"]
-			h.ModTime = time.Unix(1000, 0)
-			if err := w.WriteHeader(&h); err != nil {
-				t.Fatal(err)
-			}
-			if h.Typeflag == tar.TypeReg {
-				if _, err := io.WriteString(w, content); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
-		})
-		if err == nil {
-			img, err = mutate.AppendLayers(img, layer)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		img = appended(t, img, archive(t, entries))
 	}
 	return img
+}
+
+// archive returns the tar archive of a layer.
+func archive(t *testing.T, entries []tar.Header) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, h := range entries {
+		content := h.PAXRecords["TEST.content"]
+		h.ModTime = time.Unix(1000, 0)
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeReg {
+			if _, err := io.WriteString(w, content); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// appended returns an image with one more layer.
+func appended(t *testing.T, img v1.Image, content []byte, options ...tarball.LayerOption) v1.Image {
+	t.Helper()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}, options...)
+	if err == nil {
+		img, err = mutate.AppendLayers(img, layer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// TestCompressions of layers, as OCI and Docker have them.
+func TestCompressions(t *testing.T) {
+	one, two := archive(t, []tar.Header{file("a", "1")}), archive(t, []tar.Header{file("b", "2")})
+	img := appended(t, empty.Image, one,
+		tarball.WithCompression(compression.ZStd), tarball.WithMediaType(types.OCILayerZStd))
+	img = appended(t, img, two, tarball.WithCompression(compression.GZip), tarball.WithMediaType(types.DockerLayer))
+	root := filepath.Join(t.TempDir(), "rootfs")
+	if err := rootfs.Unpack(img, root); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree(t, root); len(got) != 2 || got["a"] != "1" || got["b"] != "2" {
+		t.Errorf("got %q", got)
+	}
 }
 
 // tree returns the files below a folder by their names: content, or where a link leads; folders end in a slash.
@@ -113,7 +143,8 @@ func TestUnpack(t *testing.T) {
 		},
 		"whiteouts of a file, a folder and nothing": {
 			layers: [][]tar.Header{
-				{file("a", "1"), file("d/e/f", "2"), file("keep", "3")}, {file(".wh.a", ""), file("d/.wh.e", ""), file(".wh.x", "")},
+				{file("a", "1"), file("d/e/f", "2"), file("keep", "3")},
+				{file(".wh.a", ""), file("d/.wh.e", ""), file(".wh.x", "")},
 			},
 			want: map[string]string{"d/": "", "keep": "3"},
 		},
@@ -125,7 +156,8 @@ func TestUnpack(t *testing.T) {
 		},
 		"an opaque folder, after its new content": {
 			layers: [][]tar.Header{
-				{file("d/old", "1"), file("d/sub/old", "2")}, {file("d/new", "3"), file("d/sub/new", "4"), file("d/.wh..wh..opq", "")},
+				{file("d/old", "1"), file("d/sub/old", "2")},
+				{file("d/new", "3"), file("d/sub/new", "4"), file("d/.wh..wh..opq", "")},
 			},
 			want: map[string]string{"d/": "", "d/new": "3", "d/sub/": "", "d/sub/new": "4"},
 		},
