@@ -8,3 +8,8 @@ import "embed"
 //
 //go:embed hello/wwwroot
 var Hello embed.FS
+
+// Policy holds the rules and the data of the example policy, below policy.
+//
+//go:embed policy/*.rego policy/data.yaml
+var Policy embed.FS

@@ -127,8 +127,8 @@ func TestLongDockerCLIInOlderVersions(t *testing.T) {
 	p.wantNothing(t)
 }
 
-// TestDockerPy takes containers their way with the Docker SDK for Python.
-func TestDockerPy(t *testing.T) {
+// TestLongDockerPy takes containers their way with the Docker SDK for Python.
+func TestLongDockerPy(t *testing.T) {
 	needsPython(t, "docker", "python3-docker")
 	p := newPlayground(t)
 	p.journeys(t, scripts{dir: "testdata/docker-py"})
@@ -159,8 +159,8 @@ func TestLongAnsible(t *testing.T) {
 	p.wantNothing(t)
 }
 
-// TestOfelia runs jobs as the scheduler ofelia does, with the Docker client that it uses.
-func TestOfelia(t *testing.T) {
+// TestLongOfelia runs jobs as the scheduler ofelia does, with the Docker client that it uses.
+func TestLongOfelia(t *testing.T) {
 	azuretest.Needs(t, "a Go module proxy")
 	p := newPlayground(t)
 	bin := filepath.Join(p.dir, "bin")
@@ -172,8 +172,8 @@ func TestOfelia(t *testing.T) {
 	p.wantNothing(t)
 }
 
-// TestForegroundClients runs the journeys that need the setting attach: output, with all clients.
-func TestForegroundClients(t *testing.T) {
+// TestLongForegroundClients runs the journeys that need the setting attach: output, with all clients.
+func TestLongForegroundClients(t *testing.T) {
 	azuretest.NeedsProgram(t, "npm")
 	needsPython(t, "docker", "python3-docker")
 	needsComposeV1(t)

@@ -188,8 +188,8 @@ func (p *playground) applied(t *testing.T) bool {
 	return strings.Contains(string(content), `"finished"`)
 }
 
-// TestKilledDuringCreate kills one daemon after the other at each step of one create.
-func TestKilledDuringCreate(t *testing.T) {
+// TestLongKilledDuringCreate kills one daemon after the other at each step of one create.
+func TestLongKilledDuringCreate(t *testing.T) {
 	p := newAzure(t)
 	var answer <-chan error
 	for step, at := range []struct {
@@ -249,7 +249,7 @@ func TestKilledBetweenRowAndAnswer(t *testing.T) {
 	p.lives(t, "web")
 }
 
-func TestKilledDuringDestroy(t *testing.T) {
+func TestLongKilledDuringDestroy(t *testing.T) {
 	for name, after := range map[string]bool{"before the app is deleted": false, "after the app is deleted, before " +
 		"state": true} {
 		t.Run(name, func(t *testing.T) {

@@ -194,8 +194,8 @@ func TestMobyClient(t *testing.T) {
 	}
 }
 
-// TestDockerode takes a container through its life with the Docker SDK of Node.
-func TestDockerode(t *testing.T) {
+// TestLongDockerode takes a container through its life with the Docker SDK of Node.
+func TestLongDockerode(t *testing.T) {
 	azuretest.NeedsProgram(t, "npm")
 	p := newPlayground(t)
 	cmd := exec.CommandContext(t.Context(), "node", "testdata/dockerode/journey.js", p.socket, p.image)

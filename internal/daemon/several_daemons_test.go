@@ -86,8 +86,8 @@ func (p *playground) events(t *testing.T, name string) <-chan string {
 	return actions
 }
 
-// TestThreeDaemons takes a container through its life with a different daemon for each request.
-func TestThreeDaemons(t *testing.T) {
+// TestLongThreeDaemons takes a container through its life with a different daemon for each request.
+func TestLongThreeDaemons(t *testing.T) {
 	azure := newAzure(t)
 	all := daemons(t, azure, pgtest.Database(t), 3)
 	var started sync.WaitGroup

@@ -124,9 +124,9 @@ func (p *playground) killAtEach(t *testing.T, which victims, method string) {
 	}})
 }
 
-// TestToolsKilledAgainAndAgain kills terraform at each attempt to create a container's app, so that its create fails.
-// Nothing is left, and the name is free. Kills at each read of the app do not stop a removal.
-func TestToolsKilledAgainAndAgain(t *testing.T) {
+// TestLongToolsKilledAgainAndAgain kills terraform at each attempt to create a container's app, so that its create
+// fails. Nothing is left, and the name is free. Kills at each read of the app do not stop a removal.
+func TestLongToolsKilledAgainAndAgain(t *testing.T) {
 	p := newPlayground(t)
 	p.create(t, "shared", api.Config{})
 	p.killAtEach(t, killTerraform, http.MethodPut)
