@@ -112,7 +112,7 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 	if !concerned {
 		return t.Store.Record(ctx, r)
 	}
-	decision, err := t.Gate.Plan(ctx, asked, step.Masked, content)
+	decision, err := t.Gate.Ask(ctx, asked, step.Masked, content)
 	if err != nil {
 		return err
 	}

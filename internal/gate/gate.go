@@ -74,7 +74,7 @@ func (g *Gate) Reload(ctx context.Context) error {
 	outcome := &audit.Outcome{State: audit.OutcomeSucceeded}
 	if err != nil {
 		outcome = &audit.Outcome{State: audit.OutcomeFailed, Error: err.Error()}
-		text := fmt.Sprintf("the policies could not be read again, so that the earlier ones stay in force: %v", err)
+		text := "the policies could not be read again, so that the earlier ones stay in force: " + plain(err.Error())
 		g.problem.Store(&text)
 	} else {
 		g.rules.Store(rules)
@@ -104,11 +104,6 @@ func (g *Gate) Concerned(stage policy.Stage, action string) bool {
 	return g.rules.Load().Concerned(stage, action)
 }
 
-// Plan asks the policies about a masked plan. about is the context as it is kept.
-func (g *Gate) Plan(ctx context.Context, asked Context, plan, about []byte) (Decision, error) {
-	return g.decide(ctx, asked, plan, about)
-}
-
 // Request asks the policies about a request, records what they object to, and returns their warnings. The error is a
 // *Refusal when they refuse it. c is nil for a pull, whose image is given. hide masks secrets in a text.
 func (g *Gate) Request(
@@ -129,7 +124,7 @@ func (g *Gate) Request(
 	if err != nil {
 		return nil, fmt.Errorf("ask the policies: %w", err)
 	}
-	d, err := g.decide(ctx, asked, nil, about)
+	d, err := g.Ask(ctx, asked, nil, about)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +148,8 @@ func (g *Gate) Request(
 	return d.Warnings(), d.Err(seq)
 }
 
-func (g *Gate) decide(ctx context.Context, asked Context, plan, about []byte) (d Decision, err error) {
+// Ask asks the policies. plan is a masked plan as JSON, nil for a request. about is the context as JSON, as it is kept.
+func (g *Gate) Ask(ctx context.Context, asked Context, plan, about []byte) (d Decision, err error) {
 	input, err := Input(plan, about)
 	if err != nil {
 		return d, err

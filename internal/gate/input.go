@@ -81,7 +81,8 @@ type Image struct {
 	Digest string `json:"digest"`
 }
 
-// Counts are the numbers of containers at the time of the question. The one that is asked about counts.
+// Counts are the numbers of containers at the time of the question. A container counts once its create is recorded: not
+// yet when the request is judged, and when its plan is.
 type Counts struct {
 	Containers      int `json:"containers"`
 	CreatedLastHour int `json:"created_last_hour"`

@@ -226,5 +226,5 @@ func (c Checker) question(ctx context.Context, k workspace.KeptPlan) (q question
 }
 
 func (c Checker) ask(ctx context.Context, q question) (gate.Decision, error) {
-	return c.Gate.Plan(ctx, q.asked, q.plan, q.about)
+	return c.Gate.Ask(ctx, q.asked, q.plan, q.about)
 }
