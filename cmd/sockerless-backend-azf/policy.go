@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -39,9 +38,17 @@ func policyCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// use calls f with a checker of the policies. With state, it has the daemon's database and workspaces.
+// part is what a command needs.
+type part int
+
+const (
+	rules part = 1 << iota // the policies, of which there must be some
+	state                  // the daemon's database and workspaces
+)
+
+// use calls f with a checker that has what the command needs.
 func (p policyPlace) use(
-	cmd *cobra.Command, environ []string, state bool, f func(context.Context, policycheck.Checker) error,
+	cmd *cobra.Command, environ []string, needs part, f func(context.Context, policycheck.Checker) error,
 ) (err error) {
 	ctx := cmd.Context()
 	settings, err := config.Policies(p.config, p.stateDir, p.rules, environ)
@@ -49,7 +56,12 @@ func (p policyPlace) use(
 		return command.Mistake{Err: err}
 	}
 	c := policycheck.Checker{Workspaces: daemon.WorkspacesPath(settings.StateDir), Out: cmd.OutOrStdout()}
-	if state {
+	if needs&rules == 0 {
+		settings.Policy.Sets = nil // whoever writes rules may need their input before they are right
+	} else if len(settings.Policy.Sets) == 0 {
+		return command.Mistakef("there are no policies: name a folder with --policy, or set policy in the configuration")
+	}
+	if needs&state != 0 {
 		c.DB, err = store.OpenReader(ctx,
 			store.Config{Path: daemon.DatabasePath(settings.StateDir), URL: settings.Database})
 		if err != nil {
@@ -65,14 +77,6 @@ func (p policyPlace) use(
 		return command.Mistake{Err: err}
 	}
 	return f(ctx, c)
-}
-
-// wantPolicies is the error of a command that has nothing to ask.
-func wantPolicies(g *gate.Gate) error {
-	if g.Digest() == "" {
-		return command.Mistakef("there are no policies: name a folder with --policy, or set policy in the configuration")
-	}
-	return nil
 }
 
 func policyCheckCommand(place *policyPlace, environ []string) *cobra.Command {
@@ -91,20 +95,21 @@ func policyCheckCommand(place *policyPlace, environ []string) *cobra.Command {
 			return command.Mistakef("give a plan or a container, or --existing with or without --archive")
 		}
 		var content []byte
+		needs := rules | state
 		if len(args) == 1 {
-			var err error
-			if content, err = os.ReadFile(args[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+			// A name may be that of a folder, too.
+			if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
+				if content, err = os.ReadFile(args[0]); err != nil {
+					return err
+				}
+				needs = rules
 			}
 		}
-		return place.use(cmd, environ, content == nil, func(ctx context.Context, c policycheck.Checker) error {
-			if err := wantPolicies(c.Gate); err != nil {
-				return err
-			}
+		return place.use(cmd, environ, needs, func(ctx context.Context, c policycheck.Checker) error {
 			switch {
 			case *existing:
 				return c.Existing(ctx, *archived)
-			case content != nil:
+			case needs == rules:
 				return c.File(ctx, content)
 			}
 			return c.Container(ctx, args[0])
@@ -120,7 +125,7 @@ func policyInputCommand(place *policyPlace, environ []string) *cobra.Command {
 		Args:  command.ExactlyOne("a container's id or name"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return place.use(cmd, environ, true, func(ctx context.Context, c policycheck.Checker) error {
+		return place.use(cmd, environ, state, func(ctx context.Context, c policycheck.Checker) error {
 			return c.Input(ctx, args[0])
 		})
 	}
@@ -133,10 +138,7 @@ func policyTestCommand(place *policyPlace, environ []string) *cobra.Command {
 		Short: "Run the tests of the rules: test_... in files ..._test.rego",
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return place.use(cmd, environ, false, func(ctx context.Context, c policycheck.Checker) error {
-			if err := wantPolicies(c.Gate); err != nil {
-				return err
-			}
+		return place.use(cmd, environ, rules, func(ctx context.Context, c policycheck.Checker) error {
 			var errs []error
 			for _, set := range c.Gate.Sets() {
 				if len(set.Command) > 0 {
