@@ -52,7 +52,7 @@ func (p policyPlace) use(
 ) (err error) {
 	ctx := cmd.Context()
 	settings, err := config.Policies(p.config, p.stateDir, p.rules, environ)
-	if err != nil {
+	if _, ofRules := errors.AsType[config.Problems](err); err != nil && (!ofRules || needs&rules != 0) {
 		return command.Mistake{Err: err}
 	}
 	c := policycheck.Checker{Workspaces: daemon.WorkspacesPath(settings.StateDir), Out: cmd.OutOrStdout()}
