@@ -9,14 +9,15 @@ demo:
 test: tools tofu programs
 	go test -race -timeout 60m -skip '^TestLong' ./...
 
-# The long ones, whose names begin with TestLong: processes that are killed, full disks, lost databases, more clients.
+# The long ones, whose names begin with TestLong: processes that are killed, full disks, lost databases, more clients,
+# a release, a small benchmark.
 test-long: tools tofu programs
-	go test -race -timeout 60m -run '^TestLong' ./internal/daemon ./workspace
+	go test -race -timeout 60m -run '^TestLong' ./...
 
 # Daemons are killed N times at random moments, one alone and one of three; then what is left is compared with what was answered.
 N ?= 200
 crash: tools programs
-	go test -timeout 6h -v -run '^Test(Long)?Crash' ./internal/daemon -crash.n $(N) -crash.seed 0
+	go test -timeout 6h -v -run '^TestLongCrash' ./internal/daemon -crash.n $(N) -crash.seed 0
 
 # The database's size after N containers have lived and gone, and after a tenth of them.
 growth:

@@ -49,7 +49,7 @@ func build(t *testing.T, environ ...string) string {
 	return dist
 }
 
-func TestRelease(t *testing.T) {
+func TestLongRelease(t *testing.T) {
 	azuretest.Needs(t, "builds of every program")
 	azuretest.NeedsProgram(t, "dpkg")
 	azuretest.NeedsProgram(t, "rpm")

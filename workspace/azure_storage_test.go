@@ -58,8 +58,8 @@ func (a azurite) blobs(t *testing.T) (names []string) {
 	return names
 }
 
-// TestStatesInAzureStorage lets one daemon provision and another one destroy, with states and locks in blobs.
-func TestStatesInAzureStorage(t *testing.T) {
+// TestLongStatesInAzureStorage lets one daemon provision and another one destroy, with states and locks in blobs.
+func TestLongStatesInAzureStorage(t *testing.T) {
 	m, other, sim, storage := inAzurite(t)
 	spec, _ := foundation(t, m)
 	spec.Tags = map[string]string{IDTag: testID}

@@ -16,8 +16,8 @@ import (
 	"github.com/sockerless/backend-azf/internal/command"
 )
 
-// TestBench measures as little as possible. It checks which things are measured, and not how fast they are.
-func TestBench(t *testing.T) {
+// TestLongBench measures as little as possible. It checks which things are measured, and not how fast they are.
+func TestLongBench(t *testing.T) {
 	cloudtest.Tools(t)
 	program, file := filepath.Join(t.TempDir(), "azf-bench"), filepath.Join(t.TempDir(), "bench.json")
 	dir := azuretest.ShortDir(t)

@@ -72,8 +72,9 @@ func documentedSights(t *testing.T) (list []string) {
 	return list
 }
 
-// TestWhatACommandSees looks for the secrets of the Functions host from inside commands of root and of another user.
-func TestWhatACommandSees(t *testing.T) {
+// TestLongWhatACommandSees looks for the secrets of the Functions host from inside commands of root and of another
+// user.
+func TestLongWhatACommandSees(t *testing.T) {
 	azuretest.Needs(t, "root")
 	if os.Geteuid() != 0 {
 		t.Fatal("run this test as root, since azf-handler changes the user")

@@ -67,7 +67,7 @@ func (f figures) String() string {
 		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited, f.ungated)
 }
 
-func TestCrash(t *testing.T) {
+func TestLongCrash(t *testing.T) {
 	azure := newAzure(t)
 	crash(t, azure, []*playground{azure})
 }

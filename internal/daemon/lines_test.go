@@ -46,9 +46,9 @@ func (p *playground) forgetOutput(t *testing.T) {
 	p.start()
 }
 
-// TestOutputByteForByte has runs whose output is not text: of a few lines, and of lines that are longer than the answer
-// to a run holds. The docker CLI prints it as it was printed, once all of it has arrived in Log Analytics.
-func TestOutputByteForByte(t *testing.T) {
+// TestLongOutputByteForByte has runs whose output is not text: of a few lines, and of lines that are longer than the
+// answer to a run holds. The docker CLI prints it as it was printed, once all of it has arrived in Log Analytics.
+func TestLongOutputByteForByte(t *testing.T) {
 	const delay = 10 * time.Minute
 	azuretest.NeedsProgram(t, "docker")
 	p := newPlayground(t)
