@@ -114,6 +114,23 @@ func (db *DB) DestroyBegun(ctx context.Context, id string) (begun bool, err erro
 	return begun, nil
 }
 
+// RemovalAskedBy returns who was the last to ask for the removal of a container, the daemon itself left out. It is zero
+// when that is not known.
+func (db *DB) RemovalAskedBy(ctx context.Context, id string) (asked api.Origin, err error) {
+	requests, err := db.Audit(ctx, AuditQuery{Container: id, Action: audit.ActionRequest})
+	if err != nil {
+		return asked, err
+	}
+	for _, line := range slices.Backward(requests) {
+		r, err := audit.Decode(line.Line)
+		refused := r.Outcome != nil
+		if err == nil && r.Asked == "remove" && !refused && r.Requester.Kind != api.RequesterDaemon {
+			return r.Origin, nil
+		}
+	}
+	return asked, nil
+}
+
 // Keep gives a container whose removal policies have refused the state that it had before, and completes the job that
 // would have removed it.
 func (db *DB) Keep(ctx context.Context, id string, complete InTx) error {

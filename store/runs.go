@@ -59,7 +59,7 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 			return err
 		}
 		if c.State == Running {
-			return api.Errorf(api.NotModified, "container %s is already running", c.Name)
+			return AlreadyRunning(c)
 		}
 		now := nanos(db.now())
 		err = transition(ctx, tx, run.ContainerID, []State{Created, Exited}, Running,
@@ -80,6 +80,11 @@ func (db *DB) Start(ctx context.Context, run Run, enqueue InTx) error {
 		}
 		return enqueue(ctx, tx.Tx)
 	})
+}
+
+// AlreadyRunning is the error of a start of a running container.
+func AlreadyRunning(c Container) *api.Error {
+	return api.Errorf(api.NotModified, "container %s is already running", c.Name)
 }
 
 // Sent records that the function app is about to be called for a run. With sent false it records that the call has

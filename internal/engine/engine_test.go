@@ -13,6 +13,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/store"
 )
@@ -30,6 +31,7 @@ type fixture struct {
 	limits     Limits                  // of the next engine
 	orphans    bool                    // whether the next engine deletes orphans
 	attach     bool                    // whether the next engine shows output to attached clients
+	gate       *gate.Gate              // of the next engine: see governed
 	log        bytes.Buffer
 }
 
@@ -76,7 +78,7 @@ func (f *fixture) prepare(t *testing.T) {
 	e, err := New(t.Context(), Config{
 		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
 		Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
-		Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
+		Gate: f.gate, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -59,7 +59,12 @@ func (f *fakeWorkspaces) Foundation(
 func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationOutputs, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return workspace.FoundationOutputs{LogAnalyticsID: f.outputs}, f.unread
+	if f.outputs == "" {
+		return workspace.FoundationOutputs{}, f.unread
+	}
+	return workspace.FoundationOutputs{
+		ServicePlanID: "plan", LogAnalyticsID: f.outputs, InsightsConnection: "connection",
+	}, f.unread
 }
 
 func (f *fakeWorkspaces) Provision(

@@ -83,7 +83,8 @@ func (e *Engine) foundationWarnings() []string {
 
 // findHeld looks for a held change, if there is something that it could change. The first create does so otherwise.
 func (e *Engine) findHeld(ctx context.Context) {
-	if _, err := e.cfg.Workspaces.FoundationOutputs(ctx); err != nil {
+	known, err := e.cfg.Workspaces.FoundationOutputs(ctx)
+	if err != nil || known.ServicePlanID == "" || known.LogAnalyticsID == "" || known.InsightsConnection == "" {
 		return
 	}
 	if _, err := e.foundation(api.ByDaemon(ctx, "start")); err != nil && ctx.Err() == nil {

@@ -289,9 +289,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		return err
 	}
 	ctx, calls := collect(ctx)
-	// Policies have seen with the create that a container removes itself.
-	asked := originOf(job.JobRow).Requester.Kind != api.RequesterDaemon
-	if asked && c.Failures == 0 && !c.Lost() && !c.HostConfig.AutoRemove {
+	if wasAskedFor(c) {
 		ctx = withPurpose(ctx, askedRemoval)
 	}
 	operation, err := e.destroyApp(ctx, c.ID, c.ResourceID, true)
@@ -321,6 +319,15 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 		refused.Message += keptAsDead
 		return e.cfg.Store.Fail(ctx, id, reason, e.cfg.RetryAfter, ended(job, calls, refused))
 	}
+}
+
+// wasAskedFor reports whether a client has asked for the removal of a container that is being removed. Otherwise it is
+// what a failed create has left, nobody has learned of it, or it removes itself after its run, which policies have seen
+// with the create.
+func wasAskedFor(c store.Container) bool {
+	unknown := c.Lost() && c.Unnamed
+	removesItself := c.HostConfig.AutoRemove && !c.Finished.IsZero()
+	return c.ResourceID != "" && !unknown && !removesItself
 }
 
 type invokeWorker struct {

@@ -23,10 +23,11 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	if c.State == store.Created || c.State == store.Exited {
-		if _, err := e.askPolicies(ctx, gate.Start, &c, ""); err != nil {
-			return err
-		}
+	if c.State == store.Running {
+		return store.AlreadyRunning(c) // before a run that ends now lets another one begin that nobody was asked about
+	}
+	if _, err := e.askPolicies(ctx, gate.Start, &c, ""); err != nil {
+		return err
 	}
 	trace, err := randomHex(16)
 	if err != nil {

@@ -139,8 +139,8 @@ func hideValues(values map[string]string, hide func(string) string) map[string]s
 // hour is the time over which creates are counted.
 const hour = time.Hour
 
-// Describe returns the context of a question. c is nil where it is not about a container. Who asks comes from ctx, and
-// for the plan of a create from the container.
+// Describe returns the context of a question. c is nil where it is not about a container. Who asks comes from ctx. What
+// the daemon does again, it does for who has asked for the create or the removal.
 func (g *Gate) Describe(ctx context.Context, stage, action string, c *store.Container) (out Context, err error) {
 	now := g.cfg.Store.Now().UTC()
 	out = Context{
@@ -160,8 +160,8 @@ func (g *Gate) Describe(ctx context.Context, stage, action string, c *store.Cont
 		if out.Container.Image.Digest, err = g.digest(ctx, *c); err != nil {
 			return out, err
 		}
-		if action == Create && c.Origin.Requester.Kind != "" {
-			origin = c.Origin // a job that was inserted again is the daemon's own
+		if origin, err = g.askedBy(ctx, action, *c, origin); err != nil {
+			return out, err
 		}
 		if reason, asked := c.Config.Labels[api.OverrideLabel]; asked && action == Create {
 			out.Override = &api.PolicyOverride{
@@ -179,6 +179,25 @@ func (g *Gate) Describe(ctx context.Context, stage, action string, c *store.Cont
 }
 
 const causeRequest = "request"
+
+// askedBy returns who has asked for an action on a container: origin, unless the daemon does again what was asked for.
+func (g *Gate) askedBy(ctx context.Context, action string, c store.Container, origin api.Origin) (api.Origin, error) {
+	asked := c.Origin
+	switch kind := origin.Requester.Kind; {
+	case action == Create:
+	case action == Remove && (kind == api.RequesterDaemon || kind == ""):
+		var err error
+		if asked, err = g.cfg.Store.RemovalAskedBy(ctx, c.ID); err != nil {
+			return origin, err
+		}
+	default:
+		return origin, nil
+	}
+	if asked.Requester.Kind == "" {
+		return origin, nil
+	}
+	return asked, nil
+}
 
 // digest returns the digest of a container's image in its registry, "" if it is not known.
 func (g *Gate) digest(ctx context.Context, c store.Container) (string, error) {
