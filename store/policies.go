@@ -58,19 +58,12 @@ func (db *DB) RecordVerdicts(ctx context.Context, r audit.Record, c *Container) 
 	return written.last, nil
 }
 
-// policyEvents records an event for each kind of result that is not a plain consent.
+// policyEvents records an event for each kind of verdict that is not a plain consent.
 func (db *DB) policyEvents(ctx context.Context, tx *txn, r audit.Record, c *Container) error {
-	for _, kind := range []struct {
-		action  api.EventAction
-		results []string
-	}{
-		{api.EventPolicyDeny, []string{api.PolicyDeny, api.PolicyError}},
-		{api.EventPolicyWarn, []string{api.PolicyWarn}},
-		{api.EventPolicyOverride, []string{api.PolicyOverridden}},
-	} {
+	for _, action := range []api.EventAction{api.EventPolicyDeny, api.EventPolicyWarn, api.EventPolicyOverride} {
 		var sets, said []string
 		for _, v := range r.Policy {
-			if !slices.Contains(kind.results, v.Result) {
+			if policyEvent(v) != action {
 				continue
 			}
 			sets, said = append(sets, v.Set), append(append(said, v.Deny...), v.Warn...)
@@ -84,23 +77,38 @@ func (db *DB) policyEvents(ctx context.Context, tx *txn, r audit.Record, c *Cont
 		attributes := map[string]string{
 			"policy": strings.Join(sets, ","), "message": shortened(strings.Join(said, "; ")),
 		}
-		if kind.action == api.EventPolicyOverride && r.Override != nil {
+		if action == api.EventPolicyOverride && r.Override != nil {
 			attributes["reason"] = r.Override.Reason
 		}
 		var err error
 		switch {
 		case c != nil:
-			err = db.containerEvent(ctx, tx, *c, kind.action, attributes)
+			err = db.containerEvent(ctx, tx, *c, action, attributes)
 		case r.Image != nil:
-			err = db.insertEvent(ctx, tx, api.ImageEvent, kind.action, r.Image.Name, attributes)
+			err = db.insertEvent(ctx, tx, api.ImageEvent, action, r.Image.Name, attributes)
+		case r.Container != nil: // an orphan's
+			err = db.insertEvent(ctx, tx, api.ContainerEvent, action, r.Container.ID, attributes)
 		default:
-			err = db.insertEvent(ctx, tx, api.DaemonEvent, kind.action, foundationWorkspace, attributes)
+			err = db.insertEvent(ctx, tx, api.DaemonEvent, action, foundationWorkspace, attributes)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// policyEvent returns the event that tells of a verdict, "" for a plain consent.
+func policyEvent(v api.PolicyVerdict) api.EventAction {
+	switch {
+	case v.Refuses():
+		return api.EventPolicyDeny
+	case v.Result == api.PolicyOverridden:
+		return api.EventPolicyOverride
+	case v.Result != api.PolicyAllow:
+		return api.EventPolicyWarn
+	}
+	return ""
 }
 
 // DestroyBegun reports whether the destroy of a container's function app has begun, whoever has asked for it.
