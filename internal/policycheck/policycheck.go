@@ -62,11 +62,11 @@ func (c Checker) File(ctx context.Context, content []byte) error {
 		if q.about, err = json.Marshal(q.asked); err != nil {
 			return err
 		}
-	} else {
+	} else if err := json.Unmarshal(given.About, &q.asked); err != nil {
+		return fmt.Errorf("read what is below sockerless: %w", err)
+	}
+	if given.Plan != nil {
 		q.plan = given.Plan
-		if err := json.Unmarshal(given.About, &q.asked); err != nil {
-			return fmt.Errorf("read what is below sockerless: %w", err)
-		}
 	}
 	d, err := c.ask(ctx, q)
 	if err != nil {
@@ -80,7 +80,11 @@ func (c Checker) File(ctx context.Context, content []byte) error {
 	if d.Refused() {
 		return fmt.Errorf("%w it: %s", ErrRefused, d.Reasons())
 	}
-	_, err = fmt.Fprintln(c.Out, "the policies allow it")
+	answer := "the policies allow it"
+	if len(d.Verdicts) == 0 {
+		answer = "no policy is asked about it"
+	}
+	_, err = fmt.Fprintln(c.Out, answer)
 	return err
 }
 
