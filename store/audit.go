@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -67,8 +68,9 @@ func (db *DB) appendRecords(ctx context.Context, tx *txn) error {
 }
 
 func (db *DB) appendRecord(ctx context.Context, tx *txn, edge *audit.Edge, r audit.Record) error {
+	policies := cmp.Or(r.Daemon.Policies, db.policyDigest())
 	r.Version, r.Seq, r.Time, r.Daemon = audit.Version, edge.Size+1, db.now().UTC(), db.auditor
-	r.Daemon.ID, r.Daemon.Policies = db.DaemonID(), db.policyDigest()
+	r.Daemon.ID, r.Daemon.Policies = db.DaemonID(), policies
 	if err := db.pairOperation(ctx, tx, &r); err != nil {
 		return err
 	}

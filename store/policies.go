@@ -199,8 +199,8 @@ func (db *DB) PolicyCounts(ctx context.Context, requester api.Requester, since t
 }
 
 // PublishPolicies makes a digest of policies the one in force in this daemon: its records have it from now on, and the
-// other daemons see it. "" means that there are none.
-func (db *DB) PublishPolicies(ctx context.Context, digest string) error {
+// other daemons see it. "" means that there are none. reloaded is the record of it, nil for none.
+func (db *DB) PublishPolicies(ctx context.Context, digest string, reloaded *audit.Record) error {
 	live, err := db.LiveDaemons(ctx)
 	if err != nil {
 		return err
@@ -220,6 +220,11 @@ func (db *DB) PublishPolicies(ctx context.Context, digest string) error {
 			db.DaemonID(), digest, nanos(db.now()))
 		if err != nil {
 			return fmt.Errorf("publish the digest of the policies: %w", err)
+		}
+		if reloaded != nil {
+			r := *reloaded
+			r.Daemon.Policies = digest
+			tx.record(r)
 		}
 		return nil
 	})

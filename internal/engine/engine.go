@@ -212,7 +212,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			e.cfg.Log.Info().Int64("jobs", n).Msg("resumed the jobs of the daemon before")
 		}
 	}
-	if err := e.cfg.Store.PublishPolicies(ctx, e.cfg.Gate.Digest()); err != nil {
+	if err := e.cfg.Store.PublishPolicies(ctx, e.cfg.Gate.Digest(), nil); err != nil {
 		return err
 	}
 	if err := e.startTrail(ctx); err != nil {

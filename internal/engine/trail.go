@@ -116,7 +116,7 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 	if err != nil {
 		return err
 	}
-	r.Policy, r.Override = decision.Verdicts, decision.Override
+	r.Policy, r.Override, r.Daemon.Policies = decision.Verdicts, decision.Override, decision.Digest
 	seq, err := t.Store.RecordVerdicts(ctx, r, nil)
 	if err != nil {
 		return err

@@ -16,6 +16,8 @@ type Decision struct {
 	Verdicts []api.PolicyVerdict
 	// Override is nil when none was asked for.
 	Override *api.PolicyOverride
+	// Digest is that of the policies that were asked. Others may be in force by now.
+	Digest string
 
 	asked     Context
 	sets      []policy.Set

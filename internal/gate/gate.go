@@ -68,21 +68,21 @@ func (g *Gate) load(ctx context.Context) (*policy.Rules, error) {
 	return rules, nil
 }
 
-// Reload reads the policies again. If that fails, those that were in force stay so. Both are recorded.
+// Reload reads the policies again, and records it. If either fails, those that were in force stay so.
 func (g *Gate) Reload(ctx context.Context) error {
 	rules, err := g.load(ctx)
-	outcome := &audit.Outcome{State: audit.OutcomeSucceeded}
-	if err != nil {
-		outcome = &audit.Outcome{State: audit.OutcomeFailed, Error: err.Error()}
-		text := "the policies could not be read again, so that the earlier ones stay in force: " + plain(err.Error())
-		g.problem.Store(&text)
-	} else {
-		g.rules.Store(rules)
-		g.problem.Store(nil)
-		err = g.cfg.Store.PublishPolicies(ctx, rules.Digest())
+	r := audit.Record{Action: audit.ActionPolicies, Outcome: &audit.Outcome{State: audit.OutcomeSucceeded}}
+	if err == nil {
+		if err = g.cfg.Store.PublishPolicies(ctx, rules.Digest(), &r); err == nil {
+			g.rules.Store(rules)
+			g.problem.Store(nil)
+			return nil
+		}
 	}
-	recordErr := g.cfg.Store.Record(ctx, audit.Record{Action: audit.ActionPolicies, Outcome: outcome})
-	return errors.Join(err, recordErr)
+	text := "the policies could not be read again, so that the earlier ones stay in force: " + plain(err.Error())
+	g.problem.Store(&text)
+	r.Outcome = &audit.Outcome{State: audit.OutcomeFailed, Error: err.Error()}
+	return errors.Join(err, g.cfg.Store.Record(ctx, r))
 }
 
 // Digest returns the digest of the policies in force, "" when there are none.
@@ -132,6 +132,7 @@ func (g *Gate) Request(
 		return nil, nil
 	}
 	r := audit.Record{Action: audit.ActionRequest, Asked: action, Policy: d.Verdicts, Override: d.Override}
+	r.Daemon.Policies = d.Digest
 	if c != nil {
 		r.Container = &audit.Container{ID: c.ID}
 	}
@@ -161,5 +162,7 @@ func (g *Gate) Ask(ctx context.Context, asked Context, plan, about []byte) (d De
 	if ctx.Err() != nil {
 		return d, context.Cause(ctx)
 	}
-	return judge(asked, said, rules.Sets(), g.cfg.Contact), nil
+	d = judge(asked, said, rules.Sets(), g.cfg.Contact)
+	d.Digest = rules.Digest()
+	return d, nil
 }

@@ -1,12 +1,15 @@
 package gate
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sockerless/backend-azf/internal/audit"
 	"github.com/sockerless/backend-azf/internal/policy"
+	"github.com/sockerless/backend-azf/store"
 )
 
 // TestPinnedDigest: only the policies with the expected digest are in force.
@@ -40,4 +43,67 @@ func TestPinnedDigest(t *testing.T) {
 	if _, err := New(t.Context(), cfg); err == nil {
 		t.Error("no policies are accepted in place of the expected ones")
 	}
+}
+
+// TestReload: policies are in force, and others see it, or neither.
+func TestReload(t *testing.T) {
+	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "state.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "main.rego")
+	write := func(message string) {
+		t.Helper()
+		err := os.WriteFile(path, []byte("package sockerless.request\ndeny contains \""+message+"\" if true"), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a")
+	g, err := New(t.Context(), Config{Sets: []policy.Set{{Name: "house", Path: path}}, Store: db})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := g.Digest()
+	// The record has the digest of the policies that were asked, whatever is in force when it is written.
+	_, err = g.Request(t.Context(), Pull, nil, "app", func(text string) string { return text })
+	if refused, ok := errors.AsType[*Refusal](err); !ok || lastRecord(t, db).Seq != refused.Record ||
+		lastRecord(t, db).Daemon.Policies != first {
+		t.Errorf("got %v and the record %+v", err, lastRecord(t, db))
+	}
+	write("b")
+	if err := g.Reload(t.Context()); err != nil || g.Digest() == first || g.Problem() != "" {
+		t.Errorf("got %v, %q", err, g.Problem())
+	}
+	second := g.Digest()
+	if r := lastRecord(t, db); r.Action != audit.ActionPolicies || r.Daemon.Policies != second {
+		t.Errorf("recorded is %+v", r)
+	}
+	write("\" broken")
+	if err := g.Reload(t.Context()); err == nil || g.Digest() != second || !strings.Contains(g.Problem(), "main.rego:2") {
+		t.Errorf("got %v, %q", err, g.Problem())
+	}
+	if r := lastRecord(t, db); r.Outcome.State != audit.OutcomeFailed || r.Daemon.Policies != second {
+		t.Errorf("recorded is %+v", r)
+	}
+	write("c")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Reload(t.Context()); err == nil || g.Digest() != second || g.Problem() == "" {
+		t.Errorf("a reload that cannot be recorded: %v, %q", err, g.Problem())
+	}
+}
+
+func lastRecord(t *testing.T, db *store.DB) audit.Record {
+	t.Helper()
+	lines, err := db.Audit(t.Context(), store.AuditQuery{})
+	if err != nil || len(lines) == 0 {
+		t.Fatalf("got %d records, %v", len(lines), err)
+	}
+	r, err := audit.Decode(lines[len(lines)-1].Line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
