@@ -52,7 +52,7 @@ func TestPolicyEvents(t *testing.T) {
 			want: "f policy-deny", kind: api.DaemonEvent,
 		},
 		"a pull": {
-			record: audit.Record{Image: &audit.Image{Name: "registry.example.com/app:1"}, Policy: denies("hard", api.PolicyDeny)},
+			record: audit.Record{Image: &audit.Image{Name: "r.example.com/app:1"}, Policy: denies("hard", api.PolicyDeny)},
 			want:   "r policy-deny", kind: api.ImageEvent,
 		},
 	} {
