@@ -44,8 +44,20 @@ func (e *heldError) Error() string {
 		e.Plan, e.Change)
 }
 
-// ErrOtherChange is wrapped when Foundation.Approved is the digest of another change than the plan has.
-var ErrOtherChange = errors.New("the change that was approved is not the one that the plan has now")
+// OtherChangeError reports that Foundation.Approved is the digest of another change than the plan has. Nothing is
+// changed then.
+type OtherChangeError struct {
+	// Now is the change that the plan has, nil when there is nothing to change.
+	Now *Held
+}
+
+func (e *OtherChangeError) Error() string {
+	if e.Now == nil {
+		return "the change that was approved is not there any more: the plan changes nothing"
+	}
+	return fmt.Sprintf("the change that was approved is not the one that the plan has now: that has the digest %s: "+
+		"look at it, and approve it", e.Now.Change)
+}
 
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
 
@@ -70,16 +82,19 @@ func (m *Manager) Foundation(
 		return FoundationOutputs{}, err
 	}
 	resources := m.ofFoundation(f)
+	accepted := false // an attempt has begun to apply what was approved
 	err = m.retry(ctx, task{dir: dir, dead: dead, applies: resources, do: func(ctx context.Context, s *session) error {
 		whole, err := m.followState(ctx, s, f)
 		if err != nil {
 			return err
 		}
 		s.review = func(plan *tfjson.Plan, change string) error {
-			if err := f.hold(plan, change, whole); err != nil {
-				return err
+			err := f.hold(plan, change, whole, accepted)
+			if err == nil {
+				err = reviewFoundation(dir, plan, f.Replace)
 			}
-			return reviewFoundation(dir, plan, f.Replace)
+			accepted = accepted || err == nil
+			return err
 		}
 		op, err := m.apply(ctx, s, "", resources)
 		held, isHeld := errors.AsType[*heldError](err)
@@ -103,18 +118,22 @@ func (m *Manager) Foundation(
 	return outputs, errors.Join(spendAllowance(dir), writeVars(dir, f))
 }
 
-// hold returns a *heldError for a plan that changes what is there. whole reports whether containers can use that.
-func (f Foundation) hold(plan *tfjson.Plan, change string, whole bool) error {
-	changes := count(plan)
+// hold returns a *heldError for a plan that changes what is there, and an *OtherChangeError for one that nobody has
+// approved. whole reports whether containers can use what is there, and accepted whether an earlier plan was approved.
+func (f Foundation) hold(plan *tfjson.Plan, change string, whole, accepted bool) error {
+	now := &Held{Change: change, Plan: count(plan)}
+	nothing := now.Plan == (Changes{})
 	switch {
-	case changes == (Changes{}):
+	case nothing && (f.Approved == "" || accepted):
 		return nil
+	case nothing:
+		return &OtherChangeError{}
 	case f.Approved != "" && f.Approved != change:
-		return fmt.Errorf("%w: that has the digest %s: look at it, and approve it", ErrOtherChange, change)
+		return &OtherChangeError{now}
 	case !f.Hold || f.Approved == change || !whole:
 		return nil
 	}
-	return &heldError{Held{Change: change, Plan: changes}}
+	return &heldError{*now}
 }
 
 // followState adapts the foundation's files to what its state holds. whole reports whether the state has everything

@@ -40,6 +40,9 @@ func (e *Engine) changeFoundation(ctx context.Context, approved string) (workspa
 			return err
 		})
 	})
+	if other, ok := errors.AsType[*workspace.OtherChangeError](err); ok && e.cfg.HoldFoundation {
+		e.held.Store(other.Now)
+	}
 	if err != nil {
 		return workspace.FoundationOutputs{}, fmt.Errorf("create foundation: %w", err)
 	}
@@ -110,8 +113,8 @@ func (e *Engine) FoundationCreate(ctx context.Context, approved string) (api.Fou
 		if ctx.Err() != nil {
 			return api.Foundation{}, stopError("the daemon is stopping: send the request again when it has restarted")
 		}
-		if errors.Is(err, workspace.ErrOtherChange) {
-			err = api.Errorf(api.Conflict, "%w", err)
+		if other, ok := errors.AsType[*workspace.OtherChangeError](err); ok {
+			err = api.Errorf(api.Conflict, "%w", other)
 		}
 		doing := "create what containers share"
 		if approved != "" {

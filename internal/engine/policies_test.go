@@ -245,3 +245,25 @@ func TestHoldCreatesNothingAtStart(t *testing.T) {
 		t.Error("nobody has looked for a held change")
 	}
 }
+
+// TestOtherChange: whoever approves what has changed meanwhile learns of it, and so does info.
+func TestOtherChange(t *testing.T) {
+	f := setup(t)
+	f.cfg.HoldFoundation = true
+	f.Engine.held.Store(&workspace.Held{Change: "first"})
+	for _, now := range []*workspace.Held{{Change: "second"}, nil} {
+		f.workspaces.foundation = fmt.Errorf("workspace /w: %w", &workspace.OtherChangeError{Now: now})
+		_, err := f.FoundationCreate(t.Context(), "first")
+		if api.KindOf(err) != api.Conflict || now != nil && !strings.Contains(err.Error(), now.Change) {
+			t.Errorf("got %v", err)
+		}
+		info, err := f.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings := strings.Join(info.Warnings, "\n")
+		if strings.Contains(warnings, "first") || strings.Contains(warnings, "second") != (now != nil) {
+			t.Errorf("info warns %q", warnings)
+		}
+	}
+}
