@@ -96,6 +96,7 @@ func measure(ctx context.Context, cfg bench.Config, source string, stderr io.Wri
 	cfg.Recorder = &bench.Recorder{}
 	cfg.Sim, err = azuresim.Start(azuresim.Config{
 		Dir: filepath.Join(cfg.Dir, "azuresim"), Wrap: cfg.Recorder.Wrap, Log: zerolog.New(stderr).Level(zerolog.ErrorLevel),
+		Shared: azuresim.Programs(),
 	})
 	if err != nil {
 		return nil, err

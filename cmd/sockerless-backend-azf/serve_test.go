@@ -22,7 +22,9 @@ import (
 // simulator: to the program it is a cloud like any other.
 func TestServeOnASimulator(t *testing.T) {
 	dir := azuretest.ShortDir(t)
-	sim, err := azuresim.Start(azuresim.Config{Dir: filepath.Join(dir, "azuresim"), Log: zerolog.Nop()})
+	sim, err := azuresim.Start(azuresim.Config{
+		Dir: filepath.Join(dir, "azuresim"), Log: zerolog.Nop(), Shared: azuresim.Programs(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,8 @@
 //
 //   - cloud metadata and Entra tokens that azurerm and azidentity accept,
 //   - the part of Azure Resource Manager that the Terraform modules in tfmodules use through azurerm 5.2,
-//   - the function apps created that way, on their own host names, by running their images (subpackage funchost),
+//   - the function apps created that way, on their own host names, by running their images (subpackages worker and
+//     funchost),
 //   - the Log Analytics query API over what those apps logged (subpackage monitor),
 //   - an OCI registry that the images are pushed to and pulled from, and the same images on NAME.azurecr.io, which
 //     wants a token.
@@ -36,6 +37,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 )
 
 // The values of Config's empty fields.
@@ -50,6 +53,10 @@ const (
 	DefaultIdentity       = "sockerless-identity"
 )
 
+// Programs returns the folders of this machine with programs and their libraries, for Config.Shared: it lets images
+// without any be used with those of this machine.
+func Programs() []string { return []string{"/bin", "/lib", "/lib64", "/usr/bin", "/usr/lib"} }
+
 // Config describes the simulated Azure. Only Dir is required.
 type Config struct {
 	// Dir is a folder that the caller owns and removes after Close. It holds the CA certificate, pushed images and
@@ -63,6 +70,13 @@ type Config struct {
 
 	// ResourceGroup, StorageAccount and Identity (a user-assigned managed identity) exist from the start, in Location.
 	ResourceGroup, Location, StorageAccount, Identity string
+
+	// FunctionsHost is the path of the executable in the image azure-functions/base:4 of the registry, which behaves as
+	// package funchost says; "" is the running one.
+	FunctionsHost string
+	// Shared are folders of this machine that each container sees at the same path, over the image's. Those that are
+	// missing are left out.
+	Shared []string
 
 	// Faults are the first faults; see SetFaults.
 	Faults Faults
@@ -152,6 +166,9 @@ func Start(cfg Config) (*Sim, error) {
 	s.proxy = &http.Server{
 		Handler: http.HandlerFunc(s.serveProxy), ReadHeaderTimeout: s.server.ReadHeaderTimeout, ErrorLog: s.server.ErrorLog,
 	}
+	if _, err := container.Supported(); err != nil {
+		s.log.Warn().Err(err).Msg("commands run on this machine, and see its files")
+	}
 	s.work.Go(func() { s.ended(s.server.ServeTLS(listener, "", "")) })
 	s.work.Go(func() { s.ended(s.proxy.Serve(proxy)) })
 	return s, nil
@@ -174,9 +191,11 @@ func newSim(cfg Config, addr string) (*Sim, error) {
 	if s.tls, err = newTLS(filepath.Join(cfg.Dir, "ca.pem"), cfg.Now()); err != nil {
 		return nil, err
 	}
-	if s.registry, err = newRegistry(filepath.Join(cfg.Dir, "registry")); err != nil {
+	registry, err := newRegistry(filepath.Join(cfg.Dir, "registry"))
+	if err != nil {
 		return nil, err
 	}
+	s.registry = s.images(registry)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.pulls = s.Transport()
 	s.routes = armRoutes()

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
+	"github.com/sockerless/backend-azf/internal/azuresim/worker"
 )
 
 // Values of Authenticate: what App Service's authentication answers to a client without a login.
@@ -39,7 +39,7 @@ func (s *Sim) serveFunctionHost(w http.ResponseWriter, r *http.Request) {
 }
 
 // frontEnd returns the host that answers, or the front end's own answer.
-func (s *Sim) frontEnd(app string, rq *http.Request) (host *funchost.Host, refuse func(http.ResponseWriter)) {
+func (s *Sim) frontEnd(app string, rq *http.Request) (host *worker.App, refuse func(http.ResponseWriter)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.siteNamed(app)

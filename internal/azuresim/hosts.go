@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
+	"github.com/sockerless/backend-azf/internal/azuresim/worker"
 )
 
 const appDomain = ".azurewebsites.net"
@@ -82,9 +83,10 @@ func (s *Sim) syncHost(r *resource) {
 		return
 	}
 	faults := s.faults.current()
-	r.site.host = funchost.Start(funchost.Config{
+	r.site.host = worker.Start(worker.Config{
 		Name: r.name, Image: image, Settings: s.resolved(r), Platform: platform(r), Keys: s.keysOf(r), Dir: r.site.hostDir,
-		Pull: s.puller(r, image), ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
+		Shared: s.cfg.Shared,
+		Pull:   s.puller(r, image), ColdStart: faults.ColdStart, ResponseCut: faults.ResponseCut, Now: s.cfg.Now,
 		Telemetry: telemetry{s, r.site.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]},
 		Log:       s.log.With().Str("app", r.name).Logger(),
 	})

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/appservice/armappservice/v5"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
@@ -20,19 +23,19 @@ import (
 // pushImage builds and pushes a function image with one function, /api/run, and returns its reference.
 func (a *azure) pushImage(name string) string {
 	a.t.Helper()
-	return a.pushImageWith(name, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"})
+	return a.pushImageFrom(base(a.t), name)
 }
 
-func (a *azure) pushImageWith(name string, env []string) string {
+func (a *azure) pushImageFrom(base appimage.Image, name string) string {
 	a.t.Helper()
-	image, err := appimage.Build(map[string]appimage.File{
+	image, err := appimage.BuildFrom(base, map[string]appimage.File{
 		"/home/site/wwwroot/handler": {Content: azuretest.BuildProgram(a.t, "./testdata/handler"), Mode: 0o755},
 		"/home/site/wwwroot/host.json": {Mode: 0o644, Content: []byte(`{"version":"2.0","customHandler":{
 			"description":{"defaultExecutablePath":"handler"},"enableForwardingHttpRequest":true}}`)},
 		"/home/site/wwwroot/run/function.json": {Mode: 0o644, Content: []byte(`{"bindings":[
 			{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function","methods":["get","post"]},
 			{"type":"http","direction":"out","name":"res"}]}`)},
-	}, env, nil)
+	}, nil, nil)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -41,6 +44,20 @@ func (a *azure) pushImageWith(name string, env []string) string {
 		a.t.Fatal(err)
 	}
 	return ref
+}
+
+// base returns the stand-in for Microsoft's base image.
+func base(t *testing.T) appimage.Image {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "webhost")
+	if err := os.WriteFile(program, azuretest.BuildProgram(t, "./funchost/webhost"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	img, err := appimage.Base(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
 }
 
 func customHandler(settings map[string]string) map[string]string {
@@ -149,6 +166,7 @@ func TestHostThatNeverComesUp(t *testing.T) {
 	wrongKey["properties"].(m)["siteConfig"].(m)["appSettings"] = []m{
 		{"name": "AzureWebJobsStorage", "value": "AccountName=sockerlessstore;AccountKey=x"},
 	}
+	withoutHost := a.pushImageFrom(empty.Image, "plain:1")
 	stopped := a.siteBody("B1", image, nil)
 	stopped["properties"].(m)["enabled"] = false
 	for name, row := range map[string]struct {
@@ -159,7 +177,7 @@ func TestHostThatNeverComesUp(t *testing.T) {
 		"flex":             {a.siteBody("FC1", image, customHandler(map[string]string{})), 503},
 		"unpushed":         {a.siteBody("B1", a.Registry()+"/none:1", nil), 503},
 		"another-registry": {a.siteBody("B1", "registry.invalid/app:1", nil), 503},
-		"no-host":          {a.siteBody("B1", a.pushImageWith("plain:1", nil), customHandler(map[string]string{})), 503},
+		"no-host":          {a.siteBody("B1", withoutHost, customHandler(map[string]string{})), 503},
 		"wrong-key":        {wrongKey, 503},
 		"stopped":          {stopped, 403},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,5 +101,27 @@ func TestProxyLeadsToTheSimulatorOnly(t *testing.T) {
 	}
 	if status, err := get("http://example.com/"); err != nil || status != http.StatusForbidden {
 		t.Errorf("without TLS: %d, %v", status, err)
+	}
+}
+
+// TestBaseImage pulls what stands for Microsoft's base image.
+func TestBaseImage(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	ref, err := name.ParseReference(a.Registry() + "/azure-functions/base:4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref, remote.WithContext(t.Context()), remote.WithTransport(a.cloud.Transport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"}
+	if !slices.Equal(file.Config.Cmd, want) || !slices.Contains(file.Config.Env, "HOME=/home") {
+		t.Errorf("the image runs %q with %q", file.Config.Cmd, file.Config.Env)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
+	"github.com/sockerless/backend-azf/internal/azuresim/worker"
 )
 
 // site is App Service's part of a function app, beside its resource.
@@ -26,7 +26,7 @@ type site struct {
 	unauthenticated string
 	operation       *operation // the last write that was accepted and not done at once; nil if there was none
 
-	host    *funchost.Host // nil: nothing runs
+	host    *worker.App // nil: nothing runs
 	hostDir string
 	runs    string // image and settings that host runs, to see when it must be restarted
 }

@@ -89,7 +89,8 @@ func TestEnvironmentRoundTrip(t *testing.T) {
 		rest[i], _, _ = strings.Cut(entry, "=")
 	}
 	want := []string{
-		"AZF_RUN_ID", "AzureFunctionsJobHost__Logging__Console__IsEnabled", "AzureWebJobsScriptRoot",
+		"ASPNETCORE_CONTENTROOT", "ASPNETCORE_URLS", "AZF_RUN_ID", "AzureFunctionsJobHost__Logging__Console__IsEnabled",
+		"AzureWebJobsScriptRoot", "DOTNET_USE_POLLING_FILE_WATCHER", "FUNCTIONS_WORKER_RUNTIME",
 	}
 	if !slices.Equal(rest, want) {
 		t.Errorf("beside the container's own, the command has %q, want %q", rest, want)
@@ -152,7 +153,16 @@ func (p *playground) older(t *testing.T, name string, labels map[string]string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := appimage.Build(files, []string{"AzureWebJobsScriptRoot=/home/site/wwwroot"}, labels)
+	host := filepath.Join(p.dir, "webhost")
+	program := azuretest.BuildProgram(t, "../azuresim/funchost/webhost")
+	if err := os.WriteFile(host, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	base, err := appimage.Base(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := appimage.BuildFrom(base, files, nil, labels)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +284,7 @@ func TestUserOfTheRequest(t *testing.T) {
 	p := newPlayground(t)
 	image := p.pushWith(t, "user", func(config *v1.Config) { config.User = "65534:65533" })
 	for name, row := range map[string]struct{ image, user, want string }{
-		"image": {image, "", "65534 65533"}, "request": {image, "1234", "1234 0"}, "root": {p.image, "", "0 0"},
+		"image": {image, "", "65534 65533"}, "request": {p.image, "1234", "1234 0"}, "root": {p.image, "", "0 0"},
 	} {
 		p.create(t, name, api.Config{Image: row.image, User: row.user, Cmd: []string{"sh", "-c", "echo $(id -u) $(id -g)"}})
 		p.must(t, http.MethodPost, "/containers/"+name+"/start", nil, nil)
@@ -282,5 +292,14 @@ func TestUserOfTheRequest(t *testing.T) {
 		if lines := p.logs(t, name, "stdout=1&stderr=1"); !slices.Equal(lines, []string{"stdout: " + row.want}) {
 			t.Errorf("%s: got %q, want %s", name, lines, row.want)
 		}
+	}
+	// App Service starts the container as the image's user, so that nothing in it can take another one.
+	p.create(t, "other", api.Config{Image: image, User: "1234", Cmd: []string{"true"}})
+	var res api.WaitResponse
+	p.must(t, http.MethodPost, "/containers/other/start", nil, nil)
+	p.must(t, http.MethodPost, "/containers/other/wait", nil, &res)
+	const why = "runs as user 65534 and not as root"
+	if res.StatusCode != 126 || res.Error == nil || !strings.Contains(res.Error.Message, why) {
+		t.Errorf("another user than the image's: got %d, %+v", res.StatusCode, res.Error)
 	}
 }

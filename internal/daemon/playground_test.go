@@ -128,6 +128,7 @@ func newAzure(t *testing.T) *playground {
 	var err error
 	if p.sim, err = azuresim.Start(azuresim.Config{
 		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: p.clock.Now,
+		Shared: append(azuresim.Programs(), "/etc", p.dir), // commands of tests use them
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sockerless/backend-azf/examples"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
@@ -155,9 +156,13 @@ func (d *demo) azure(ctx context.Context) error {
 			Dir: filepath.Join(d.dir, "azuresim"), Log: d.log, SubscriptionID: d.Settings.SubscriptionID,
 			ResourceGroup: d.Settings.Azure.ResourceGroup, Location: d.Settings.Azure.Location,
 			StorageAccount: path.Base(d.Settings.Azure.StorageAccount),
+			Shared:         append(azuresim.Programs(), filepath.Dir(d.Program)), // see image
 		})
 		if err == nil {
 			s.Detail = "azuresim on " + d.sim.URL()
+			if _, err := container.Supported(); err != nil {
+				s.Lines = []string{"commands run on this machine, and see its files: " + err.Error()}
+			}
 		}
 		return err
 	})

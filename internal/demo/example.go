@@ -26,7 +26,15 @@ func BuildExample(ctx context.Context, source, work string, environ []string) (a
 	if err != nil {
 		return nil, err
 	}
-	return functionImage(handler, hello)
+	host := filepath.Join(work, "webhost")
+	if _, err := goBuild(ctx, source, "./internal/azuresim/funchost/webhost", host, environ); err != nil {
+		return nil, err
+	}
+	base, err := appimage.Base(host)
+	if err != nil {
+		return nil, err
+	}
+	return functionImage(base, handler, hello)
 }
 
 // PushExample builds the image of examples/hello and puts it into the simulator's registry.

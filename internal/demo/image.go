@@ -24,8 +24,8 @@ const HandlerCommand = "azf-handler"
 //go:embed image
 var carried embed.FS
 
-// image returns an image that runs where nothing but the executable of this program is: the simulator runs containers
-// on this machine, so the image's azf-handler is a script that executes program.
+// image returns an image that runs where nothing but the executable of this program is, and a shell: the
+// image's azf-handler is a script that executes program.
 func image(program string) (appimage.Image, error) {
 	handler, err := carried.ReadFile("image/azf-handler")
 	if err != nil {
@@ -38,11 +38,15 @@ func image(program string) (appimage.Image, error) {
 	handler = []byte(
 		strings.NewReplacer("PROGRAM", shellQuote(program), "COMMAND", HandlerCommand).Replace(string(handler)),
 	)
-	return functionImage(handler, hello)
+	base, err := appimage.Base(program)
+	if err != nil {
+		return nil, err
+	}
+	return functionImage(base, handler, hello)
 }
 
-// functionImage returns an image with the functions of examples/hello.
-func functionImage(handler, hello []byte) (appimage.Image, error) {
+// functionImage returns an image on base with the functions of examples/hello.
+func functionImage(base appimage.Image, handler, hello []byte) (appimage.Image, error) {
 	files := map[string]appimage.File{
 		wwwroot + "/azf-handler": {Content: handler, Mode: 0o755},
 		"/usr/local/bin/hello":   {Content: hello, Mode: 0o755},
@@ -63,7 +67,7 @@ func functionImage(handler, hello []byte) (appimage.Image, error) {
 		return nil, fmt.Errorf("read the example image's functions: %w", err)
 	}
 	env := []string{"AzureWebJobsScriptRoot=" + wwwroot, "AzureFunctionsJobHost__Logging__Console__IsEnabled=true"}
-	return appimage.Build(files, env, map[string]string{protocol.Label: protocol.Version})
+	return appimage.BuildFrom(base, files, env, map[string]string{protocol.Label: protocol.Version})
 }
 
 // push puts an image into the simulator's registry.

@@ -38,9 +38,15 @@ type File struct {
 	Mode    int64
 }
 
-// Build builds an image of one layer, for this machine's platform. Files are named by their absolute path in the image;
-// env holds NAME=value entries, labels may be nil. The same input gives the same digest.
+// Build builds an image of one layer. See BuildFrom.
 func Build(files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
+	return BuildFrom(empty.Image, files, env, labels)
+}
+
+// BuildFrom builds an image of one layer more than base, for this machine's platform. Files are named by their absolute
+// path in the image; env holds NAME=value entries, which come before those of base, labels may be nil. What runs is
+// what base runs. The same input gives the same digest.
+func BuildFrom(base v1.Image, files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	dirs := map[string]bool{}
@@ -77,7 +83,7 @@ func Build(files map[string]File, env []string, labels map[string]string) (v1.Im
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
+	img, err := mutate.AppendLayers(base, layer)
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
@@ -87,11 +93,24 @@ func Build(files map[string]File, env []string, labels map[string]string) (v1.Im
 	}
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
-	cfg.Config.Env, cfg.Config.Labels = env, labels
+	cfg.Config.Env, cfg.Config.Labels = override(cfg.Config.Env, env), labels
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
 	return img, nil
+}
+
+// override returns the entries of both, without those of the first whose names the second has.
+func override(first, second []string) []string {
+	given := map[string]bool{}
+	for _, entry := range second {
+		name, _, _ := strings.Cut(entry, "=")
+		given[name] = true
+	}
+	return append(slices.DeleteFunc(slices.Clone(first), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return given[name]
+	}), second...)
 }
 
 // Push uploads an image to the registry in its reference. It blocks until the registry has it.

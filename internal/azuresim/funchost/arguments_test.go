@@ -1,9 +1,7 @@
 package funchost
 
 import (
-	"encoding/json"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -23,20 +21,5 @@ func TestSplitArguments(t *testing.T) {
 		if got := splitArguments(row.arguments); !slices.Equal(got, row.want) {
 			t.Errorf("%q: got %q, want %q", row.arguments, got, row.want)
 		}
-	}
-}
-
-// TestArgumentsInPieces has an argument with a blank, and one with quotes, in host.json.
-func TestArgumentsInPieces(t *testing.T) {
-	f := setup(t, func(files map[string]string, cfg *Config) {
-		files["host.json"] = strings.Replace(hostJSON, `"%WHO%"`, `"%WHO%", "say \"it\"", "\\\"quoted one\\\""`, 1)
-		cfg.Settings["WHO"] = "me too"
-	}).up()
-	var seen struct{ Args []string }
-	if err := json.Unmarshal(f.do("GET", "/api/open", "", "").Body.Bytes(), &seen); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"--name", "me", "too", "say", "it", `"quoted`, `one"`}; !slices.Equal(seen.Args, want) {
-		t.Errorf("got %q, want %q", seen.Args, want)
 	}
 }

@@ -1,77 +1,68 @@
-// Package funchost is one simulated Azure Functions host: it pulls one function app's image, unpacks it and runs its
-// custom handler as the real host does, from host.json and function.json. It must not know of Resource Manager, service
-// plans or other apps.
+// Package funchost is the program that stands for the Azure Functions host in the simulator's images. It runs in the
+// container, finds the functions and their custom handler from host.json and function.json as the real host does,
+// starts the handler and passes requests on to it. It must not know of App Service, Resource Manager or other apps.
 //
-//	h := funchost.Start(funchost.Config{Name: "app", Image: ref, Settings: settings, Pull: pull, ...})
-//	defer h.Close()
-//	h.ServeHTTP(w, r)
-//
-// One limit against the real thing: there is no chroot. The host finds the handler in the unpacked image, and its PATH
-// begins with the image's bin folders. But an absolute path that the handler itself opens is one of this machine.
+// Each program that imports this package is a Functions host when it is started under the name Program. Subpackage
+// webhost is such a program, and nothing else.
 package funchost
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/rs/zerolog"
+	"github.com/sockerless/backend-azf/internal/azuresim/reexec"
 )
 
-// Sink takes telemetry rows. It must not block for long.
-type Sink interface {
-	Append(table string, row map[string]any)
+// Program is the name of the Functions host's executable, and Folder that of its folder in Microsoft's images
+// (github.com/Azure/azure-functions-docker, host/4).
+const (
+	Program = "Microsoft.Azure.WebJobs.Script.WebHost"
+	Folder  = "/azure-functions-host"
+)
+
+// SimulatorEnv is the variable in which the simulator passes a Simulator, as JSON, to the host of a container. The real
+// host finds the same in its storage account and at Application Insights.
+const SimulatorEnv = "AzureFunctionsWebHost__Simulator"
+
+// Simulator is what the host needs to know of the simulated Azure.
+type Simulator struct {
+	// App is the app's name, the role of its telemetry.
+	App  string
+	Keys Keys
+	// Telemetry is the URL that takes Rows; "" drops them.
+	Telemetry string
+	// Root is the folder of the unpacked image where the container has no root of its own; otherwise "".
+	Root string
 }
 
 // Keys open the app's functions: Master all of them and /admin, Default those of level function.
 type Keys struct{ Master, Default string }
 
-// Config describes a function app. Name, Image, Dir and Pull are required.
-type Config struct {
-	Name  string
-	Image string
-	// Settings are the app settings, which become the handler's environment.
-	Settings map[string]string
-	// Platform holds variables that App Service sets itself.
-	Platform map[string]string
-	Keys     Keys
-	// Dir is a folder of this host alone; the image is unpacked there. The caller removes it after Close.
-	Dir  string
-	Pull func(ctx context.Context, ref string) (v1.Image, error)
-	// ColdStart delays the start.
-	ColdStart time.Duration
-	// ResponseCut is the time that App Service's front end waits for an answer; 0 is its 230 s.
-	ResponseCut time.Duration
-	// Now is the clock of telemetry; nil means time.Now.
-	Now func() time.Time
-	// Telemetry takes AppTraces and AppRequests rows; nil drops them.
-	Telemetry Sink
-	Log       zerolog.Logger
-}
-
-// responseCut is App Service's limit on the time to an HTTP answer.
-const responseCut = 230 * time.Second
-
 // maxErrors is the number of handler errors after which the Functions host shuts down (Functions host: "Exceeded http
 // worker restart retry count").
 const maxErrors = 3
 
-// Host is a running host. Its methods may be called from any goroutine.
-type Host struct {
-	cfg     Config
-	cancel  context.CancelFunc
-	work    sync.WaitGroup
-	client  *http.Client
-	restart chan *process // takes the process of a function that ran out of time, to be replaced
-
-	mu     sync.Mutex // held while a request becomes active, so that none does while Close waits
-	closed bool
-	active sync.WaitGroup
+// host is a running host.
+type host struct {
+	Simulator
+	environ   []string
+	client    *http.Client
+	telemetry *telemetry
+	work      sync.WaitGroup
+	restart   chan *process // takes the process of a function that ran out of time, to be replaced
 
 	current atomic.Pointer[app]
 }
@@ -82,63 +73,77 @@ type app struct {
 	process *process
 }
 
-// Start begins to pull, unpack and run the image, and returns at once. The caller must call Close.
-func Start(cfg Config) *Host {
-	if cfg.ResponseCut == 0 {
-		cfg.ResponseCut = responseCut
+func init() { reexec.Register(Program, Main) }
+
+// Main runs the program until it gets a signal, and returns its exit code. It reads its settings from the environment.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Environ()); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	h := &Host{cfg: cfg, cancel: cancel, restart: make(chan *process, 1), client: &http.Client{
+	return 0
+}
+
+func run(ctx context.Context, environ []string) (err error) {
+	h := &host{environ: environ, restart: make(chan *process, 1), client: &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	h.work.Go(func() {
-		if err := h.run(ctx); err != nil && ctx.Err() == nil {
-			h.cfg.Log.Warn().Err(err).Msg("function host is not running")
-			if !errors.Is(err, errNoHost) && !errors.Is(err, errArchitecture) { // no host has run that could say so
-				h.trace(time.Time{}, "Host.Startup", 3, err.Error())
-			}
-		}
-	})
-	return h
-}
-
-// Ready reports whether the host answers requests.
-func (h *Host) Ready() bool { return h.current.Load() != nil }
-
-// Close ends the handler and its children, and blocks until they and all requests have ended.
-func (h *Host) Close() error {
-	h.mu.Lock()
-	h.closed = true
-	h.mu.Unlock()
-	h.cancel()
-	h.work.Wait()
-	h.active.Wait()
-	return nil
-}
-
-// begin counts a request as active, unless the host is closing. It reports whether it did.
-func (h *Host) begin() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.active.Add(1)
+	if err := json.Unmarshal([]byte(h.getenv(SimulatorEnv)), &h.Simulator); err != nil {
+		return fmt.Errorf("read %s: %w", SimulatorEnv, err)
 	}
-	return !h.closed
-}
-
-// run brings the host up and keeps the handler running, by the host's restart rules, until ctx ends or the host gives
-// up.
-func (h *Host) run(ctx context.Context) error {
-	if err := wait(ctx, h.cfg.ColdStart); err != nil {
-		return err
-	}
-	site, err := h.load(ctx)
+	h.telemetry = newTelemetry(h.Telemetry)
+	defer h.telemetry.close()
+	listener, err := net.Listen("tcp", h.address())
 	if err != nil {
-		return err
+		return fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	h.work.Go(func() { _ = server.Serve(listener) }) // until it is closed
+	defer h.work.Wait()
+	defer func() { err = errors.Join(err, server.Close()) }()
+	site, err := h.load()
+	if err == nil {
+		err = h.keepRunning(ctx, site)
+	}
+	if err != nil && ctx.Err() == nil {
+		h.trace("Host.Startup", failure, err.Error())
+	}
+	return err
+}
+
+// address is where the host listens: on the port of ASPNETCORE_URLS, which is 80 in Microsoft's image. The simulator's
+// containers share a network, so that App Service's 80 is whatever PORT says.
+func (h *host) address() string {
+	port := "80"
+	listen := strings.NewReplacer("//+", "//localhost", "//*", "//localhost").Replace(h.getenv("ASPNETCORE_URLS"))
+	if at, err := url.Parse(listen); err == nil && at.Port() != "" {
+		port = at.Port()
+	}
+	if port == "80" {
+		port = cmp.Or(h.getenv("PORT"), port)
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// getenv returns a variable of the host's environment, "" if there is none.
+func (h *host) getenv(name string) (value string) {
+	for _, entry := range h.environ {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// keepRunning keeps the handler running, by the host's restart rules, until ctx ends or the host gives up.
+func (h *host) keepRunning(ctx context.Context, site *site) error {
+	if site.executable == "" {
+		h.current.Store(&app{site: site})
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	failures := 0
 	for {
@@ -162,17 +167,14 @@ func (h *Host) run(ctx context.Context) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-			h.current.Store(nil)
 			return ctx.Err()
 		case timedOut || p.code == 200: // an intended restart does not count
 		case p.code == 0:
 			// Functions host: a handler that ends well is not started again, and later invocations fail.
 			<-ctx.Done()
-			h.current.Store(nil)
 			return ctx.Err()
 		default:
 			if failures++; failures >= maxErrors {
-				h.current.Store(nil)
 				return errTooManyRestarts
 			}
 		}
@@ -180,28 +182,11 @@ func (h *Host) run(ctx context.Context) error {
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // trace writes an AppTraces row. Console lines have no operation id: the host logs them outside any invocation.
-func (h *Host) trace(at time.Time, category string, severity int, message string) {
-	if h.cfg.Telemetry == nil {
-		return
-	}
-	if at.IsZero() {
-		at = h.cfg.Now()
-	}
-	h.cfg.Telemetry.Append("AppTraces", map[string]any{
-		"TimeGenerated": at.UTC(), "Message": message, "SeverityLevel": severity,
-		"AppRoleName": strings.ToLower(h.cfg.Name), "OperationId": "",
+func (h *host) trace(category string, severity int, message string) {
+	h.telemetry.append("AppTraces", map[string]any{
+		"TimeGenerated": time.Now(), "Message": message, "SeverityLevel": severity,
+		"AppRoleName": strings.ToLower(h.App), "OperationId": "",
 		"Properties": map[string]any{"Category": category},
 	})
 }

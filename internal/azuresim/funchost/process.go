@@ -9,12 +9,16 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/reexec"
 )
 
 // stopLimit is the time that a handler has to end after TERM (App Service: WEBSITES_CONTAINER_STOP_TIME_LIMIT).
@@ -28,9 +32,8 @@ type process struct {
 	code  int // valid when ended is closed
 }
 
-// startProcess starts the handler on a free port. Beside it, a process that does nothing stands for the Functions host:
-// whoever may read its environment below /proc has the app's settings.
-func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
+// startProcess starts the handler on a free port. The handler gets the host's environment.
+func (h *host) startProcess(ctx context.Context, s *site) (*process, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -38,14 +41,9 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	p := &process{url: "http://127.0.0.1:" + port, ended: make(chan struct{})}
 	p.cmd = exec.Command(s.executable, s.args...)
 	p.cmd.Dir = s.workDir
-	p.cmd.Env = h.environment(s, port)
+	p.cmd.Env = append(slices.Clone(h.environ), "FUNCTIONS_CUSTOMHANDLER_PORT="+port, "FUNCTIONS_HTTPWORKER_PORT="+port)
 	// A process group of its own, so that its children can be ended with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	host := exec.Command("/bin/sh", "-c", "read functions_host") // which never comes
-	host.Env = p.cmd.Env
-	if _, err := host.StdinPipe(); err != nil { // Wait closes it
-		return nil, fmt.Errorf("start handler: %w", err)
-	}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
@@ -54,22 +52,7 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
 	}
-	err = onStarter(func() error {
-		if err := dropCapabilities(); err != nil {
-			return err
-		}
-		if err := p.cmd.Start(); err != nil {
-			return err
-		}
-		host.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.cmd.Process.Pid, Pdeathsig: syscall.SIGKILL}
-		err := host.Start()
-		if err != nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait() // the first error counts
-		}
-		return err
-	})
-	if err != nil {
+	if err := reexec.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start handler: %w", err)
 	}
 	h.work.Go(func() {
@@ -87,32 +70,10 @@ func (h *Host) startProcess(ctx context.Context, s *site) (*process, error) {
 		reaper.Wait()
 		read.Wait()
 		_ = p.cmd.Wait() // the code is in ProcessState
-		_ = host.Wait()  // it was killed
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.ended)
 	})
 	return p, nil
-}
-
-// starter is one thread that starts all processes, and lives as long as the program. The death signal comes when the
-// thread that started a process ends. A thread that has lost capabilities must not run other goroutines, and if it
-// ended it would kill what it had started before: children of anybody in the program.
-var starter = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for do := range work {
-			do()
-		}
-	}()
-	return work
-})
-
-// onStarter runs f on the starter.
-func onStarter(f func() error) error {
-	done := make(chan error)
-	starter() <- func() { done <- f() }
-	return <-done
 }
 
 func freePort(ctx context.Context) (string, error) {
@@ -128,7 +89,8 @@ func freePort(ctx context.Context) (string, error) {
 // waitExit blocks until a child has exited, without reaping it.
 func waitExit(pid int) {
 	for {
-		if err := waitid(pid); !errors.Is(err, syscall.EINTR) {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, syscall.EINTR) {
 			return
 		}
 	}
@@ -180,7 +142,7 @@ const workerLog = "LanguageWorkerConsoleLog"
 // warning if it contains "warn". The host reads with .NET's Process, for which a carriage return ends a line as well
 // (AsyncStreamReader in https://github.com/dotnet/runtime). A line that begins as one of a language worker goes to the
 // host's own log (IsConsoleLog in https://github.com/Azure/azure-functions-host).
-func (h *Host) console(stream io.Reader, isStderr bool) {
+func (h *host) console(stream io.Reader, isStderr bool) {
 	r := bufio.NewReader(stream)
 	for {
 		read, err := r.ReadString('\n')
@@ -195,7 +157,7 @@ func (h *Host) console(stream io.Reader, isStderr bool) {
 					severity = warning
 				}
 			}
-			h.trace(time.Time{}, "Host.Function.Console", severity, line)
+			h.trace("Host.Function.Console", severity, line)
 		}
 		if err != nil {
 			return

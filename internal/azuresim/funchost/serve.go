@@ -19,13 +19,12 @@ import (
 const keyHeader = "X-Functions-Key"
 
 // ServeHTTP answers one request to the app's host name.
-func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	app := h.current.Load()
-	if app == nil || !h.begin() {
+	if app == nil {
 		http.Error(w, "Function host is not running.", http.StatusServiceUnavailable)
 		return
 	}
-	defer h.active.Done()
 	key := r.Header.Get(keyHeader)
 	if key == "" {
 		key = r.URL.Query().Get("code")
@@ -35,7 +34,7 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	case "/admin/host/status":
-		if key != h.cfg.Keys.Master {
+		if key != h.Keys.Master {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -56,14 +55,14 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *Host) allowed(level, key string) bool {
+func (h *host) allowed(level, key string) bool {
 	switch level {
 	case "anonymous":
 		return true
 	case "admin":
-		return key == h.cfg.Keys.Master
+		return key == h.Keys.Master
 	default:
-		return key != "" && (key == h.cfg.Keys.Master || key == h.cfg.Keys.Default)
+		return key != "" && (key == h.Keys.Master || key == h.Keys.Default)
 	}
 }
 
@@ -75,9 +74,8 @@ type result struct {
 	err    error
 }
 
-// invoke runs a function. The front end gives up at ResponseCut, but the function goes on. Its AppRequests row comes
-// when the function ends.
-func (h *Host) invoke(w http.ResponseWriter, r *http.Request, a *app, f function) {
+// invoke runs a function. Its AppRequests row comes when the function ends, and before the answer.
+func (h *host) invoke(w http.ResponseWriter, r *http.Request, a *app, f function) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -88,42 +86,25 @@ func (h *Host) invoke(w http.ResponseWriter, r *http.Request, a *app, f function
 	}
 	// The function outlives the client: only the host's own end, or the function's time limit, ends it.
 	request := r.Clone(context.WithoutCancel(r.Context()))
-	done := make(chan result, 1)
-	started := h.cfg.Now()
-	h.active.Add(1)
-	go func() {
-		defer h.active.Done()
-		res := h.call(request, body, a, f)
-		h.recordRequest(request, f, started, res)
-		done <- res
-	}()
-	cut := time.NewTimer(h.cfg.ResponseCut)
-	defer cut.Stop()
-	select {
-	case res := <-done:
-		if res.err != nil {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
-		}
-		maps.Copy(w.Header(), res.header)
-		w.WriteHeader(res.status)
-		_, _ = w.Write(res.body) // a client that left reads no answer
-	case <-cut.C:
-		const message = "The specified CGI application encountered an error and the server terminated the process."
-		http.Error(w, message, http.StatusBadGateway)
-	case <-r.Context().Done():
+	started := time.Now()
+	res := h.call(request, body, a, f)
+	h.recordRequest(request, f, started, res)
+	if res.err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
 	}
+	maps.Copy(w.Header(), res.header)
+	w.WriteHeader(res.status)
+	_, _ = w.Write(res.body) // a client that left reads no answer
 }
 
 // call passes a request on to the handler and waits for its answer. It fails when the function's time is up, or the
 // handler ends.
-func (h *Host) call(r *http.Request, body []byte, a *app, f function) result {
+func (h *host) call(r *http.Request, body []byte, a *app, f function) result {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	answered := make(chan result, 1)
-	h.active.Add(1)
 	go func() {
-		defer h.active.Done()
 		if a.site.forward && f.simple {
 			answered <- h.forward(ctx, r, body, a)
 		} else {
@@ -153,7 +134,7 @@ func (h *Host) call(r *http.Request, body []byte, a *app, f function) result {
 }
 
 // forward passes the original request on, as enableForwardingHttpRequest demands.
-func (h *Host) forward(ctx context.Context, r *http.Request, body []byte, a *app) result {
+func (h *host) forward(ctx context.Context, r *http.Request, body []byte, a *app) result {
 	req, err := http.NewRequestWithContext(ctx, r.Method, a.process.url+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return result{err: err}
@@ -167,7 +148,7 @@ func (h *Host) forward(ctx context.Context, r *http.Request, body []byte, a *app
 }
 
 // wrapped calls the handler in the host's own form: the request as JSON, and the answer in Outputs.
-func (h *Host) wrapped(ctx context.Context, r *http.Request, body []byte, a *app, f function) result {
+func (h *host) wrapped(ctx context.Context, r *http.Request, body []byte, a *app, f function) result {
 	content, err := json.Marshal(map[string]any{
 		"Data": map[string]any{"req": map[string]any{
 			"Url": r.URL.String(), "Method": r.Method, "Headers": r.Header, "Body": string(body),
@@ -201,7 +182,7 @@ func (h *Host) wrapped(ctx context.Context, r *http.Request, body []byte, a *app
 		return result{err: fmt.Errorf("read the handler's answer: %w", err)}
 	}
 	for _, line := range answer.Logs {
-		h.trace(time.Time{}, "Function."+f.name+".User", information, line)
+		h.trace("Function."+f.name+".User", information, line)
 	}
 	out := result{status: http.StatusOK, header: http.Header{}}
 	for _, o := range answer.Outputs {
@@ -222,7 +203,7 @@ func (h *Host) wrapped(ctx context.Context, r *http.Request, body []byte, a *app
 	return out
 }
 
-func (h *Host) do(req *http.Request) (res result) {
+func (h *host) do(req *http.Request) (res result) {
 	answer, err := h.client.Do(req)
 	if err != nil {
 		return result{err: err}
@@ -247,10 +228,7 @@ func spanOf(r *http.Request) string {
 }
 
 // recordRequest writes the invocation's AppRequests row, whose operation id is the trace id of an incoming traceparent.
-func (h *Host) recordRequest(r *http.Request, f function, started time.Time, res result) {
-	if h.cfg.Telemetry == nil {
-		return
-	}
+func (h *host) recordRequest(r *http.Request, f function, started time.Time, res result) {
 	operation := ""
 	if m := traceparent.FindStringSubmatch(r.Header.Get("Traceparent")); m != nil {
 		operation = m[1]
@@ -261,10 +239,11 @@ func (h *Host) recordRequest(r *http.Request, f function, started time.Time, res
 	}
 	url := *r.URL
 	url.Scheme, url.Host = "https", r.Host
-	h.cfg.Telemetry.Append("AppRequests", map[string]any{
-		"TimeGenerated": started.UTC(), "Id": spanOf(r), "Name": f.name, "Url": url.String(),
+	h.telemetry.append("AppRequests", map[string]any{
+		"TimeGenerated": started, "Id": spanOf(r), "Name": f.name, "Url": url.String(),
 		"Success": res.err == nil && status < 400, "ResultCode": strconv.Itoa(status),
-		"DurationMs":  float64(h.cfg.Now().Sub(started)) / float64(time.Millisecond),
-		"OperationId": operation, "OperationName": f.name, "AppRoleName": strings.ToLower(h.cfg.Name),
+		"DurationMs":  float64(time.Since(started)) / float64(time.Millisecond),
+		"OperationId": operation, "OperationName": f.name, "AppRoleName": strings.ToLower(h.App),
 	})
+	h.telemetry.flush()
 }

@@ -1,44 +1,31 @@
 package funchost
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sockerless/backend-azf/internal/azuresim/rootfs"
 )
 
 var (
 	errTooManyRestarts = errors.New(
 		"exceeded http worker restart retry count for runtime: custom. Shutting down Functions Host")
-	// Microsoft's images, and the Dockerfiles of func init --docker, set AzureWebJobsScriptRoot
-	// (github.com/Azure/azure-functions-docker, host/4). App Service waits 230 s for an answer on port 80 and then ends
-	// the container (learn.microsoft.com/azure/app-service/reference-app-settings, WEBSITES_CONTAINER_START_TIME_LIMIT).
-	errNoHost = errors.New(
-		"the image sets no AzureWebJobsScriptRoot, so that it has no Functions host: nothing answers on port 80")
-	// As the container's log has it (github.com/Azure/azure-functions-core-tools/issues/2422).
-	errArchitecture = errors.New("exec format error: the image is for another architecture")
-	errNotCustom    = errors.New(
+	errNotCustom = errors.New(
 		"FUNCTIONS_WORKER_RUNTIME is not custom: the host looks for functions of another language")
 )
 
-// site is the content of the unpacked image, as host.json and function.json describe it.
+// site is what host.json and function.json of the image describe.
 type site struct {
-	root       string // of the unpacked image
-	home       string // HOME of the host, a folder below root
 	scriptRoot string // folder of host.json
-	env        []string
-	executable string
+	executable string // "": host.json is missing, and there is no function
 	args       []string
 	workDir    string
 	forward    bool
@@ -56,77 +43,40 @@ type function struct {
 	simple  bool // exactly one HTTP trigger and one HTTP output: the host forwards only those
 }
 
-// load pulls and unpacks the image, and reads its host.json and function.json.
-func (h *Host) load(ctx context.Context) (*site, error) {
-	if h.cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] != "custom" {
+// load reads host.json and function.json.
+func (h *host) load() (*site, error) {
+	if h.getenv("FUNCTIONS_WORKER_RUNTIME") != "custom" {
 		return nil, errNotCustom
 	}
-	img, err := h.cfg.Pull(ctx, h.cfg.Image)
-	if err != nil {
-		return nil, err
+	if value := h.getenv("WEBSITE_RUN_FROM_PACKAGE"); value != "" && value != "0" {
+		return nil, errors.New("WEBSITE_RUN_FROM_PACKAGE: the package, which is missing, hides wwwroot")
 	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("read image config: %w", err)
-	}
-	if config.Architecture != runtime.GOARCH {
-		return nil, errArchitecture
-	}
-	s := &site{root: filepath.Join(h.cfg.Dir, "rootfs"), env: config.Config.Env}
-	if !slices.ContainsFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "AzureWebJobsScriptRoot=") }) {
-		return nil, errNoHost
-	}
-	if err := rootfs.Unpack(img, s.root); err != nil {
-		return nil, err
-	}
-	settings := variables(h.cfg.Settings)
-	if err := blocked(settings); err != nil {
-		return nil, err
+	if h.getenv("CONTAINER_NAME") != "" {
+		// The host takes it for a sign of Linux Consumption and ends (github.com/Azure/azure-functions-host/issues/11222).
+		return nil, errors.New("CONTAINER_NAME is set: the host takes this for Linux Consumption and crashes")
 	}
 	// On App Service, the host looks for functions below HOME and not in AzureWebJobsScriptRoot
-	// (github.com/Azure/azure-functions-host, WebScriptHostConfigurationSource.cs). The base image sets HOME to /home.
-	home := "/home"
-	for _, entry := range s.env {
-		if v, ok := strings.CutPrefix(entry, "HOME="); ok {
-			home = v
-		}
-	}
-	if v, ok := settings["HOME"]; ok {
-		home = v
-	}
-	home = path.Clean("/" + home)
-	s.home = filepath.Join(s.root, home)
-	s.scriptRoot = filepath.Join(s.home, "site/wwwroot")
-	if err := s.readHostJSON(settings); err != nil {
+	// (github.com/Azure/azure-functions-host, WebScriptHostConfigurationSource.cs).
+	s := &site{scriptRoot: h.path(path.Join("/", h.getenv("HOME"), "site/wwwroot"))}
+	// The host creates a file of its own where host.json is missing (HostJsonFileConfigurationSource.cs).
+	if err := s.readHostJSON(h); errors.Is(err, fs.ErrNotExist) {
+		return &site{}, nil
+	} else if err != nil {
 		return nil, err
 	}
-	// App Service: unless this is false, the shared mount hides the image's /home.
-	if settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false" || !strings.HasPrefix(home+"/", "/home/") {
-		err = s.readFunctions()
-	}
-	return s, err
+	return s, s.readFunctions()
 }
 
-// blocked returns the reason why settings keep the site from ever answering.
-func blocked(settings map[string]string) error {
-	for _, name := range []string{"WEBSITES_PORT", "PORT"} {
-		// Sources differ for PORT alone (github.com/MicrosoftDocs/azure-docs/issues/46401 and 87100). The host listens on 80.
-		if port, ok := settings[name]; ok && port != "80" {
-			return fmt.Errorf("container didn't respond to HTTP pings on port: %s", port)
-		}
+// path returns where a file of the image is.
+func (h *host) path(name string) string {
+	if h.Root == "" || strings.HasPrefix(name, h.Root+"/") {
+		return name
 	}
-	if value := settings["WEBSITE_RUN_FROM_PACKAGE"]; value != "" && value != "0" {
-		return errors.New("WEBSITE_RUN_FROM_PACKAGE: the package, which is missing, hides wwwroot")
-	}
-	if _, ok := settings["CONTAINER_NAME"]; ok {
-		// The host takes it for a sign of Linux Consumption and ends (github.com/Azure/azure-functions-host/issues/11222).
-		return errors.New("CONTAINER_NAME is set: the host takes this for Linux Consumption and crashes")
-	}
-	return nil
+	return filepath.Join(h.Root, name)
 }
 
 // readHostJSON reads host.json, with the app settings that override it.
-func (s *site) readHostJSON(settings map[string]string) error {
+func (s *site) readHostJSON(h *host) error {
 	content, err := os.ReadFile(filepath.Join(s.scriptRoot, "host.json"))
 	if err != nil {
 		return fmt.Errorf("read host.json: %w", err)
@@ -155,12 +105,12 @@ func (s *site) readHostJSON(settings map[string]string) error {
 		return errors.New("host.json names no customHandler.description.defaultExecutablePath")
 	}
 	expand := func(text string) string {
-		return variable.ReplaceAllStringFunc(text, func(name string) string { return settings[strings.Trim(name, "%")] })
+		return variable.ReplaceAllStringFunc(text, func(name string) string { return h.getenv(strings.Trim(name, "%")) })
 	}
 	d := host.CustomHandler.Description
 	s.workDir = filepath.Join(s.scriptRoot, expand(d.WorkingDirectory))
 	if executable := expand(d.DefaultExecutablePath); path.IsAbs(executable) {
-		s.executable = filepath.Join(s.root, executable)
+		s.executable = h.path(executable)
 	} else {
 		s.executable = filepath.Join(s.workDir, executable)
 	}
@@ -174,7 +124,7 @@ func (s *site) readHostJSON(settings map[string]string) error {
 		s.prefix = strings.Trim(*p, "/")
 	}
 	timeout := host.FunctionTimeout
-	if v := settings["AzureFunctionsJobHost__functionTimeout"]; v != "" {
+	if v := h.getenv("AzureFunctionsJobHost__functionTimeout"); v != "" {
 		timeout = v
 	}
 	s.timeout, err = parseTimeout(timeout)

@@ -76,6 +76,21 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"path": r.URL.RequestURI(), "method": r.Method, "body": string(body),
 			"traceparent": r.Header.Get("Traceparent"), "env": os.Environ(), "args": os.Args[1:],
+			"pid": os.Getpid(), "capabilities": capabilities(),
 		})
 	}
+}
+
+// capabilities returns what the kernel says of the process's capabilities.
+func capabilities() (lines []string) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		panic(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "Cap") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }

@@ -1,4 +1,4 @@
-package funchost
+package worker
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
@@ -62,8 +63,19 @@ func message(text string) func(map[string]any) bool {
 	}
 }
 
-// imageEnv is the environment of an image. Microsoft's base image sets the first variable.
-var imageEnv = []string{"AzureWebJobsScriptRoot=/home/site/wwwroot", "FROM_IMAGE=yes"}
+// base returns an image with the stand-in for the Functions host, and nothing else.
+func base(t *testing.T) v1.Image {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "webhost")
+	if err := os.WriteFile(program, azuretest.BuildProgram(t, "../funchost/webhost"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	img, err := appimage.Base(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
 
 const hostJSON = `{"version": "2.0", "functionTimeout": "00:05:00", "customHandler": {
 	"description": {"defaultExecutablePath": "handler", "arguments": ["--name", "%WHO%"]},
@@ -76,9 +88,11 @@ func functionJSON(level, methods, route string) string {
 }
 
 type fixture struct {
-	*Host
-	t    *testing.T
-	sink *sink
+	*App
+	t      *testing.T
+	sink   *sink
+	log    *tail
+	shared string // a folder that the container sees
 }
 
 // setup starts a host whose image and settings a test may change. It leaves out files without content.
@@ -92,10 +106,10 @@ func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fix
 		"exit/function.json":  functionJSON("anonymous", `"get"`, "exit/{code}"),
 		"hang/function.json":  functionJSON("anonymous", `"post"`, "hang"),
 	}
-	f := &fixture{t: t, sink: &sink{more: make(chan struct{})}}
+	f := &fixture{t: t, sink: &sink{more: make(chan struct{})}, log: &tail{}, shared: t.TempDir()}
 	cfg := Config{
-		Name: "App", Image: "r.io/app:1", Dir: t.TempDir(), Keys: Keys{Master: "master", Default: "default"},
-		Telemetry: f.sink, Log: zerolog.Nop(),
+		Name: "App", Image: "r.io/app:1", Dir: t.TempDir(), Telemetry: f.sink, Log: zerolog.New(f.log),
+		Keys: funchost.Keys{Master: "master", Default: "default"}, Shared: []string{f.shared},
 		Settings: map[string]string{
 			"FUNCTIONS_WORKER_RUNTIME": "custom", "WEBSITES_ENABLE_APP_SERVICE_STORAGE": "false", "WHO": "me",
 			"DOCKER_REGISTRY_SERVER_PASSWORD": "hidden",
@@ -112,14 +126,14 @@ func setup(t *testing.T, change func(files map[string]string, cfg *Config)) *fix
 			image["/home/site/wwwroot/"+name] = appimage.File{Content: []byte(content), Mode: 0o644}
 		}
 	}
-	img, err := appimage.Build(image, imageEnv, nil)
+	img, err := appimage.BuildFrom(base(t), image, []string{"FROM_IMAGE=yes"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Pull == nil {
 		cfg.Pull = func(context.Context, string) (v1.Image, error) { return img, nil }
 	}
-	f.Host = Start(cfg)
+	f.App = Start(cfg)
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)
@@ -135,14 +149,21 @@ func (f *fixture) up() *fixture {
 	return f
 }
 
-// restarted waits until the host answers with another process than before.
-func (f *fixture) restarted(before *app) *fixture {
+// said waits until the host's telemetry or the worker's log has a text.
+func (f *fixture) said(text string) {
 	f.t.Helper()
-	azuretest.Eventually(f.t, "the host answers with a new process", func() bool {
-		now := f.current.Load()
-		return now != nil && now != before
+	azuretest.Eventually(f.t, text, func() bool {
+		f.sink.mu.Lock()
+		defer f.sink.mu.Unlock()
+		return slices.ContainsFunc(f.sink.rows, message(text)) || strings.Contains(f.log.text(), text)
 	})
-	return f
+}
+
+// pid returns the process id of the handler in its container, 0 if it does not answer.
+func (f *fixture) pid() int {
+	var seen struct{ PID int }
+	_ = json.Unmarshal(f.do("GET", "/api/echo/1", "default", "").Body.Bytes(), &seen) // it may not answer
+	return seen.PID
 }
 
 func (f *fixture) do(method, target, key, body string) *httptest.ResponseRecorder {
@@ -240,28 +261,32 @@ func TestRoutesAndKeys(t *testing.T) {
 }
 
 func TestHostsThatDoNotComeUp(t *testing.T) {
-	for name, change := range map[string]func(map[string]string, *Config){
-		"no such image": func(_ map[string]string, cfg *Config) {
+	for name, row := range map[string]struct {
+		change func(map[string]string, *Config)
+		want   string
+	}{
+		"no such image": {func(_ map[string]string, cfg *Config) {
 			cfg.Pull = func(context.Context, string) (v1.Image, error) { return nil, errors.New("no such image") }
+		}, "no such image"},
+		"host.json is empty": {
+			func(files map[string]string, _ *Config) { files["host.json"] = "{}" }, "host.json names no customHandler",
 		},
-		"no host.json":       func(files map[string]string, _ *Config) { files["host.json"] = "" },
-		"host.json is empty": func(files map[string]string, _ *Config) { files["host.json"] = "{}" },
-		"host.json is half":  func(files map[string]string, _ *Config) { files["host.json"] = "{" },
-		"no handler": func(files map[string]string, _ *Config) {
+		"host.json is half": {func(files map[string]string, _ *Config) { files["host.json"] = "{" }, "read host.json"},
+		"no handler": {func(files map[string]string, _ *Config) {
 			files["host.json"] = strings.Replace(hostJSON, `"handler"`, `"none"`, 1)
-		},
-		"bad time-out": func(_ map[string]string, cfg *Config) {
+		}, "start handler"},
+		"bad time-out": {func(_ map[string]string, cfg *Config) {
 			cfg.Settings["AzureFunctionsJobHost__functionTimeout"] = "soon"
+		}, "functionTimeout"},
+		"another runtime": {
+			func(_ map[string]string, cfg *Config) { cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] = "node" }, "is not custom",
 		},
-		"another runtime": func(_ map[string]string, cfg *Config) { cfg.Settings["FUNCTIONS_WORKER_RUNTIME"] = "node" },
-		"bad function":    func(files map[string]string, _ *Config) { files["open/function.json"] = "{" },
+		"bad function": {func(files map[string]string, _ *Config) { files["open/function.json"] = "{" }, "read function"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := setup(t, change)
-			f.sink.wait(func(row map[string]any) bool {
-				p, _ := row["Properties"].(map[string]any)
-				return p["Category"] == "Host.Startup"
-			})
+			f := setup(t, row.change)
+			f.said(row.want)
+			f.work.Wait()
 			w := f.do("GET", "/", "", "")
 			if w.Code != 503 || !strings.Contains(w.Body.String(), "Function host is not running.") || f.Ready() {
 				t.Errorf("got %d %s, ready %v", w.Code, w.Body, f.Ready())
@@ -270,52 +295,60 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 	}
 }
 
-// TestImagesOfOtherKinds: nothing in them answers, or writes telemetry.
+// TestImagesOfOtherKinds: nothing in them answers as a Functions host, or writes telemetry.
 func TestImagesOfOtherKinds(t *testing.T) {
-	for name, change := range map[string]func(*v1.ConfigFile){
-		"without a host":       func(c *v1.ConfigFile) { c.Config.Env = []string{"HOME=/home"} },
-		"another architecture": func(c *v1.ConfigFile) { c.Architecture = "riscv64" },
+	for name, row := range map[string]struct {
+		change func(*v1.ConfigFile)
+		want   string
+	}{
+		"without a command":    {func(c *v1.ConfigFile) { c.Config.Cmd = nil }, "neither an entrypoint nor a command"},
+		"another command":      {func(c *v1.ConfigFile) { c.Config.Cmd = []string{"/bin/sh"} }, "exec /bin/sh: no such file"},
+		"another architecture": {func(c *v1.ConfigFile) { c.Architecture = "riscv64" }, "exec format error"},
+		"an unknown user":      {func(c *v1.ConfigFile) { c.Config.User = "app" }, "unable to find user app"},
+		"does not answer": {func(c *v1.ConfigFile) {
+			c.Config.Entrypoint, c.Config.Env = c.Config.Cmd, append(c.Config.Env, "ASPNETCORE_URLS=http://+:1")
+		}, "didn't respond to HTTP pings on port: 80"},
 	} {
-		t.Run(name, func(t *testing.T) { nothingAnswers(t, change) })
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, func(_ map[string]string, cfg *Config) {
+				image := base(t)
+				file, err := image.ConfigFile()
+				if err != nil {
+					t.Fatal(err)
+				}
+				file = file.DeepCopy()
+				row.change(file)
+				if image, err = mutate.ConfigFile(image, file); err != nil {
+					t.Fatal(err)
+				}
+				cfg.Pull = func(context.Context, string) (v1.Image, error) { return image, nil }
+				if name == "does not answer" {
+					cfg.StartLimit = time.Millisecond
+				}
+			})
+			f.said(row.want)
+			f.work.Wait()
+			if w := f.do("GET", "/", "", ""); w.Code != 503 || f.Ready() {
+				t.Errorf("got %d, ready %v", w.Code, f.Ready())
+			}
+		})
 	}
 }
 
-// nothingAnswers starts a host with an image whose configuration is changed.
-func nothingAnswers(t *testing.T, change func(*v1.ConfigFile)) {
-	t.Helper()
-	f := setup(t, func(files map[string]string, cfg *Config) {
-		image, err := appimage.Build(map[string]appimage.File{
-			"/home/site/wwwroot/host.json": {Content: []byte(files["host.json"]), Mode: 0o644},
-		}, imageEnv, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := image.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		file = file.DeepCopy()
-		change(file)
-		if image, err = mutate.ConfigFile(image, file); err != nil {
-			t.Fatal(err)
-		}
-		cfg.Pull = func(context.Context, string) (v1.Image, error) { return image, nil }
-	})
-	f.work.Wait()
-	if w := f.do("GET", "/", "", ""); w.Code != 503 || f.Ready() {
-		t.Errorf("got %d, ready %v", w.Code, f.Ready())
-	}
-	if len(f.sink.rows) > 0 {
-		t.Errorf("telemetry is %v", f.sink.rows)
-	}
-}
-
-func TestSharedStorageHidesTheImage(t *testing.T) {
-	f := setup(t, func(_ map[string]string, cfg *Config) {
-		delete(cfg.Settings, "WEBSITES_ENABLE_APP_SERVICE_STORAGE")
-	}).up()
-	if w := f.do("GET", "/api/open", "", ""); w.Code != 404 {
-		t.Errorf("got %d, want 404", w.Code)
+// TestNoHostJSON has hosts that answer, and know no function.
+func TestNoHostJSON(t *testing.T) {
+	for name, change := range map[string]func(map[string]string, *Config){
+		"missing": func(files map[string]string, _ *Config) { files["host.json"] = "" },
+		"hidden by the shared storage": func(_ map[string]string, cfg *Config) {
+			delete(cfg.Settings, "WEBSITES_ENABLE_APP_SERVICE_STORAGE")
+		},
+		"elsewhere": func(_ map[string]string, cfg *Config) { cfg.Settings["HOME"] = "/root" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if w := setup(t, change).up().do("GET", "/api/open", "", ""); w.Code != 404 {
+				t.Errorf("got %d, want 404", w.Code)
+			}
+		})
 	}
 }
 
@@ -328,7 +361,7 @@ func TestColdStart(t *testing.T) {
 
 func TestCutWhileTheFunctionGoesOn(t *testing.T) {
 	f := setup(t, func(_ map[string]string, cfg *Config) { cfg.ResponseCut = 50 * time.Millisecond }).up()
-	done := filepath.Join(t.TempDir(), "done")
+	done := filepath.Join(f.shared, "done")
 	if w := f.do("POST", "/api/hang", "", done); w.Code != 502 {
 		t.Errorf("got %d, want 502", w.Code)
 	}
@@ -345,24 +378,22 @@ func TestFunctionTimeoutRestartsTheHandler(t *testing.T) {
 	f := setup(t, func(_ map[string]string, cfg *Config) {
 		cfg.Settings["AzureFunctionsJobHost__functionTimeout"] = "00:00:01"
 	}).up()
-	before := f.current.Load()
+	before := f.pid()
 	if w := f.do("POST", "/api/hang", "", "/nowhere/never"); w.Code != 500 {
 		t.Errorf("got %d, want 500", w.Code)
 	}
-	if w := f.restarted(before).do("GET", "/api/open", "", ""); w.Code != 418 {
-		t.Errorf("after the restart: got %d", w.Code)
-	}
+	azuretest.Eventually(t, "another process of the handler", func() bool { return f.pid() > 0 && f.pid() != before })
 }
 
 func TestRestartRules(t *testing.T) {
 	crash := func(code, starts string) func(map[string]string, *Config) {
 		return func(_ map[string]string, cfg *Config) {
 			cfg.Settings["CRASH"], cfg.Settings["STARTS"] = code, starts
-			cfg.Settings["MARKS"] = filepath.Join(cfg.Dir, "marks")
+			cfg.Settings["MARKS"] = filepath.Join(cfg.Shared[0], "marks")
 		}
 	}
 	marks := func(f *fixture) int {
-		content, err := os.ReadFile(filepath.Join(f.cfg.Dir, "marks"))
+		content, err := os.ReadFile(filepath.Join(f.shared, "marks"))
 		if err != nil {
 			t.Error(err)
 		}
@@ -377,6 +408,7 @@ func TestRestartRules(t *testing.T) {
 	t.Run("the third ends the host", func(t *testing.T) {
 		f := setup(t, crash("1", "99"))
 		f.sink.wait(message("exceeded http worker restart retry count"))
+		f.work.Wait()
 		if marks(f) != 3 || f.Ready() {
 			t.Errorf("started %d times, want 3", marks(f))
 		}
@@ -412,14 +444,59 @@ func TestWithoutForwarding(t *testing.T) {
 
 func TestCloseEndsEverything(t *testing.T) {
 	f := setup(t, nil).up()
-	pid := f.current.Load().process.cmd.Process.Pid
+	of := func(p azuretest.Process) bool { return p.Getenv("WHO") == "me" }
+	if running := azuretest.Processes(t, of); len(running) != 2 {
+		t.Errorf("running are %v, want the host and the handler", running)
+	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left := azuretest.Processes(t, func(p azuretest.Process) bool { return p.PID == pid }); len(left) > 0 {
-		t.Errorf("the handler is left: %v", left)
+	if left := azuretest.Processes(t, of); len(left) > 0 {
+		t.Errorf("left are %v", left)
 	}
 	if w := f.do("GET", "/", "", ""); w.Code != 503 {
 		t.Errorf("got %d after Close", w.Code)
+	}
+}
+
+// TestArgumentsInPieces has an argument with a blank, and one with quotes, in host.json.
+func TestArgumentsInPieces(t *testing.T) {
+	f := setup(t, func(files map[string]string, cfg *Config) {
+		files["host.json"] = strings.Replace(hostJSON, `"%WHO%"`, `"%WHO%", "say \"it\"", "\\\"quoted one\\\""`, 1)
+		cfg.Settings["WHO"] = "me too"
+	}).up()
+	var seen struct{ Args []string }
+	if err := json.Unmarshal(f.do("GET", "/api/open", "", "").Body.Bytes(), &seen); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"--name", "me", "too", "say", "it", `"quoted`, `one"`}; !slices.Equal(seen.Args, want) {
+		t.Errorf("got %q, want %q", seen.Args, want)
+	}
+}
+
+// TestWithoutRoot runs an image as where the system refuses namespaces.
+func TestWithoutRoot(t *testing.T) {
+	f := setup(t, func(_ map[string]string, cfg *Config) { cfg.WithoutRoot = true }).up()
+	w := f.do("POST", "/api/echo/1", "default", "hello")
+	var seen struct {
+		Body string
+		Env  []string
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &seen); err != nil || seen.Body != "hello" {
+		t.Fatalf("got %d %s, %v", w.Code, w.Body, err)
+	}
+	for _, want := range []string{
+		"FROM_IMAGE=yes", "WHO=me", "HOME=" + filepath.Join(f.root(), "home"),
+		"PATH=" + filepath.Join(f.root(), "usr/local/sbin") + ":",
+	} {
+		if !slices.ContainsFunc(seen.Env, func(entry string) bool { return strings.HasPrefix(entry, want) }) {
+			t.Errorf("no %s in %q", want, seen.Env)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := azuretest.Processes(t, func(p azuretest.Process) bool { return p.Getenv("WHO") == "me" }); len(left) > 0 {
+		t.Errorf("left are %v", left)
 	}
 }

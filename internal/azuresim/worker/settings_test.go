@@ -1,9 +1,7 @@
-package funchost
+package worker
 
 import (
 	"encoding/json"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +35,7 @@ func TestVariables(t *testing.T) {
 // TestSettingsThatChangeTheHost has settings that make an app fail on Azure.
 func TestSettingsThatChangeTheHost(t *testing.T) {
 	for entry, want := range map[string]string{
-		"HOME=/root": "read host.json", "WEBSITES_PORT=3000": "HTTP pings on port: 3000", "PORT=3000": "HTTP pings on port",
+		"WEBSITES_PORT=3000": "HTTP pings on port: 3000", "PORT=3000": "HTTP pings on port",
 		"WEBSITE_RUN_FROM_PACKAGE=1": "hides wwwroot", "CONTAINER_NAME=web": "crashes",
 	} {
 		t.Run(entry, func(t *testing.T) {
@@ -45,7 +43,8 @@ func TestSettingsThatChangeTheHost(t *testing.T) {
 				name, value, _ := strings.Cut(entry, "=")
 				cfg.Settings[name] = value
 			})
-			f.sink.wait(func(row map[string]any) bool { return strings.Contains(fmt.Sprint(row["Message"]), want) })
+			f.said(want)
+			f.work.Wait()
 			if w := f.do("GET", "/", "", ""); w.Code != 503 {
 				t.Errorf("got %d, want 503", w.Code)
 			}
@@ -53,13 +52,12 @@ func TestSettingsThatChangeTheHost(t *testing.T) {
 	}
 }
 
-// TestTheHostsProcess has the process that stands for the Functions host, and the handler without capabilities that
-// Docker does not give.
-func TestTheHostsProcess(t *testing.T) {
+// TestTheContainersProcesses have what App Service gives, and no capability that Docker does not give.
+func TestTheContainersProcesses(t *testing.T) {
 	f := setup(t, func(_ map[string]string, cfg *Config) {
 		cfg.Settings["TOKEN"], cfg.Platform = "of-the-app", map[string]string{"IDENTITY_HEADER": "of-the-platform"}
 	}).up()
-	var seen struct{ Env []string }
+	var seen struct{ Env, Capabilities []string }
 	if err := json.Unmarshal(f.do("GET", "/api/echo/1", "default", "").Body.Bytes(), &seen); err != nil {
 		t.Fatal(err)
 	}
@@ -68,11 +66,7 @@ func TestTheHostsProcess(t *testing.T) {
 			t.Errorf("the handler lacks %s", want)
 		}
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.current.Load().process.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.Geteuid() == 0 && !strings.Contains(string(status), "CapBnd:\t00000000a80425fb") {
-		t.Errorf("the handler's capabilities are not Docker's: %s", status)
+	if !slices.Contains(seen.Capabilities, "CapBnd:\t00000000a80425fb") {
+		t.Errorf("the handler's capabilities are not Docker's: %q", seen.Capabilities)
 	}
 }

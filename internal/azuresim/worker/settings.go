@@ -1,9 +1,7 @@
-package funchost
+package worker
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -54,22 +52,16 @@ func isName(c byte) bool {
 	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// environment returns the environment of the Functions host, which is the handler's too: the image's variables, the
-// app settings over them and what App Service sets.
-func (h *Host) environment(s *site, port string) []string {
-	env := map[string]string{"TMPDIR": os.TempDir()}
-	for _, entry := range s.env {
+// environment returns the variables of a container: the image's, the app settings over them, and what App Service sets.
+func (a *App) environment(image []string, own map[string]string) []string {
+	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} // Docker's
+	for _, entry := range image {
 		name, value, _ := strings.Cut(entry, "=")
 		env[name] = value
 	}
-	maps.Copy(env, variables(h.cfg.Settings))
-	maps.Copy(env, h.cfg.Platform)
-	search := os.Getenv("PATH")
-	for _, dir := range []string{"bin", "usr/bin", "usr/local/bin"} {
-		search = filepath.Join(s.root, dir) + string(filepath.ListSeparator) + search
-	}
-	env["HOME"], env["PATH"] = s.home, search
-	env["FUNCTIONS_CUSTOMHANDLER_PORT"], env["FUNCTIONS_HTTPWORKER_PORT"] = port, port
+	maps.Copy(env, variables(a.cfg.Settings))
+	maps.Copy(env, a.cfg.Platform)
+	maps.Copy(env, own)
 	out := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, name+"="+env[name])
