@@ -59,6 +59,18 @@ test_registry if {
 	count(main.deny_registry) == 1 with input as change({"team": "x"}, nearly)
 }
 
+# A * stands for dots too.
+test_registry_patterns if {
+	mcr := object.union(good, {"registry_url": "https://mcr.microsoft.com"})
+	any_registry := object.union(data.rules, {"registries": ["*"]})
+	quiet with input as change({"team": "x"}, mcr) with data.rules as any_registry
+	azure := object.union(data.rules, {"registries": ["*.azurecr.io"]})
+	quiet with input as allowed with data.rules as azure
+	regional := object.union(good, {"registry_url": "https://team.westeurope.azurecr.io"})
+	quiet with input as change({"team": "x"}, regional) with data.rules as azure
+	count(main.deny_registry) == 1 with input as change({"team": "x"}, mcr) with data.rules as azure
+}
+
 test_digests_only if {
 	strict := object.union(data.rules, {"digests_only": true})
 	count(main.deny_digest) == 1 with input as allowed with data.rules as strict

@@ -45,7 +45,7 @@ deny_registry contains msg if {
 
 allowed_registry if {
 	some pattern in data.rules.registries
-	glob.match(pattern, [], registry)
+	glob.match(pattern, null, registry)
 }
 
 deny_digest contains msg if {
@@ -73,7 +73,7 @@ deny_sku contains msg if {
 
 allowed_sku if {
 	some pattern in data.rules.skus
-	glob.match(pattern, [], service_plan.sku_name)
+	glob.match(pattern, null, service_plan.sku_name)
 }
 
 deny_limit contains msg if {
