@@ -1,4 +1,6 @@
 # Rules for requests. They are asked before there is a plan, and before anything is recorded of a container.
+# The daemon itself refuses what Azure Functions cannot honour, before it asks: of the settings below, it takes
+# UsernsMode alone. The other rules hold for a release that takes more.
 package sockerless.request
 
 host := input.sockerless.container.host_config
@@ -18,6 +20,12 @@ deny contains msg if {
 deny contains msg if {
 	some bind in host.Binds
 	msg := sprintf("folder %s of the host is not allowed: leave out --volume", [bind])
+}
+
+deny contains msg if {
+	some mount in host.Mounts
+	mount.Type == "bind"
+	msg := sprintf("folder %s of the host is not allowed: leave out --mount", [mount.Source])
 }
 
 deny contains msg if {

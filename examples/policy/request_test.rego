@@ -6,6 +6,7 @@ asked(host) := {"sockerless": {"action": "create", "container": {"host_config": 
 
 test_nothing if {
 	count(request.deny) == 0 with input as asked({"NetworkMode": "default", "CapAdd": null, "Binds": null, "Devices": []})
+	count(request.deny) == 0 with input as asked({"Mounts": [{"Type": "volume", "Source": "data", "Target": "/data"}]})
 }
 
 test_start_and_pull if {
@@ -17,5 +18,7 @@ test_host_settings if {
 	count(request.deny) == 2 with input as asked({"CapAdd": ["SYS_ADMIN", "NET_ADMIN"]})
 	count(request.deny) == 1 with input as asked({"Devices": [{"PathOnHost": "/dev/kvm"}]})
 	count(request.deny) == 1 with input as asked({"Binds": ["/etc:/etc"]})
+	count(request.deny) == 1 with input as asked({"Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/etc"}]})
+	count(request.deny) == 1 with input as asked({"UsernsMode": "host"})
 	count(request.deny) == 2 with input as asked({"NetworkMode": "host", "PidMode": "host"})
 }
