@@ -21,8 +21,10 @@ type Preview struct {
 	// Change is the digest of what changes, and Plan counts it.
 	Change string
 	Plan   Changes
-	// Harm lists what the plan would delete, replace or shrink. Foundation refuses it without Foundation.Replace.
-	Harm []string
+	// Harm lists what the plan would delete, replace or shrink. Refusal wraps ErrFoundationChanges when Foundation
+	// refuses the plan because of it, and is nil when Foundation.Replace allows it.
+	Harm    []string
+	Refusal error
 }
 
 // PreviewFoundation plans what Foundation would do, and changes nothing: neither Azure nor a state, whose lock it
@@ -82,6 +84,11 @@ func (m *Manager) PreviewFoundation(ctx context.Context, workspaces string, f Fo
 		return p, err
 	}
 	p.Text, p.Plan, p.Harm = s.secrets.text(p.Text), count(plan), harm(plan)
+	given, err := readAllowance(filepath.Join(workspaces, filepath.Base(dir)))
+	if err != nil {
+		return p, err
+	}
+	p.Refusal = given.refusal(p.Harm, f.Replace)
 	p.Change, err = changeDigest(plan, m.cfg.DigestKey)
 	return p, err
 }

@@ -33,13 +33,9 @@ type allowance struct {
 // reviewFoundation decides whether a plan for the foundation may be applied. replace allows one harmful plan, and again
 // after it was interrupted, until it was applied. The allowance ends when reviewFoundation is called without it.
 func reviewFoundation(dir string, plan *tfjson.Plan, replace bool) error {
-	var given allowance
-	content, err := os.ReadFile(filepath.Join(dir, allowedFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("review plan: %w", err)
-	}
-	if err == nil && json.Unmarshal(content, &given) != nil {
-		given = allowance{Used: true} // of a damaged file nothing is known
+	given, err := readAllowance(dir)
+	if err != nil {
+		return err
 	}
 	if !replace {
 		if err := remove(dir, allowedFile); err != nil {
@@ -47,6 +43,29 @@ func reviewFoundation(dir string, plan *tfjson.Plan, replace bool) error {
 		}
 	}
 	found := harm(plan)
+	if err := given.refusal(found, replace); err != nil || len(found) == 0 || len(given.Harm) > 0 {
+		return err
+	}
+	return writeJSON(filepath.Join(dir, allowedFile), allowance{Harm: found})
+}
+
+// readAllowance returns what was allowed earlier.
+func readAllowance(dir string) (given allowance, err error) {
+	content, err := os.ReadFile(filepath.Join(dir, allowedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return given, nil
+	}
+	if err != nil {
+		return given, fmt.Errorf("review plan: %w", err)
+	}
+	if json.Unmarshal(content, &given) != nil {
+		given = allowance{Used: true} // of a damaged file nothing is known
+	}
+	return given, nil
+}
+
+// refusal returns why a plan with the harm that was found may not be applied after what was allowed earlier, or nil.
+func (given allowance) refusal(found []string, replace bool) error {
 	switch {
 	case len(found) == 0:
 		return nil
@@ -62,10 +81,7 @@ func reviewFoundation(dir string, plan *tfjson.Plan, replace bool) error {
 			"daemon with apply, and again with replace if you want this", ErrFoundationChanges,
 			strings.Join(found, "; "), strings.Join(given.Harm, "; "))
 	}
-	if len(given.Harm) > 0 {
-		return nil
-	}
-	return writeJSON(filepath.Join(dir, allowedFile), allowance{Harm: found})
+	return nil
 }
 
 // spendAllowance records that an allowed plan was applied.

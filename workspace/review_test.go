@@ -126,6 +126,17 @@ func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	}
 	moved := f
 	moved.Location, moved.Replace = "eastus", true
+	previewed := func(f Foundation) error {
+		t.Helper()
+		p, err := peer(t, first, func(*Config) {}).PreviewFoundation(t.Context(), m.cfg.Dir, f)
+		if err != nil || len(p.Harm) != 1 {
+			t.Fatalf("got the preview %+v, %v", p, err)
+		}
+		return p.Refusal
+	}
+	if err := previewed(moved); err != nil {
+		t.Errorf("the preview says %v", err)
+	}
 	// It is interrupted, and goes on.
 	sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{
 		Method: http.MethodPut, Path: regexp.MustCompile(`/serverFarms/`), Status: http.StatusForbidden, Code: "NoQuota",
@@ -139,6 +150,9 @@ func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	}
 	back := f
 	back.Replace = true
+	if err := previewed(back); !errors.Is(err, ErrFoundationChanges) || !strings.Contains(err.Error(), "allows one only") {
+		t.Errorf("the preview says %v", err)
+	}
 	wantRefused(t, m, sim, back, "allows one only")
 	if again, err := m.Foundation(t.Context(), moved, nil); err != nil || again.Operation.Plan != (Changes{}) {
 		t.Errorf("the same settings: got %+v, %v", again, err)

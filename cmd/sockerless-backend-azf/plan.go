@@ -48,9 +48,12 @@ func planCommand(environ []string) *cobra.Command {
 		}
 		var out strings.Builder
 		fmt.Fprintf(&out, "%s\n", strings.TrimRight(p.Text, "\n"))
-		if len(p.Harm) > 0 {
-			fmt.Fprintf(&out, "\nThe daemon refuses this plan, because it would harm what containers share: %s.\n"+
-				"foundation_changes: replace allows it for one start.\n", strings.Join(p.Harm, "; "))
+		switch {
+		case p.Refusal != nil:
+			fmt.Fprintf(&out, "\nThe daemon refuses this plan: %v.\n", p.Refusal)
+		case len(p.Harm) > 0:
+			fmt.Fprintf(&out, "\nThe daemon applies this plan with the next create, because foundation_changes is replace: "+
+				"%s.\n", strings.Join(p.Harm, "; "))
 		}
 		if p.Change != "" && p.Plan.String() != unchanged {
 			fmt.Fprintf(&out, "\nDigest: %s\n", p.Change)

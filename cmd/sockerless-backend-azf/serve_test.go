@@ -39,19 +39,19 @@ func TestServeOnASimulator(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := filepath.Join(dir, "state")
-	serve := func() *exec.Cmd {
-		cmd := installed(t, dir, "serve", "--config=", "--cloud", sim.URL(),
+	program := func(command string, args ...string) *exec.Cmd {
+		cmd := installed(t, dir, append([]string{command, "--config=", "--cloud", sim.URL(),
 			"--subscription-id", azuresim.DefaultSubscriptionID,
 			"--resource-group", azuresim.DefaultResourceGroup, "--location", azuresim.DefaultLocation,
 			"--storage-account", azuresim.DefaultStorageAccount, "--service-plan-sku", "B1", "--log-level", "warn",
-			"--state-dir", state, "--listen", "unix://"+socket)
+			"--state-dir", state, "--listen", "unix://" + socket}, args...)...)
 		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+sim.CAFile(), "HTTPS_PROXY="+sim.ProxyURL(), "NO_PROXY=")
 		for name, value := range sim.Access().CredentialEnv() {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
 		return cmd
 	}
-	cmd := serve()
+	cmd := program("serve")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -80,6 +80,15 @@ func TestServeOnASimulator(t *testing.T) {
 		t.Errorf("exit status %d, want 3", waited.StatusCode)
 	}
 	must(http.MethodDelete, "/containers/real", nil, nil)
+	for changes, want := range map[string]string{
+		"apply":   "The daemon refuses this plan: ",
+		"replace": "The daemon applies this plan with the next create, because foundation_changes is replace: ",
+	} {
+		out, err := program("plan", "--service-plan-sku", "F1", "--foundation-changes", changes).Output()
+		if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "sku_name from B1 to F1") {
+			t.Errorf("plan with %s: %v\n%s", changes, err, out)
+		}
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +99,7 @@ func TestServeOnASimulator(t *testing.T) {
 	if err := sim.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := serve()
+	again := program("serve")
 	var log strings.Builder
 	again.Stderr = &log
 	if err := again.Start(); err != nil {
@@ -113,7 +122,7 @@ func TestServeOnASimulator(t *testing.T) {
 	if err := os.RemoveAll(state); err != nil {
 		t.Fatal(err)
 	}
-	out, err := serve().CombinedOutput()
+	out, err := program("serve").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "cloud "+sim.URL()+": ask for its endpoints") {
 		t.Errorf("without a cloud: %v\n%s", err, out)
 	}

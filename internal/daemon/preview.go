@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
@@ -43,6 +44,7 @@ func Preview(ctx context.Context, cfg Config) (p workspace.Preview, err error) {
 	if err != nil {
 		return p, err
 	}
+	spec.Replace = cfg.FoundationChanges == config.FoundationReplace
 	if p, err = workspaces.PreviewFoundation(ctx, WorkspacesPath(cfg.StateDir), spec); err != nil {
 		return p, err
 	}
