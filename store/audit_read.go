@@ -244,8 +244,8 @@ func (db *DB) hashes(ctx context.Context, from, to int64) (_ map[int64]audit.Has
 // firstWithTrail is the version of the first schema that has the trail.
 const firstWithTrail = 13
 
-// OpenReader opens a database for reading the audit trail alone, beside a daemon or without one. It changes nothing. A
-// database without a trail is an error. The caller closes the DB.
+// OpenReader opens a database for reading the audit trail, beside a daemon or without one. It changes nothing. A
+// database without a trail is an error. Whoever reads anything else calls CheckSchema first. The caller closes the DB.
 func OpenReader(ctx context.Context, cfg Config) (db *DB, err error) {
 	if cfg.URL != "" {
 		db, err = openPostgres(ctx, cfg.URL, true)
@@ -258,10 +258,24 @@ func OpenReader(ctx context.Context, cfg Config) (db *DB, err error) {
 	db.now, db.waiters, db.dialect.drain = time.Now, newBroadcast(), ""
 	version, err := db.dialect.version(ctx, db.sql)
 	if err == nil && version < firstWithTrail {
-		err = errors.New("it has no audit trail yet: a daemon of this release adds one when it starts")
+		err = older(version, firstWithTrail)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.close())
 	}
 	return db, nil
+}
+
+// CheckSchema returns an error that says what to do when the schema is not that of this program.
+func (db *DB) CheckSchema(ctx context.Context) error {
+	names, version, err := db.schema(ctx)
+	if err == nil && version < len(names) {
+		err = older(version, len(names))
+	}
+	return err
+}
+
+func older(version, needed int) error {
+	return fmt.Errorf("its schema has version %d and this command needs %d: start a daemon of this release once, which "+
+		"migrates it", version, needed)
 }

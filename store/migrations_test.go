@@ -100,6 +100,42 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	})
 }
 
+// TestReadersNeedTheSchema: what cannot be read in an older or newer database is refused with what to do.
+func TestReadersNeedTheSchema(t *testing.T) {
+	both(t, func(t *testing.T, in database) {
+		cfg := in.fresh(t)
+		if in.name == sqlite.name {
+			cfg.Path = strings.ReplaceAll(cfg.Path, "?", "")
+			succeed(t, os.WriteFile(cfg.Path, nil, 0o600))
+		}
+		const remedy = "start a daemon of this release once, which migrates it"
+		for _, version := range []string{"0", "7"} {
+			if version == "7" {
+				load(t, cfg, in.folder+"-7.sql")
+			}
+			_, err := store.OpenReader(t.Context(), cfg)
+			if err == nil || !strings.Contains(err.Error(), "version "+version+" ") || !strings.Contains(err.Error(), remedy) {
+				t.Errorf("version %s: got %v", version, err)
+			}
+		}
+		db := open(t, cfg)
+		set := "PRAGMA user_version = "
+		if db.Pool() != nil {
+			set = "UPDATE schema_version SET version = "
+		}
+		reader, err := store.OpenReader(t.Context(), cfg)
+		succeed(t, err, reader.CheckSchema(t.Context()))
+		for version, want := range map[string]string{"13": remedy, "99": "run the newer program that wrote it"} {
+			exec(t, db, set+version)
+			err := reader.CheckSchema(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "version "+version) || !strings.Contains(err.Error(), want) {
+				t.Errorf("version %s: got %v", version, err)
+			}
+		}
+		succeed(t, reader.Close())
+	})
+}
+
 func TestDaemonsMigrateOneAtATime(t *testing.T) {
 	azuretest.Needs(t, postgres.name)
 	url := pgtest.Database(t)

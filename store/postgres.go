@@ -74,7 +74,7 @@ func openPostgres(ctx context.Context, url string, readOnly bool) (*DB, error) {
 	return &DB{sql: stdlib.OpenDBFromPool(pool), pool: pool, dialect: dialect{
 		folder:     "postgres",
 		version:    postgresVersion,
-		setVersion: "UPDATE schema_version SET version = ",
+		setVersion: "CREATE TABLE IF NOT EXISTS schema_version AS SELECT 0 AS version; UPDATE schema_version SET version = ",
 		names:      "coalesce(json_agg(name ORDER BY name), '[]')",
 		users: "coalesce(json_agg(json_build_object('ContainerID', id, 'State', state) ORDER BY created_at, id), " +
 			"'[]')",
@@ -89,15 +89,14 @@ func openPostgres(ctx context.Context, url string, readOnly bool) (*DB, error) {
 	}}, nil
 }
 
-// postgresVersion reads the version. It creates the table that holds it, with version 0, when there is none.
+// postgresVersion reads the version. It is 0 when there is no table that holds it.
 func postgresVersion(ctx context.Context, q querier) (version int, err error) {
 	var exists bool
 	if err := q.QueryRowContext(ctx, "SELECT to_regclass('schema_version') IS NOT NULL").Scan(&exists); err != nil {
 		return 0, err
 	}
 	if !exists {
-		_, err := q.ExecContext(ctx, "CREATE TABLE schema_version AS SELECT 0 AS version")
-		return 0, err
+		return 0, nil
 	}
 	return version, q.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version)
 }

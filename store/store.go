@@ -171,20 +171,28 @@ func (db *DB) SQL() *sql.DB { return db.sql }
 // Pool returns the same pool in the form that only PostgreSQL has, nil on SQLite. Close closes it.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }
 
-// migrate applies the missing migrations. The caller holds MigrationLock.
-func (db *DB) migrate(ctx context.Context) error {
-	names, err := fs.Glob(migrations, "migrations/"+db.dialect.folder+"/*.sql")
-	if err != nil {
-		return err
+// schema returns the names of all migrations and how many of them the database has. A schema that is newer than this
+// program is an error.
+func (db *DB) schema(ctx context.Context) (names []string, version int, err error) {
+	if names, err = fs.Glob(migrations, "migrations/"+db.dialect.folder+"/*.sql"); err != nil {
+		return nil, 0, err
 	}
 	slices.Sort(names)
-	version, err := db.dialect.version(ctx, db.sql)
-	if err != nil {
-		return err
+	if version, err = db.dialect.version(ctx, db.sql); err != nil {
+		return nil, 0, err
 	}
 	if version > len(names) {
-		return fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it",
+		return nil, 0, fmt.Errorf("its schema has version %d and this program knows %d: run the newer program that wrote it",
 			version, len(names))
+	}
+	return names, version, nil
+}
+
+// migrate applies the missing migrations. The caller holds MigrationLock.
+func (db *DB) migrate(ctx context.Context) error {
+	names, version, err := db.schema(ctx)
+	if err != nil {
+		return err
 	}
 	for i, name := range names[version:] {
 		script, err := migrations.ReadFile(name)

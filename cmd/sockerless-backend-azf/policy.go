@@ -64,10 +64,13 @@ func (p policyPlace) use(
 	if needs&state != 0 {
 		c.DB, err = store.OpenReader(ctx,
 			store.Config{Path: daemon.DatabasePath(settings.StateDir), URL: settings.Database})
+		if err == nil {
+			defer func() { err = errors.Join(err, c.DB.Close()) }()
+			err = c.DB.CheckSchema(ctx)
+		}
 		if err != nil {
 			return fmt.Errorf("read the daemon's database (--state-dir gives another place): %w", err)
 		}
-		defer func() { err = errors.Join(err, c.DB.Close()) }()
 	}
 	c.Gate, err = gate.New(ctx, gate.Config{
 		Sets: settings.Policy.Sets, Store: c.DB, Owner: settings.Azure.Owner, SubscriptionID: settings.SubscriptionID,

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"database/sql"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/command"
+	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
 // TestExamplePolicy runs the tests of the example policy.
@@ -47,5 +50,28 @@ func TestServeRefusesPolicies(t *testing.T) {
 	}, nil, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "policies.default") || command.ExitStatus(err) != 2 {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPolicyCheckOfAnOlderRelease: the database of a daemon that knew no policies is refused with what to do.
+func TestPolicyCheckOfAnOlderRelease(t *testing.T) {
+	dir := trailOf(t)
+	db, err := sql.Open("sqlite", daemon.DatabasePath(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), "ALTER TABLE containers DROP COLUMN policy; PRAGMA user_version = 13")
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"check web", "check --existing", "input web"} {
+		args = "policy " + args + " --policy ../../examples/policy --state-dir " + dir
+		err := run(t.Context(), strings.Fields(args), nil, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "start a daemon of this release once, which migrates it") {
+			t.Errorf("%s: got %v", args, err)
+		}
+	}
+	if _, status, err := audited(t, dir, "verify"); status != 0 {
+		t.Errorf("audit verify: got %v", err)
 	}
 }
