@@ -23,10 +23,10 @@ func newRegistry(dir string) (http.Handler, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create registry folder: %w", err)
 	}
-	return registry.New(
+	return newRepositories(registry.New(
 		registry.WithBlobHandler(registry.NewDiskBlobHandler(dir)),
 		registry.Logger(log.New(io.Discard, "", 0)), // every request, which nobody reads
-	), nil
+	)), nil
 }
 
 // isPrivateRegistry reports whether a host is an Azure Container Registry.
@@ -66,10 +66,27 @@ func (s *Sim) serveRegistry(w http.ResponseWriter, r *http.Request) {
 			refuse("authentication required")
 			return
 		}
+		if s.denied(registryAction(r.Method)) {
+			refuse("authentication required") // the token has no scope for it
+			return
+		}
 		s.registry.ServeHTTP(w, r)
 	default:
 		s.unknownRoute(w, r)
 	}
+}
+
+// registryAction returns the action that a request to an Azure Container Registry needs
+// (learn.microsoft.com/azure/container-registry/container-registry-rbac-built-in-roles-overview). The simulator denies
+// none for reading, as the apps read with the same kind of token.
+func registryAction(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return ""
+	case http.MethodDelete:
+		return "Microsoft.ContainerRegistry/registries/artifacts/delete"
+	}
+	return "Microsoft.ContainerRegistry/registries/push/write"
 }
 
 // pullCredential returns what a site's host shows to a registry: the token of the identity that its configuration

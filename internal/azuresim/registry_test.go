@@ -1,6 +1,7 @@
 package azuresim_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
@@ -58,6 +60,19 @@ func TestPrivateRegistry(t *testing.T) {
 	if err := get(authn.FromConfig(authn.AuthConfig{IdentityToken: token})); status != http.StatusOK || err != nil {
 		t.Errorf("with an identity: %d, %v", status, err)
 	}
+	identity := authn.FromConfig(authn.AuthConfig{IdentityToken: token})
+	push := func(tag string) error {
+		return remote.Write(ref.Context().Tag(tag), img,
+			remote.WithAuth(identity), remote.WithTransport(a.cloud.Transport), remote.WithContext(t.Context()))
+	}
+	if err := push("2"); err != nil {
+		t.Errorf("with AcrPush: %v", err)
+	}
+	a.Deny("Microsoft.ContainerRegistry/registries/push/write")
+	refused, ok := errors.AsType[*transport.Error](push("3"))
+	if !ok || refused.StatusCode != http.StatusUnauthorized || get(identity) != nil {
+		t.Errorf("without AcrPush: %v", refused)
+	}
 	if status, _ := exchange(a.URL()); status != http.StatusUnauthorized {
 		t.Errorf("a token for Resource Manager is exchanged: %d", status)
 	}
@@ -101,6 +116,71 @@ func TestProxyLeadsToTheSimulatorOnly(t *testing.T) {
 	}
 	if status, err := get("http://example.com/"); err != nil || status != http.StatusForbidden {
 		t.Errorf("without TLS: %d, %v", status, err)
+	}
+}
+
+// TestRepositoriesHaveTheirOwnBlobs mounts a blob from one repository in another.
+func TestRepositoriesHaveTheirOwnBlobs(t *testing.T) {
+	t.Parallel()
+	a := start(t, azuresim.Config{})
+	img, err := random.Image(10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := appimage.Push(t.Context(), a.Registry()+"/team/app:1", img, a.cloud.Transport); err != nil {
+		t.Fatal(err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := layers[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(method, path string, body []byte) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "https://"+a.Registry()+path, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", string(types.DockerManifestSchema2))
+		res, err := a.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		return res.StatusCode
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		method, path string
+		body         []byte
+		status       int
+	}{
+		{"HEAD", "/v2/team/app/blobs/" + layer.String(), nil, 200},
+		{"HEAD", "/v2/other/app/blobs/" + layer.String(), nil, 404},
+		{"PUT", "/v2/other/app/manifests/1", manifest, 400},
+		{"POST", "/v2/other/app/blobs/uploads/?from=none&mount=" + layer.String(), nil, 202},
+		{"HEAD", "/v2/other/app/blobs/" + layer.String(), nil, 404},
+		{"POST", "/v2/other/app/blobs/uploads/?from=team/app&mount=" + layer.String(), nil, 201},
+		{"HEAD", "/v2/other/app/blobs/" + layer.String(), nil, 200},
+		{"PUT", "/v2/other/app/manifests/1", manifest, 400},
+		{"POST", "/v2/other/app/blobs/uploads/?from=team/app&mount=" + config.String(), nil, 201},
+		{"PUT", "/v2/other/app/manifests/1", manifest, 201},
+	} {
+		if status := send(row.method, row.path, row.body); status != row.status {
+			t.Errorf("%s %s: got %d, want %d", row.method, row.path, status, row.status)
+		}
 	}
 }
 

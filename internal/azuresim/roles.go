@@ -10,7 +10,8 @@ import (
 // Deny takes the right to an action away from the service principal, from now on and on everything in the subscription.
 // Calls that need it are answered 403 AuthorizationFailed. The action is named as in Azure's role definitions, in any
 // case, and * stands for any text: "Microsoft.Storage/storageAccounts/listKeys/action",
-// "Microsoft.Web/serverfarms/read", "Microsoft.Insights/*". A call of Log Analytics has no action; see Rule.
+// "Microsoft.Web/serverfarms/read", "Microsoft.Insights/*", "Microsoft.ContainerRegistry/registries/push/write". A call
+// of Log Analytics has no action; see Rule.
 func (s *Sim) Deny(actions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,12 +28,17 @@ func (s *Sim) Allow() {
 	s.state.denied = nil
 }
 
+// denied reports whether the right to an action was taken away.
+func (s *Sim) denied(action string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.state.denied, func(denied *regexp.Regexp) bool { return denied.MatchString(action) })
+}
+
 // authorize returns the refusal of a call whose action is denied, or nil.
 func (s *Sim) authorize(route *route, path []string) *armError {
 	action, scope := actionOf(route, path)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.state.denied, func(denied *regexp.Regexp) bool { return denied.MatchString(action) }) {
+	if !s.denied(action) {
 		return nil
 	}
 	return refusal(http.StatusForbidden, "AuthorizationFailed",
