@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -116,7 +117,7 @@ func (g *guard) hide(secrets ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range secrets {
-		if len(s) >= minSecret {
+		if len(s) >= minSecret && !slices.Contains(g.secrets, s) {
 			g.secrets = append(g.secrets, s)
 		}
 	}
@@ -141,12 +142,13 @@ const azureUser = "00000000-0000-0000-0000-000000000000"
 
 // identity authenticates with an Azure credential. It exchanges the credential's token for the registry's refresh
 // token when the registry first asks for authentication. When the credential is refused, identity continues
-// anonymously and records the reason in refusal. A temporary failure is an error.
+// anonymously and records the reason in refusal. A temporary failure is an error. It is safe for concurrent use.
 type identity struct {
 	credential azcore.TokenCredential
 	host       string
 	guard      *guard
 
+	mu      sync.Mutex
 	asked   bool
 	config  authn.AuthConfig
 	refusal string
@@ -164,6 +166,8 @@ func (i *identity) Authorization() (*authn.AuthConfig, error) {
 
 // AuthorizationContext implements authn.ContextAuthenticator.
 func (i *identity) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if !i.asked {
 		token, err := i.exchange(ctx)
 		if refused, ok := errors.AsType[refusedError](err); ok {
@@ -176,6 +180,13 @@ func (i *identity) AuthorizationContext(ctx context.Context) (*authn.AuthConfig,
 		i.asked = true
 	}
 	return &i.config, nil
+}
+
+// refused returns the reason why the credential is refused, or "".
+func (i *identity) refused() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.refusal
 }
 
 func (i *identity) exchange(ctx context.Context) (token string, err error) {

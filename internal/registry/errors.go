@@ -28,13 +28,19 @@ func (s *session) pullError(ref reference.Named, err error) error {
 	case answered && !temporary(te) && denied(te):
 		message := fmt.Sprintf("pull access denied for %s, repository does not exist or may require 'docker login': %s",
 			reference.FamiliarName(ref), s.guard.answer(te))
-		if s.identity != nil && s.identity.refusal != "" {
-			message += " (asked anonymously, as the daemon's identity was refused: " + s.identity.refusal + ")"
-		}
+		message += s.anonymously()
 		return api.Errorf(api.NotFound, "%s", message)
 	default:
 		return s.unavailable(err)
 	}
+}
+
+// anonymously says why an identity's request had no token, when that is so.
+func (s *session) anonymously() string {
+	if s.identity == nil || s.identity.refused() == "" {
+		return ""
+	}
+	return " (asked anonymously, as the daemon's identity was refused: " + s.identity.refused() + ")"
 }
 
 func (s *session) loginError(err error) error {

@@ -1,7 +1,7 @@
 // Package registry resolves image references at an OCI registry: digest, configuration, size. It fetches no layers
-// and keeps neither answers nor credentials. It must not know containers, the store or Terraform. Of Azure it knows
-// only how to exchange an identity's token for a token of Azure Container Registry. No error of this package shows
-// a credential, not even one that the registry has sent back.
+// and keeps neither answers nor credentials; a Session lets others fetch and push with its credentials. It must not
+// know containers, the store or Terraform. Of Azure it knows only how to exchange an identity's token for a token of
+// Azure Container Registry. No error of this package shows a credential, not even one that the registry has sent back.
 //
 //	c := registry.New(registry.Config{Credential: cred})
 //	image, err := c.Resolve(ctx, ref, api.AuthConfig{}, "linux/amd64")
@@ -151,37 +151,13 @@ func (c *Client) Login(ctx context.Context, auth api.AuthConfig) error {
 func (s *session) resolve(
 	ctx context.Context, ref name.Reference, shown string, want v1.Platform, strict bool,
 ) (Image, error) {
-	desc, err := remote.Get(ref,
-		remote.WithContext(ctx), remote.WithAuth(s.auth), remote.WithTransport(s.guard), remote.WithRetryBackoff(backoff))
-	if err != nil {
-		return Image{}, err
-	}
-	var img v1.Image
-	switch {
-	case desc.MediaType.IsIndex():
-		img, err = childOf(desc, want)
-	case desc.MediaType.IsImage():
-		img, err = desc.Image()
-	case strings.HasPrefix(string(desc.MediaType), "application/vnd."):
-		err = api.Errorf(api.InvalidParameter,
-			"%s is not a container image: its media type is %.100q", shown, desc.MediaType)
-	default:
-		err = fmt.Errorf("it answers with %.100q in place of a manifest", desc.MediaType)
-	}
+	desc, img, err := s.image(ctx, ref, shown, want)
 	if err != nil {
 		return Image{}, err
 	}
 	manifest, err := img.Manifest()
 	if err != nil {
 		return Image{}, err
-	}
-	if !manifest.Config.MediaType.IsConfig() {
-		return Image{}, api.Errorf(api.InvalidParameter,
-			"%s is not a container image: the media type of its configuration is %.100q", shown, manifest.Config.MediaType)
-	}
-	if manifest.Config.Size > maxConfig {
-		return Image{}, api.Errorf(api.InvalidParameter,
-			"the configuration of %s is %d bytes long; the limit is %d", shown, manifest.Config.Size, maxConfig)
 	}
 	content, err := img.RawConfigFile()
 	if err != nil {
@@ -204,6 +180,50 @@ func (s *session) resolve(
 			"platform: wanted %s, actual: %s", shown, want, has)
 	}
 	return out, nil
+}
+
+// image returns what ref names, and the image of a platform there. shown is ref in errors.
+func (s *session) image(
+	ctx context.Context, ref name.Reference, shown string, want v1.Platform, options ...remote.Option,
+) (*remote.Descriptor, v1.Image, error) {
+	desc, err := remote.Get(ref, append(s.options(ctx), options...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	var img v1.Image
+	switch {
+	case desc.MediaType.IsIndex():
+		img, err = childOf(desc, want)
+	case desc.MediaType.IsImage():
+		img, err = desc.Image()
+	case strings.HasPrefix(string(desc.MediaType), "application/vnd."):
+		err = api.Errorf(api.InvalidParameter,
+			"%s is not a container image: its media type is %.100q", shown, desc.MediaType)
+	default:
+		err = fmt.Errorf("it answers with %.100q in place of a manifest", desc.MediaType)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	manifest, err := img.Manifest()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !manifest.Config.MediaType.IsConfig() {
+		return nil, nil, api.Errorf(api.InvalidParameter,
+			"%s is not a container image: the media type of its configuration is %.100q", shown, manifest.Config.MediaType)
+	}
+	if manifest.Config.Size > maxConfig {
+		return nil, nil, api.Errorf(api.InvalidParameter,
+			"the configuration of %s is %d bytes long; the limit is %d", shown, manifest.Config.Size, maxConfig)
+	}
+	return desc, img, nil
+}
+
+func (s *session) options(ctx context.Context) []remote.Option {
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithAuth(s.auth), remote.WithTransport(s.guard), remote.WithRetryBackoff(backoff),
+	}
 }
 
 // maxConfig bounds a configuration file in bytes, since memory and database hold it. Real ones have a few kilobytes.
