@@ -113,7 +113,7 @@ func (s *shelf) handle(w http.ResponseWriter, r *http.Request) {
 		err = s.upload(w, r, blob[1], blob[3])
 	case blob != nil:
 		err = s.blob(w, r, blob[1], blob[3])
-	case r.Method == http.MethodPut && !types.MediaType(r.Header.Get("Content-Type")).IsIndex():
+	case r.Method == http.MethodPut && types.MediaType(r.Header.Get("Content-Type")).IsImage():
 		err = s.putManifest(w, r)
 	default:
 		s.manifests.ServeHTTP(w, r)

@@ -153,7 +153,12 @@ func configured(t *testing.T, img v1.Image, change func(*v1.ConfigFile)) v1.Imag
 // put pushes an image or an index to a shelf, and returns its reference.
 func (s *shelf) put(t *testing.T, repository string, what remote.Taggable) reference.Canonical {
 	t.Helper()
-	ref, err := name.ParseReference(s.host() + "/" + repository + ":1")
+	return s.putTag(t, repository, "1", what)
+}
+
+func (s *shelf) putTag(t *testing.T, repository, tag string, what remote.Taggable) reference.Canonical {
+	t.Helper()
+	ref, err := name.ParseReference(s.host() + "/" + repository + ":" + tag)
 	if err == nil {
 		err = remote.Push(ref, what, remote.WithContext(t.Context()))
 	}
