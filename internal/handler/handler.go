@@ -3,6 +3,9 @@
 // the output, and answers with the exit code, in the form of package invoker/protocol. It never exits with the
 // child's code, which the Functions host would treat as a crash.
 //
+// In a wrapped image, which is a user's image with a Functions host in a folder of its own, it is the entrypoint too:
+// Host starts the Functions host. Probe prints what the container is like.
+//
 // Two programs use this package: cmd/azf-handler, which goes into users' images, and the hidden command azf-handler
 // of sockerless-backend-azf, so that a demo needs no other program. The package must import nothing but the
 // standard library and invoker/protocol, as its size adds to every image.
@@ -18,6 +21,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sockerless/backend-azf/invoker/protocol"
@@ -33,17 +37,25 @@ const maxBody = 1 << 20
 // Run serves until ctx ends, then ends the runs under way. The command is that of the app settings (protocol.Spec, or
 // AZF_COMMAND), otherwise args, which come from customHandler.description.arguments in host.json. Run hides environ
 // from other processes: see hideProcess.
+//
+// In a wrapped image, where args begin with "handler", the command gets what Docker would give it: the user's image
+// stands in for what settings and args lack, nothing of Host's environment for the Functions host is left, the working
+// folder is created, and orphans are reaped. There, the process must have no children but the commands.
 func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	if err := hideProcess(); err != nil {
 		return fmt.Errorf("hide the settings from the command: %w", err)
 	}
-	cfg, err := readConfig(args, environ)
+	img, args, problem := findImage(args, environ)
+	cfg, err := readConfig(args, environ, img)
 	if err != nil {
 		return err
 	}
-	port := cfg.getenv("FUNCTIONS_CUSTOMHANDLER_PORT")
+	if problem != nil {
+		cfg.problem = problem
+	}
+	port := cfg.getenv(portEnv)
 	if port == "" {
-		return errors.New("FUNCTIONS_CUSTOMHANDLER_PORT is not set: " +
+		return errors.New(portEnv + " is not set: " +
 			"the Azure Functions host starts azf-handler, see customHandler in host.json")
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
@@ -51,6 +63,17 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return fmt.Errorf("listen: %w", err)
 	}
 	runs := newRuns(cfg, stdout, stderr)
+	if img != nil {
+		if err := adoptOrphans(); err != nil {
+			return fmt.Errorf("adopt orphans: %w", errors.Join(err, listener.Close()))
+		}
+		runs.reaper = &reaper{own: map[int]bool{}}
+		reapCtx, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
+		var reaping sync.WaitGroup
+		reaping.Go(func() { runs.reaper.run(reapCtx) })
+		defer reaping.Wait()
+		defer stopReaping()
+	}
 	srv := &http.Server{Handler: handler{runs}, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(listener) }()

@@ -62,7 +62,8 @@ type fixture struct {
 // setup returns a handler whose command is a shell script.
 func setup(t *testing.T, script string, environ ...string) fixture {
 	t.Helper()
-	cfg, err := readConfig([]string{"--", "/bin/sh", "-c", script}, append([]string{"PATH=/usr/bin:/bin"}, environ...))
+	cfg, err := readConfig([]string{"--", "/bin/sh", "-c", script},
+		append([]string{"PATH=/usr/bin:/bin"}, environ...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func (f fixture) checkPrinted(t *testing.T, run protocol.Run) {
 }
 
 func TestNoCommand(t *testing.T) {
-	cfg, err := readConfig(nil, nil)
+	cfg, err := readConfig(nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

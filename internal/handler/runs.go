@@ -30,6 +30,7 @@ const (
 type runs struct {
 	cfg      config
 	accounts accounts
+	reaper   *reaper // nil outside a wrapped image
 	out      io.Writer
 	errs     io.Writer
 	work     sync.WaitGroup
@@ -43,10 +44,7 @@ type runs struct {
 }
 
 func newRuns(cfg config, stdout, stderr io.Writer) *runs {
-	return &runs{
-		cfg: cfg, accounts: accounts{"/etc/passwd", "/etc/group", os.Geteuid(), os.Getegid()}, out: stdout, errs: stderr,
-		byID: map[string]*runState{},
-	}
+	return &runs{cfg: cfg, accounts: imageAccounts(), out: stdout, errs: stderr, byID: map[string]*runState{}}
 }
 
 // runState is one run.
@@ -145,15 +143,15 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	if err != nil {
 		return protocol.ExitCannotExecute, err.Error()
 	}
+	if user.credential == nil && r.cfg.image == nil {
+		user.home = "" // the handler's own environment has it
+	}
 	env, err := r.cfg.env(user.home)
 	if err != nil {
 		return protocol.ExitCannotExecute, err.Error()
 	}
-	if dir := spec.WorkingDir; dir != "" {
-		// For a missing folder, the error of Start would name the command instead of the folder.
-		if _, err := os.Stat(dir); err != nil {
-			return exitCode(err), "working folder: " + err.Error()
-		}
+	if err := r.workingDir(spec.WorkingDir); err != nil {
+		return exitCode(err), "working folder: " + err.Error()
 	}
 	program, err := lookPath(spec.Command[0], spec.WorkingDir, env)
 	if err != nil {
@@ -165,7 +163,7 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 	stdout := r.newLines(rn, id, protocol.Stdout)
 	stderr := r.newLines(rn, id, protocol.Stderr)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := cmd.Start(); err != nil {
+	if err := r.reaper.start(cmd); err != nil {
 		return exitCode(err), err.Error()
 	}
 	ended := make(chan struct{})
@@ -188,7 +186,7 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 		}
 		terminate(cmd.Process.Pid, ended)
 	})
-	err = cmd.Wait()
+	err = r.reaper.wait(cmd)
 	close(ended)
 	killer.Wait()
 	// The other processes of the command's group must not outlive the run.
@@ -211,6 +209,19 @@ func (r *runs) execute(rn *runState, id string, timeout time.Duration) (code int
 		return protocol.ExitCannotExecute, err.Error()
 	}
 	return cmd.ProcessState.ExitCode(), ""
+}
+
+// workingDir checks the command's working folder, and creates it in a wrapped image, as Docker does. For a missing
+// folder, the error of the command's start would name the command instead.
+func (r *runs) workingDir(dir string) (err error) {
+	switch {
+	case dir == "":
+	case r.cfg.image != nil:
+		err = os.MkdirAll(dir, 0o755)
+	default:
+		_, err = os.Stat(dir)
+	}
+	return err
 }
 
 // terminate sends TERM to a process group, and KILL when the group has not ended after killAfter.

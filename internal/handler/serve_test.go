@@ -49,7 +49,7 @@ func TestConfigRefusals(t *testing.T) {
 	for _, entry := range []string{
 		"AZF_COMMAND=ls -l", `AZF_COMMAND={"a":1}`, "AZF_OUTPUT_LIMIT=0", "AZF_OUTPUT_LIMIT=many",
 	} {
-		if _, err := readConfig(nil, []string{entry}); err == nil {
+		if _, err := readConfig(nil, []string{entry}, nil); err == nil {
 			t.Errorf("%s: no error", entry)
 		}
 	}

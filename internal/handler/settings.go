@@ -16,10 +16,10 @@ import (
 type config struct {
 	environ     []string
 	outputLimit int
-	// spec is what runs. env returns the command's environment without AZF_RUN_ID, with the user's home folder if the user
-	// is another one than the handler's.
+	// spec is what runs.
 	spec protocol.Spec
-	env  func(home string) ([]string, error)
+	// image is the user's image in a wrapped one, and otherwise nil.
+	image *image
 	// problem is the reason why no command can run: the settings cannot be read.
 	problem error
 }
@@ -28,8 +28,8 @@ type config struct {
 // Functions host. PATH is the image's, and App Service knows the host name.
 var own = []string{"PATH", "HOME", "HOSTNAME"}
 
-func readConfig(args, environ []string) (config, error) {
-	c := config{environ: environ, outputLimit: protocol.DefaultOutputLimit}
+func readConfig(args, environ []string, img *image) (config, error) {
+	c := config{environ: environ, outputLimit: protocol.DefaultOutputLimit, image: img}
 	if value := c.getenv(protocol.OutputLimitEnv); value != "" {
 		limit, err := strconv.Atoi(value)
 		if err != nil || limit < 1 {
@@ -43,9 +43,8 @@ func readConfig(args, environ []string) (config, error) {
 		if err := c.readSettings(); err != nil {
 			return c, err
 		}
-		c.env = func(string) ([]string, error) { return c.visible(nil), nil }
 	default:
-		c.env, c.problem = c.specEnv, err
+		c.problem = err
 	}
 	// host.json may separate the handler's own arguments and the command by "--".
 	if len(args) > 0 && args[0] == "--" {
@@ -54,11 +53,17 @@ func readConfig(args, environ []string) (config, error) {
 	if len(c.spec.Command) == 0 {
 		c.spec.Command = args
 	}
+	if img != nil {
+		img.wrap(&c.spec)
+		c.environ, err = containerEnv(environ)
+		c.problem = errors.Join(c.problem, err)
+	}
 	return c, nil
 }
 
 // readSettings reads the settings of protocol 1, which containers of earlier releases have.
 func (c *config) readSettings() error {
+	c.spec.PartialEnv = true
 	c.spec.WorkingDir = c.getenv(protocol.WorkingDirEnv)
 	if value := c.getenv(protocol.CommandEnv); value != "" {
 		if err := json.Unmarshal([]byte(value), &c.spec.Command); err != nil {
@@ -69,53 +74,57 @@ func (c *config) readSettings() error {
 }
 
 // getenv returns the last value of a setting, or "" when the setting is absent.
-func (c config) getenv(name string) string {
-	value := ""
-	for _, entry := range c.environ {
-		if v, ok := strings.CutPrefix(entry, name+"="); ok {
-			value = v
-		}
-	}
-	return value
-}
+func (c config) getenv(name string) string { return lookup(c.environ, name) }
 
-// visible returns the handler's environment without what is the Functions host's, and without some names.
-func (c config) visible(without map[string]bool) (env []string) {
-	for _, entry := range c.environ {
+// visible returns the handler's environment without what is the Functions host's.
+func (c config) visible() []string {
+	return slices.DeleteFunc(slices.Clone(c.environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		if _, hidden := protocol.Match(name, protocol.HostSettings); !hidden && !without[name] {
-			env = append(env, entry)
-		}
-	}
-	return env
+		_, hidden := protocol.Match(name, protocol.HostSettings)
+		return hidden
+	})
 }
 
-// specEnv returns the environment that the spec describes.
-func (c config) specEnv(home string) ([]string, error) {
+// env returns the command's environment without AZF_RUN_ID. What the spec gives comes first, and then, each for the
+// names that are still missing: in a wrapped image, the container's own settings for a partial spec, and the user's
+// image; the user's home folder, unless that is ""; and what the handler itself has.
+func (c config) env(home string) (env []string, err error) {
 	given := map[string]bool{}
-	env := slices.Clone(c.spec.Env)
-	for _, entry := range env {
-		name, _, _ := strings.Cut(entry, "=")
-		given[name] = true
+	add := func(entries ...string) {
+		for _, entry := range entries {
+			if name, _, ok := strings.Cut(entry, "="); ok && !given[name] {
+				env, given[name] = append(env, entry), true
+			}
+		}
 	}
+	add(c.spec.Env...)
 	for _, name := range slices.Sorted(maps.Keys(c.spec.References)) {
 		value := c.getenv(c.spec.References[name])
 		if strings.HasPrefix(value, "@Microsoft.") {
 			return nil, fmt.Errorf("variable %s: App Service has not resolved its reference: check it, and that the app's "+
 				"identity may read the secret", name)
 		}
-		env, given[name] = append(env, name+"="+value), true
+		add(name + "=" + value)
 	}
-	if home != "" && !given["HOME"] {
-		env, given["HOME"] = append(env, "HOME="+home), true
+	if c.image != nil {
+		if c.spec.PartialEnv {
+			add(c.visible()...)
+		}
+		add(c.image.env(c.spec.PartialEnv)...)
+	}
+	if home != "" {
+		add("HOME=" + home)
 	}
 	if c.spec.PartialEnv {
-		return append(env, c.visible(given)...), nil
+		add(c.visible()...)
 	}
 	for _, name := range own {
-		if value := c.getenv(name); value != "" && !given[name] {
-			env = append(env, name+"="+value)
+		if value := c.getenv(name); value != "" {
+			add(name + "=" + value)
 		}
+	}
+	if c.image != nil {
+		add("PATH=" + dockerPath)
 	}
 	return env, nil
 }

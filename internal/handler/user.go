@@ -15,7 +15,7 @@ import (
 // account is the user that a command runs as.
 type account struct {
 	credential *syscall.Credential // nil: the handler's own user
-	home       string              // "": the handler's
+	home       string
 }
 
 // maxID is the greatest id of a user or a group.
@@ -27,18 +27,24 @@ type accounts struct {
 	uid, gid      int
 }
 
+// imageAccounts returns the accounts of the image that this process runs in.
+func imageAccounts() accounts {
+	return accounts{"/etc/passwd", "/etc/group", os.Geteuid(), os.Getegid()}
+}
+
 // accountOf finds a user in Docker's form, USER[:GROUP], and further groups. It follows Docker's rules: a number need
 // not exist, a user without an entry has group 0, and the user's own further groups count unless GROUP is given
 // (github.com/moby/sys/blob/main/user/user.go, GetExecUser).
 func (a accounts) accountOf(user string, groups []string) (account, error) {
-	if user == "" && len(groups) == 0 {
-		return account{}, nil
-	}
+	isOwn := user == "" && len(groups) == 0
 	if user == "" {
 		user = strconv.Itoa(a.uid)
 	}
 	name, group, hasGroup := strings.Cut(user, ":")
 	name, uid, gid, home, err := a.user(name)
+	if isOwn {
+		return account{home: home}, nil // a file that cannot be read matters only where a user is named
+	}
 	if err != nil {
 		return account{}, err
 	}
@@ -58,7 +64,7 @@ func (a accounts) accountOf(user string, groups []string) (account, error) {
 		ids = append(ids, id)
 	}
 	if int(uid) == a.uid && int(gid) == a.gid && len(ids) == 0 {
-		return account{}, nil
+		return account{home: home}, nil
 	}
 	if a.uid != 0 {
 		return account{}, fmt.Errorf("azf-handler runs as user %d and not as root, so it cannot run the command as user %s",
