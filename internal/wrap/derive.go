@@ -70,9 +70,9 @@ func (w *Wrapper) Derive(ctx context.Context, source Source) (Derived, error) {
 		return Derived{}, err
 	}
 	ref, tag := c.wrapped.Digest(img.digest.String()), "w-"+img.digest.Hex[:24]
-	there, err := c.exists(ctx, ref, img.digest)
+	there, err := c.exists(ctx, c.wrapped, ref, img.digest)
 	if err == nil && there {
-		there, err = c.exists(ctx, c.wrapped.Tag(tag), img.digest)
+		there, err = c.exists(ctx, c.wrapped, c.wrapped.Tag(tag), img.digest)
 	}
 	if err == nil && !there {
 		err = c.push(ctx, c.wrapped, tag, img)
@@ -304,21 +304,21 @@ func (c *call) push(ctx context.Context, into repository, tag string, img compos
 	if err := c.pusher.Put(ctx, ref, img); err != nil {
 		return c.pushError(ctx, into, err)
 	}
-	there, err := c.exists(ctx, ref, img.digest)
+	there, err := c.exists(ctx, into, ref, img.digest)
 	if err == nil && !there {
 		err = api.Errorf(api.Unavailable, "registry %s has not kept %s@%s", into.RegistryStr(), into.named, img.digest)
 	}
 	return err
 }
 
-// exists reports whether the repository of images has a manifest under a reference.
-func (c *call) exists(ctx context.Context, ref name.Reference, manifest v1.Hash) (bool, error) {
+// exists reports whether a repository has a manifest under a reference.
+func (c *call) exists(ctx context.Context, at repository, ref name.Reference, manifest v1.Hash) (bool, error) {
 	desc, err := c.puller.Head(ctx, ref)
 	if missing(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, c.pushError(ctx, c.wrapped, err)
+		return false, c.pushError(ctx, at, err)
 	}
 	return desc.Digest == manifest, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -208,6 +209,36 @@ func TestDeriveAtOnce(t *testing.T) {
 		}
 	}
 	checkDerived(t, userImage(t), derived[0], source)
+}
+
+// A registry that cannot mount gets the layers as uploads, at most Parallel at a time.
+func TestDeriveWithoutMounts(t *testing.T) {
+	s := newShelf(t)
+	user := imageOf(t, userConfig, gzipLayer(t, file("a", random(t, 1<<20))), gzipLayer(t, file("b", random(t, 1<<20))))
+	source := wrap.Source{Image: s.put(t, "team/app", user), Base: s.put(t, "functions/base", staticBase(t))}
+	var now, most atomic.Int32
+	s.intercepts(func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Query().Has("mount"):
+			refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "no mounts")
+		case r.Method == http.MethodPatch:
+			most.Store(max(most.Load(), now.Add(1)))
+			s.handle(w, r)
+			now.Add(-1)
+		default:
+			return false
+		}
+		return true
+	})
+	w := newWrapper(t, s, func(c *wrap.Config) { c.Parallel = 1 })
+	derived, err := w.Derive(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkDerived(t, user, derived, source)
+	if derived.MountedBlobs != 0 || derived.PushedBytes < 2<<20 || most.Load() != 1 {
+		t.Errorf("%d mounted, %d bytes pushed, %d uploads at once", derived.MountedBlobs, derived.PushedBytes, most.Load())
+	}
 }
 
 // Derive is cut off at each of its requests, before or after the registry has carried it out, and then repeated.

@@ -38,9 +38,11 @@ func oddBase(t *testing.T) v1.Image {
 	return imageOf(t, v1.Config{},
 		layerOf(t, compression.GZip, dir("./"), dir("./etc/"), file("./etc/base", "base"), file("./etc/kept", "kept"),
 			file("var/old", "old"), odd, file(long, "long"), link(tar.TypeLink, "longlink", long),
-			link(tar.TypeSymlink, "longsym", "/"+long), item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o600}}),
+			link(tar.TypeSymlink, "longsym", "/"+long),
+			item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o600}}),
 		layerOf(t, compression.ZStd, file("etc/a", "a"), link(tar.TypeLink, "etc/b", "./etc/a"),
-			link(tar.TypeLink, "etc/c", "etc/kept"), file("etc/.wh.base", ""), file("var/.wh..wh..opq", ""), file("var/new", "new"),
+			link(tar.TypeLink, "etc/c", "etc/kept"), file("etc/.wh.base", ""), file("var/.wh..wh..opq", ""),
+			file("var/new", "new"),
 			link(tar.TypeSymlink, "etc/absolute", "/etc/kept"), link(tar.TypeSymlink, "etc/relative", "../etc/kept"),
 			link(tar.TypeSymlink, "etc/beyond", "../../../etc/kept"), link(tar.TypeSymlink, "etc/dangling", "nowhere")),
 		layerOf(t, compression.None, executable(hostProgram, program(t, ""))),
@@ -251,8 +253,9 @@ func TestPatchedProgramRuns(t *testing.T) {
 	if got, want := last[".sockerless/libs"].content, "/.sockerless/host/"+tripletDir()+"\n"; got != want {
 		t.Errorf("libs: %q, want %q", got, want)
 	}
-	if got := last[".sockerless/ld.so"]; got.Typeflag != tar.TypeSymlink || got.Linkname != "host/"+tripletDir()+"/ld-real.so" {
-		t.Errorf("ld.so: %+v", got)
+	ld := last[".sockerless/ld.so"]
+	if ld.Typeflag != tar.TypeSymlink || ld.Linkname != "host/"+tripletDir()+"/ld-real.so" {
+		t.Errorf("ld.so: %+v", ld)
 	}
 	root := t.TempDir()
 	if err := rootfs.Unpack(img, root); err != nil {

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -273,7 +274,7 @@ func entries(t *testing.T, img v1.Image, n int) map[string]item {
 	r := tar.NewReader(content)
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

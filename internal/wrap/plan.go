@@ -65,7 +65,8 @@ func (l Limits) check(shown, system, architecture string, layers int, size int64
 	case layers > maxLayers:
 		return tooManyLayers(shown, layers, maxLayers)
 	case l.MaxSize > 0 && size > l.MaxSize:
-		return api.Errorf(api.InvalidParameter, "%s is %s compressed; wrap_max_size is %s", shown, human(size), human(l.MaxSize))
+		return api.Errorf(api.InvalidParameter, "%s is %s compressed; wrap_max_size is %s",
+			shown, human(size), human(l.MaxSize))
 	}
 	return nil
 }

@@ -20,10 +20,10 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 )
 
-// Verify composes a derived image again, from the source and the base that its labels name, and returns what differs, in
-// sentences without a subject: "has 7 layers; 8 are expected". None means that image is what Derive of this program makes
-// of its source. base names the repository of the base image; its digest or tag does not matter. auth is for the
-// source's registry. Verify reads the whole base image and uploads nothing. Its errors are those of Derive.
+// Verify composes a derived image again, from the source and the base that its labels name, and returns what differs,
+// in sentences without a subject: "has 7 layers; 8 are expected". None means that image is what Derive of this program
+// derives from its source. base names the repository of the base image; its digest or tag does not matter. auth is for
+// the source's registry. Verify reads the whole base image and uploads nothing. Its errors are those of Derive.
 func (w *Wrapper) Verify(
 	ctx context.Context, image reference.Canonical, base reference.Named, auth api.AuthConfig,
 ) (different []string, err error) {

@@ -33,7 +33,8 @@ func TestVerify(t *testing.T) {
 	}
 	img, manifest, _ := pulled(t, derived.Reference)
 	digestOf := func(n int) string { return manifest.Layers[n].Digest.String() }
-	changedHost := gzipLayer(t, executable(".sockerless/host/"+hostProgram, strings.Replace(program(t, ""), "ELF", "ELf", 1)))
+	changed := strings.Replace(program(t, ""), "ELF", "ELf", 1)
+	changedHost := gzipLayer(t, executable(".sockerless/host/"+hostProgram, changed))
 	for name, row := range map[string]struct {
 		image v1.Image
 		want  []string
@@ -123,7 +124,8 @@ func TestDelete(t *testing.T) {
 	identity := newWrapper(t, s, func(c *wrap.Config) { withIdentity(s, c) })
 	check(t, identity.Delete(t.Context(), digest.Digest(derived.Digest)), api.Forbidden,
 		"cannot delete from "+s.host()+"/sockerless/wrapped: the identity needs AcrDelete")
-	check(t, w.Delete(t.Context(), "latest"), api.InvalidParameter, `invalid digest "latest": invalid checksum digest format`)
+	check(t, w.Delete(t.Context(), "latest"), api.InvalidParameter,
+		`invalid digest "latest": invalid checksum digest format`)
 }
 
 // replaced returns an image with another layer n, from 0.
