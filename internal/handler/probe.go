@@ -51,7 +51,11 @@ const (
 
 // Probe writes the facts as one line of JSON.
 func Probe(ctx context.Context, environ []string, out io.Writer) error {
-	f := Facts{UID: os.Getuid(), GID: os.Getgid(), Port: lookup(environ, "PORT"), FreeBytes: map[string]uint64{}}
+	f := Facts{
+		UID: os.Getuid(), GID: os.Getgid(), Port: lookup(environ, "PORT"), FreeBytes: map[string]uint64{},
+		// Lists are empty in JSON and not null.
+		Groups: []int{}, Listening: []int{}, Nameservers: []string{}, Addresses: []string{}, Errors: []string{},
+	}
 	note := func(err error) {
 		if err != nil {
 			f.Errors = append(f.Errors, err.Error())
@@ -76,9 +80,9 @@ func Probe(ctx context.Context, environ []string, out io.Writer) error {
 			f.Nameservers = append(f.Nameservers, fields[1])
 		}
 	}
-	var err error
-	f.Groups, err = os.Getgroups()
+	groups, err := os.Getgroups()
 	note(err)
+	f.Groups = append(f.Groups, groups...)
 	for _, dir := range []string{"/", os.TempDir()} {
 		var stat syscall.Statfs_t
 		if err := syscall.Statfs(dir, &stat); err != nil {
@@ -89,8 +93,9 @@ func Probe(ctx context.Context, environ []string, out io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
-	f.Addresses, err = (&net.Resolver{PreferGo: true}).LookupHost(ctx, LookupName)
+	addresses, err := (&net.Resolver{PreferGo: true}).LookupHost(ctx, LookupName)
 	note(err)
+	f.Addresses = append(f.Addresses, addresses...)
 	line, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode facts: %w", err)
