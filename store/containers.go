@@ -60,6 +60,9 @@ type Container struct {
 	StopAsked bool
 	// Policy are the verdicts of policies on the plan of its create. RecordVerdicts sets it.
 	Policy []api.PolicyVerdict
+	// Derived is the image that Azure runs in place of the container's; nil if it runs the container's own. RecordDerived
+	// fills it in.
+	Derived *api.Derived
 	// Claim says who waits for the answer to the create. CreateContainer sets it.
 	Claim string
 
@@ -81,7 +84,7 @@ type App struct {
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
-	image_config, has_handler, origin, unnamed, stop_asked, claim, policy`
+	image_config, has_handler, origin, unnamed, stop_asked, claim, policy, derived`
 
 // CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
 // A name in use is a Conflict error.
@@ -108,16 +111,20 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 	if err != nil {
 		return err
 	}
+	derived, err := encodeDerived(c.Derived)
+	if err != nil {
+		return err
+	}
 	return db.tx(ctx, func(tx *txn) error {
 		if err := nameFree(ctx, tx, c.Name); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO containers
 			(id, name, config, host_config, networking, state, created_at, function_app, image_config, has_handler, origin,
-				unnamed, claim)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+				unnamed, claim, derived)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 			c.ID, c.Name, string(config), string(hostConfig), string(networking), Creating, nanos(db.now()), c.FunctionApp,
-			string(imageConfig), c.HasHandler, string(origin), c.Unnamed, db.DaemonID())
+			string(imageConfig), c.HasHandler, string(origin), c.Unnamed, db.DaemonID(), derived)
 		if err != nil {
 			return fmt.Errorf("insert container: %w", err)
 		}
@@ -412,12 +419,12 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var c Container
-		var config, hostConfig, networking, imageConfig, origin, policy string
+		var config, hostConfig, networking, imageConfig, origin, policy, derived string
 		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
-			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim, &policy)
+			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim, &policy, &derived)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
@@ -428,7 +435,7 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 			into any
 		}{
 			{config, &c.Config}, {hostConfig, &c.HostConfig}, {networking, &c.Networking}, {imageConfig, &c.ImageConfig},
-			{origin, &c.Origin}, {policy, &c.Policy},
+			{origin, &c.Origin}, {policy, &c.Policy}, {derived, &c.Derived},
 		} {
 			if field.from == "" {
 				continue

@@ -192,6 +192,22 @@ type AzureDetails struct {
 	StartedBy *Origin `json:",omitempty"`
 	// Policy holds the verdicts of the policies on the plan that created the container.
 	Policy []PolicyVerdict `json:",omitempty"`
+	// Derived is the image that Azure runs in place of the container's, which has no Functions host; nil otherwise.
+	Derived *Derived `json:",omitempty"`
+}
+
+// Derived is an image that the daemon has derived from one without a Functions host. References have digests. Its
+// fields are empty until it is made.
+type Derived struct {
+	Reference string `json:"reference,omitempty"`
+	Digest    string `json:"digest,omitempty"`
+	// Source is the user's image, and Base the one with the Functions host.
+	Source string `json:"source,omitempty"`
+	Base   string `json:"base,omitempty"`
+	// Handler is the digest of azf-handler.
+	Handler string `json:"handler,omitempty"`
+	// Recipe is the version of the layout.
+	Recipe int `json:"recipe,omitempty"`
 }
 
 // Capabilities lists the features of a backend for a front end. Its JSON is flat.

@@ -3,9 +3,11 @@ package azuresim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -53,6 +55,15 @@ func (h *repositories) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r = r.Clone(r.Context())
 			r.URL.RawQuery = "" // an ordinary upload begins
 		}
+		// The registry takes one body after the other. One that waits for its turn could use up the connection's flow
+		// control, so that the body under way would never end.
+		body, err := spool(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		defer func() { _ = body.Close() }() // the file is removed already
+		r.Body = body
 		status := &statusRecorder{ResponseWriter: w}
 		h.next.ServeHTTP(status, r)
 		if blob := query.Get("digest"); blob != "" && status.status == http.StatusCreated {
@@ -67,6 +78,25 @@ func (h *repositories) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	h.next.ServeHTTP(w, r)
+}
+
+// spool reads a body into a file without a name, and returns the file.
+func spool(body io.Reader) (*os.File, error) {
+	f, err := os.CreateTemp("", "azuresim-upload-")
+	if err != nil {
+		return nil, err
+	}
+	err = os.Remove(f.Name())
+	if err == nil {
+		_, err = io.Copy(f, body)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func (h *repositories) sees(repository, blob string) bool {

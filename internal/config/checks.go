@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/docker/go-units"
 	"github.com/google/uuid"
+
+	"github.com/sockerless/backend-azf/internal/api"
 )
 
 // checkTogether reports problems of values that are each fine. A setting that has a problem already gets no second
@@ -168,6 +171,28 @@ func checkOwner(text string) error {
 func checkRegistry(text string) error {
 	return matching(registryPattern, text,
 		"a host name with an optional port, such as myregistry.azurecr.io, without https:// and path")
+}
+
+func checkImage(text string) error {
+	if _, err := api.ParseReference(text); err != nil {
+		return fmt.Errorf("%q is not a reference of an image, such as mcr.microsoft.com/azure-functions/base:4", text)
+	}
+	return nil
+}
+
+func checkRepository(text string) error {
+	if _, err := reference.WithName("registry.example/" + text); err != nil {
+		return fmt.Errorf("%q is not the name of a repository: use lower-case letters, digits and hyphens, and / between "+
+			"parts", text)
+	}
+	return nil
+}
+
+func checkSize(text string) error {
+	if size, err := units.RAMInBytes(text); err != nil || size <= 0 {
+		return fmt.Errorf("%q is not a size, such as 512MiB or 4GiB", text)
+	}
+	return nil
 }
 
 func checkSKU(text string) error {

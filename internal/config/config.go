@@ -61,6 +61,7 @@ type Config struct {
 	Limits         engine.Limits
 	SubscriptionID string
 	Azure          engine.Settings
+	Wrap           Wrap
 	// CloudName is the name of a cloud in package azurecloud, or the URL of its Resource Manager.
 	CloudName string
 	// CredentialMethod is one of the Method constants.
@@ -78,6 +79,19 @@ type Audit struct {
 	Sinks string
 	// Anchor is AnchorOff or AnchorAzure, and Container the blob container for it.
 	Anchor, Container string
+}
+
+// Wrap configures how images without a Functions host are wrapped.
+type Wrap struct {
+	// Mode is WrapAuto or WrapOff.
+	Mode string
+	// Base is the reference of the image with the Functions host, which is looked up again after Refresh.
+	Base    string
+	Refresh time.Duration
+	// Repository is a prefix in Azure.Registry. MaxSize is a size as go-units reads it.
+	Repository, MaxSize string
+	// Handler is the path of azf-handler; "" is the one beside the program.
+	Handler string
 }
 
 // Policy configures the policies.

@@ -121,6 +121,12 @@ var samples = map[string][3]string{
 	"registry":                {"file.azurecr.io", "environment.example.com:5000", "localhost:5000"},
 	"registry_username":       {"file", "environment", "flag"},
 	"registry_password":       {"file", "environment", ""},
+	"wrap":                    {"off", "auto", "off"},
+	"wrap_base":               {"file.azurecr.io/base:1", "base", "flag.azurecr.io/base@sha256:" + strings.Repeat("1", 64)},
+	"wrap_refresh":            {"1s", "1h", "7d"},
+	"wrap_repository":         {"file", "environment/wrapped", "flag-1"},
+	"wrap_max_size":           {"512MiB", "1", "10GiB"},
+	"wrap_handler":            {"/file", "/environment", "/flag"},
 	"cloud":                   {"usgovernment", "china", "https://management.example.com"},
 	"credential":              {"azure-cli", "environment", "managed-identity"},
 	"owner":                   {"file", "environment", "flag"},
@@ -297,6 +303,12 @@ azf:
   registry: r.example.com
   registry_username: user
   registry_password: 'pa: "ss" # word'
+  wrap: off
+  wrap_base: r.example.com/base:4
+  wrap_refresh: 12h
+  wrap_repository: ci
+  wrap_max_size: 1GiB
+  wrap_handler: /opt/azf-handler
   credential: azure-cli
   owner: team-a
   tags:
@@ -323,6 +335,10 @@ azf:
 		Attach: AttachOutput, ReconcileInterval: 2 * time.Minute,
 		ArchiveSecrets: ArchiveSecretsKeep, ArchiveKeep: 30 * 24 * time.Hour, Audit: Audit{
 			Keep: 48 * time.Hour, Sinks: "file:///var/log/azf.jsonl,journald", Anchor: AnchorAzure, Container: "trail",
+		},
+		Wrap: Wrap{
+			Mode: WrapOff, Base: "r.example.com/base:4", Refresh: 12 * time.Hour, Repository: "ci", MaxSize: "1GiB",
+			Handler: "/opt/azf-handler",
 		},
 		Providers: Providers{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerTerraformRuns: 8},
 		Azure: engine.Settings{

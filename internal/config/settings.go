@@ -54,6 +54,12 @@ const (
 	AnchorAzure = "azure"
 )
 
+// Values of wrap: whether images without a Functions host are wrapped in one.
+const (
+	WrapAuto = "auto"
+	WrapOff  = "off"
+)
+
 // Values of provider_pool. A boolean would not take YAML's off.
 const (
 	PoolOn  = "on"
@@ -212,6 +218,25 @@ func settings() []setting {
 		{section: azureSection, key: "registry_password", secret: true,
 			field: func(g *given) any { return &g.Azure.RegistryPassword },
 			help:  "password for that registry"},
+		{section: azureSection, key: "wrap", fallback: WrapAuto, check: oneOf(WrapAuto, WrapOff),
+			field: func(g *given) any { return &g.Wrap.Mode },
+			help: "auto or off: whether images without a Functions host are wrapped in one, which takes a registry that the " +
+				"daemon may push to"},
+		{section: azureSection, key: "wrap_base", fallback: "mcr.microsoft.com/azure-functions/base:4", check: checkImage,
+			field: func(g *given) any { return &g.Wrap.Base },
+			help:  "`image` with the Functions host that images are wrapped in; a digest pins it"},
+		{section: azureSection, key: "wrap_refresh", fallback: "24h", check: checkInterval,
+			field: func(g *given) any { return &g.Wrap.Refresh },
+			help:  "how often the tag of wrap_base is looked up again, as a `duration`"},
+		{section: azureSection, key: "wrap_repository", fallback: "sockerless", check: checkRepository,
+			field: func(g *given) any { return &g.Wrap.Repository },
+			help:  "`prefix` of the repositories in registry that wrapped images are pushed to"},
+		{section: azureSection, key: "wrap_max_size", fallback: "4GiB", check: checkSize,
+			field: func(g *given) any { return &g.Wrap.MaxSize },
+			help:  "largest compressed `size` of an image that is wrapped"},
+		{section: azureSection, key: "wrap_handler", check: checkAbsolute,
+			field: func(g *given) any { return &g.Wrap.Handler },
+			help:  "`path` of azf-handler for wrapped images; empty means the one beside this program"},
 		{section: azureSection, key: "cloud", fallback: azurecloud.Public, check: azurecloud.Check,
 			field: func(g *given) any { return &g.CloudName },
 			help:  "public, usgovernment, china, or the https `URL` of another cloud's Resource Manager"},

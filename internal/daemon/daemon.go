@@ -56,6 +56,8 @@ type Config struct {
 	Transport    policy.Transporter
 	AppTransport http.RoundTripper
 	Tools        toolchain.Tools
+	// Architecture is that of the images that run, in Go's words; "" means amd64, as on Azure.
+	Architecture string
 	// TakeOverAfter is the time without a sign of life of a job after which another daemon takes the job over; 0 means the
 	// engine's default.
 	TakeOverAfter time.Duration
@@ -159,10 +161,15 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		Host: cfg.Azure.Registry, Username: cfg.Azure.RegistryUsername, Password: cfg.Azure.RegistryPassword,
 		AzureSuffix: cfg.Cloud.RegistrySuffix, Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
 	})
+	wrapper, err := newWrapping(cfg, images)
+	if err != nil {
+		return d, err
+	}
 	settings := cfg.Azure
 	settings.SubscriptionID = cfg.SubscriptionID
 	d.engine, err = engine.New(ctx, engine.Config{
-		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Azure: azure,
+		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Wrapper: wrapper,
+		Azure:    azure,
 		Settings: settings, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,
 		ReconcileInterval: cfg.ReconcileInterval, DeleteOrphans: cfg.GC == config.GCDelete,

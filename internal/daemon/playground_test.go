@@ -128,7 +128,8 @@ func newAzure(t *testing.T) *playground {
 	var err error
 	if p.sim, err = azuresim.Start(azuresim.Config{
 		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: p.clock.Now,
-		Shared: append(azuresim.Programs(), "/etc", p.dir), // commands of tests use them
+		Shared:        append(azuresim.Programs(), p.dir),       // commands of tests use them
+		FunctionsHost: filepath.Join(p.dir, "build", "webhost"), // of the example
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"net/http"
+	"runtime"
 
 	"github.com/spf13/pflag"
 
@@ -18,6 +19,7 @@ import (
 // name.
 func Connect(ctx context.Context, cfg *daemon.Config, sim azuresim.Access, transport http.RoundTripper) error {
 	cfg.CloudName, cfg.SubscriptionID = sim.URL, sim.SubscriptionID
+	cfg.Architecture = runtime.GOARCH // the simulator runs images on this machine
 	cfg.Transport, cfg.AppTransport = transporter{transport}, transport
 	cfg.TerraformEnv = map[string]string{"SSL_CERT_FILE": sim.CAFile}
 	var err error

@@ -112,7 +112,8 @@ func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.C
 	if _, err := checkFields(&c); err != nil {
 		return c, err
 	}
-	switch img, err := e.cfg.Store.Image(ctx, c.Config.Image); {
+	img, err := e.cfg.Store.Image(ctx, c.Config.Image)
+	switch {
 	case err == nil && img.Resolved:
 		c.ImageConfig = &img.Spec.Config
 	case api.KindOf(err) == api.NotFound:
@@ -120,8 +121,18 @@ func (e *Engine) requestedImage(ctx context.Context, c store.Container) (store.C
 		if err != nil {
 			return c, err
 		}
-		if c.ImageConfig, err = e.lookUpImage(ctx, named); err != nil {
+		if img, err = e.lookUpImage(ctx, named); err != nil {
 			return c, err
+		}
+		if img.Resolved {
+			c.ImageConfig = &img.Spec.Config
+		}
+	}
+	if c.ImageConfig != nil {
+		if needed, err := e.needsWrap(c.Config.Image, img); err != nil {
+			return c, e.refused(ctx, "create container "+c.Name, c, err)
+		} else if needed {
+			c.Derived = &api.Derived{}
 		}
 	}
 	version, err := handlerProtocol(c)
@@ -182,7 +193,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 	out.AZF = api.AzureDetails{
 		FunctionApp: c.FunctionApp, ResourceID: c.ResourceID, HostName: c.HostName,
 		Workspace: e.cfg.Workspaces.Path(c.ID), Plan: c.PlanSummary, RunID: run.ID, TraceID: run.TraceID,
-		CreatedBy: known(c.Origin), StartedBy: known(run.Origin), Policy: c.Policy,
+		CreatedBy: known(c.Origin), StartedBy: known(run.Origin), Policy: c.Policy, Derived: c.Derived,
 	}
 	return out, nil
 }

@@ -111,6 +111,8 @@ type Config struct {
 	Audit      AuditConfig
 	// Gate asks the policies; nil means that there are none.
 	Gate *gate.Gate
+	// Wrapper derives images for those without a Functions host; nil means that they are left as they are.
+	Wrapper Wrapper
 	// Clock measures TakeOverAfter, ReconcileInterval and the pauses of waiting requests; nil means the real time. Times
 	// of rows come from the store's clock.
 	Clock clockwork.Clock

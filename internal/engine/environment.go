@@ -39,6 +39,9 @@ type settings struct {
 
 // handlerProtocol returns the version of the protocol that the container's image promises by its label, "" without one.
 func handlerProtocol(c store.Container) (string, error) {
+	if c.Derived != nil {
+		return protocol.Version, nil
+	}
 	if c.ImageConfig == nil {
 		return "", nil
 	}

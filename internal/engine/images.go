@@ -50,8 +50,19 @@ func (e *Engine) ImagePull(
 			return nil, err
 		}
 		lines.resolved(named, found)
+		if needed, err := e.needsWrap(reference.FamiliarString(named), storeImage(found)); needed || err != nil {
+			lines.add("", "Functions host: none; %s", wrapped(err))
+		}
 	}
 	return lines.stream()
+}
+
+// wrapped says in a pull what happens to an image without a Functions host. err is why it cannot be wrapped.
+func wrapped(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "wrapped on create"
 }
 
 func storeImage(found registry.Image) store.Image {
@@ -63,14 +74,17 @@ func storeImage(found registry.Image) store.Image {
 }
 
 // lookUpImage asks the registry for an image that nobody has pulled. Its configuration says how the environment reaches
-// the command. A failure is only logged: Azure pulls the image itself, and may see more than the daemon.
-func (e *Engine) lookUpImage(ctx context.Context, named reference.Named) (*api.ImageConfig, error) {
+// the command. A failure is only logged, and the image is not resolved: Azure pulls it itself, and may see more than the
+// daemon.
+func (e *Engine) lookUpImage(ctx context.Context, named reference.Named) (store.Image, error) {
 	found, err := e.cfg.Registry.Resolve(ctx, named, api.AuthConfig{}, "")
 	if err != nil {
 		e.cfg.Log.Info().Err(err).Str("image", named.String()).Msg("cannot look the image up")
-		return nil, ctx.Err()
+		return store.Image{}, ctx.Err()
 	}
-	return &found.Spec.Config, e.cfg.Store.LookedUpImage(ctx, named, found.Digest, storeImage(found))
+	img := storeImage(found)
+	img.Resolved = true
+	return img, e.cfg.Store.LookedUpImage(ctx, named, found.Digest, storeImage(found))
 }
 
 // pullingFrom returns the tag or digest in a pull's first line.

@@ -202,6 +202,9 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
+	if err := e.derive(ctx, &c); err != nil {
+		return store.App{}, err
+	}
 	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
 	if err != nil {
 		return store.App{}, err

@@ -13,9 +13,9 @@ import (
 // (github.com/Azure/azure-functions-docker, host/4).
 const scriptRoot = "AzureWebJobsScriptRoot"
 
-// lacksHost reports whether a container's image is known and has no Functions host.
+// lacksHost reports whether the image that Azure runs is known and has no Functions host.
 func lacksHost(c store.Container) bool {
-	return c.ImageConfig != nil && !slices.ContainsFunc(c.ImageConfig.Env, func(entry string) bool {
+	return c.Derived == nil && c.ImageConfig != nil && !slices.ContainsFunc(c.ImageConfig.Env, func(entry string) bool {
 		return strings.HasPrefix(entry, scriptRoot+"=")
 	})
 }

@@ -32,7 +32,7 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	if lacksHost(c) {
 		warnings = append(warnings, noHost(c.Config.Image))
 	}
-	if home := imageHome(c); home != "" && path.Clean(home) != hostHome {
+	if home := imageHome(c); c.Derived == nil && home != "" && path.Clean(home) != hostHome {
 		warnings = append(warnings, fmt.Sprintf("image %s sets HOME=%s: on App Service, the Functions host looks for "+
 			"functions in HOME/site/wwwroot; leave HOME at %s", c.Config.Image, home, hostHome))
 	}
@@ -63,7 +63,7 @@ func (s Settings) functionAppSpec(
 		KeyVaultReferences: s.KeyVaultReferences,
 		FunctionTimeout:    s.functionTimeout(shared.ServicePlanSKU),
 	}
-	if err := s.image(&spec, c.Config.Image); err != nil {
+	if err := s.image(&spec, imageReference(c)); err != nil {
 		return spec, nil, err
 	}
 	settings, warnings, err := s.appSettings(c)
@@ -75,7 +75,8 @@ func (s Settings) functionAppSpec(
 	tags, more := s.tags(c)
 	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")
-	if s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
+	pending := c.Derived != nil && c.Derived.Reference == "" // its registry is another one
+	if !pending && s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
 		warnings = append(warnings, fmt.Sprintf("Azure pulls from %s anonymously, and the container does not start if the "+
 			"registry refuses that: set identity_id to an identity with the role AcrPull, or registry, registry_username "+
 			"and registry_password", host))

@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/config"
+	"github.com/sockerless/backend-azf/internal/engine"
+	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/internal/wrap"
+)
+
+// wraps is the number of images that are wrapped at once.
+const wraps = 2
+
+// wrapping derives images by the settings.
+type wrapping struct {
+	images  *registry.Client
+	limits  wrap.Limits
+	base    reference.Named
+	refresh time.Duration
+	now     func() time.Time
+	slots   chan struct{}
+	// wrapper is nil where images cannot be wrapped: without a registry, or for the reason in problem.
+	wrapper *wrap.Wrapper
+	problem error
+
+	mu         sync.Mutex
+	resolved   reference.Canonical // the base, as found at resolvedAt
+	resolvedAt time.Time
+}
+
+// newWrapping returns nil when the settings switch wrapping off.
+func newWrapping(cfg Config, images *registry.Client) (engine.Wrapper, error) {
+	if cfg.Wrap.Mode != config.WrapAuto {
+		return nil, nil
+	}
+	base, err := api.ParseReference(cfg.Wrap.Base)
+	if err != nil {
+		return nil, fmt.Errorf("wrap_base: %w", err)
+	}
+	size, err := units.RAMInBytes(cfg.Wrap.MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("wrap_max_size: %w", err)
+	}
+	w := &wrapping{
+		images: images, base: base, refresh: cfg.Wrap.Refresh, now: time.Now, slots: make(chan struct{}, wraps),
+		limits: wrap.Limits{Architecture: cfg.Architecture, MaxSize: size},
+	}
+	if cfg.Azure.Registry == "" {
+		return w, nil
+	}
+	handler, err := readHandler(cfg.Wrap.Handler)
+	if err != nil {
+		w.problem = api.Errorf(api.InvalidParameter, "has no Azure Functions host, and the azf-handler to wrap it with cannot "+
+			"be read: %w: set wrap_handler to its path", err)
+		return w, nil
+	}
+	clientID := ""
+	if id := cfg.Azure.Identity; id != nil {
+		clientID = id.ClientID
+	}
+	w.wrapper, err = wrap.New(wrap.Config{
+		Registry: images, Repository: cfg.Azure.Registry + "/" + cfg.Wrap.Repository, Handler: handler, Limits: w.limits,
+		TempDir: cfg.StateDir, ClientID: func() string { return clientID },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wrap images: %w", err)
+	}
+	return w, nil
+}
+
+// readHandler reads azf-handler from a path, or from beside this program.
+func readHandler(path string) ([]byte, error) {
+	if path == "" {
+		program, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(filepath.Dir(program), "azf-handler")
+	}
+	return os.ReadFile(path)
+}
+
+// Needs implements engine.Wrapper.
+func (w *wrapping) Needs(shown string, image registry.Image) (bool, error) {
+	needed, err := wrap.Plan(shown, image, w.limits)
+	switch {
+	case err != nil || !needed:
+		return needed, err
+	case w.problem != nil:
+		return true, fmt.Errorf("%s %w", shown, w.problem)
+	case w.wrapper == nil:
+		return true, wrap.NoRegistry(shown)
+	}
+	return true, nil
+}
+
+// Derive implements engine.Wrapper.
+func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Derived, error) {
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return api.Derived{}, ctx.Err()
+	}
+	if w.wrapper == nil {
+		return api.Derived{}, wrap.NoRegistry(reference.FamiliarString(image))
+	}
+	source, err := w.canonical(ctx, image)
+	if err != nil {
+		return api.Derived{}, err
+	}
+	base, err := w.baseImage(ctx)
+	if err != nil {
+		return api.Derived{}, fmt.Errorf("look up wrap_base: %w", err)
+	}
+	d, err := w.wrapper.Derive(ctx, wrap.Source{Image: source, Base: base})
+	if err != nil {
+		return api.Derived{}, err
+	}
+	return api.Derived{
+		Reference: d.Reference, Digest: d.Digest, Source: d.SourceReference, Base: d.BaseReference,
+		Handler: d.HandlerDigest, Recipe: d.Recipe,
+	}, nil
+}
+
+// baseImage returns the base with its digest, which is looked up again after a while.
+func (w *wrapping) baseImage(ctx context.Context) (reference.Canonical, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.resolved == nil || w.now().Sub(w.resolvedAt) >= w.refresh {
+		base, err := w.canonical(ctx, w.base)
+		if err != nil {
+			return nil, err
+		}
+		w.resolved, w.resolvedAt = base, w.now()
+	}
+	return w.resolved, nil
+}
+
+// canonical returns a reference with the digest that the registry has for it now.
+func (w *wrapping) canonical(ctx context.Context, image reference.Named) (reference.Canonical, error) {
+	if named, ok := image.(reference.Canonical); ok {
+		return named, nil
+	}
+	architecture := w.limits.Architecture
+	if architecture == "" {
+		architecture = "amd64"
+	}
+	found, err := w.images.Resolve(ctx, image, api.AuthConfig{}, "linux/"+architecture)
+	if err != nil {
+		return nil, err
+	}
+	return reference.WithDigest(image, digest.Digest(found.Digest))
+}

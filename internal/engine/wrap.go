@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/distribution/reference"
+
+	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/store"
+)
+
+// Wrapper derives images that run on Azure from those without a Functions host.
+type Wrapper interface {
+	// Needs reports whether an image must be wrapped. The error, for the client, says why it cannot be. shown is the image
+	// in messages.
+	Needs(shown string, image registry.Image) (bool, error)
+	// Derive makes the derived image, if the registry has none yet, and returns it. It may take minutes.
+	Derive(ctx context.Context, image reference.Named) (api.Derived, error)
+}
+
+// needsWrap reports whether an image is to be wrapped for a container.
+func (e *Engine) needsWrap(shown string, img store.Image) (bool, error) {
+	if e.cfg.Wrapper == nil {
+		return false, nil
+	}
+	found := registry.Image{ID: img.ID, Spec: img.Spec, Size: img.Size}
+	for _, size := range img.LayerSizes {
+		found.Layers = append(found.Layers, registry.Layer{Size: size})
+	}
+	return e.cfg.Wrapper.Needs(shown, found)
+}
+
+// derive makes the image that Azure runs in place of the container's own, unless an earlier attempt has made it.
+func (e *Engine) derive(ctx context.Context, c *store.Container) error {
+	if c.Derived == nil || c.Derived.Reference != "" {
+		return nil
+	}
+	if e.cfg.Wrapper == nil {
+		return api.Errorf(api.InvalidParameter,
+			"image %s has no Azure Functions host, and wrap is off since the container was requested", c.Config.Image)
+	}
+	named, err := api.ParseReference(c.Config.Image)
+	if err != nil {
+		return err
+	}
+	derived, err := e.cfg.Wrapper.Derive(ctx, named)
+	if err != nil {
+		return fmt.Errorf("wrap image: %w", err)
+	}
+	c.Derived = &derived
+	return e.cfg.Store.RecordDerived(ctx, c.ID, derived)
+}
+
+// imageReference returns the reference of the image that Azure pulls for a container.
+func imageReference(c store.Container) string {
+	if c.Derived != nil && c.Derived.Reference != "" {
+		return c.Derived.Reference
+	}
+	return c.Config.Image
+}
