@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/sockerless/backend-azf/internal/api"
@@ -25,7 +26,11 @@ import (
 	"github.com/sockerless/backend-azf/internal/wrap"
 )
 
-var long = strings.Repeat("long/", 30) + "name"
+// Names that the oldest format of tar cannot hold, alone or with the prefix.
+var (
+	long   = strings.Repeat("long/", 30) + "name"
+	almost = strings.Repeat("n", 95)
+)
 
 // oddBase has layers of each compression, and entries of each kind.
 func oddBase(t *testing.T) v1.Image {
@@ -38,7 +43,7 @@ func oddBase(t *testing.T) v1.Image {
 	return imageOf(t, v1.Config{},
 		layerOf(t, compression.GZip, dir("./"), dir("./etc/"), file("./etc/base", "base"), file("./etc/kept", "kept"),
 			file("var/old", "old"), odd, file(long, "long"), link(tar.TypeLink, "longlink", long),
-			link(tar.TypeSymlink, "longsym", "/"+long),
+			link(tar.TypeSymlink, "longsym", "/"+long), link(tar.TypeSymlink, "longer", "/"+almost),
 			item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o600}}),
 		layerOf(t, compression.ZStd, file("etc/a", "a"), link(tar.TypeLink, "etc/b", "./etc/a"),
 			link(tar.TypeLink, "etc/c", "etc/kept"), file("etc/.wh.base", ""), file("var/.wh..wh..opq", ""),
@@ -75,7 +80,8 @@ func TestHostLayers(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(map[string]string{
-		"longlink": below + long, "longsym": "/" + below + long, "etc/b": below + "etc/a", "etc/c": below + "etc/kept",
+		"longer": "/" + below + almost, "longlink": below + long, "longsym": "/" + below + long,
+		"etc/b": below + "etc/a", "etc/c": below + "etc/kept",
 		"etc/absolute": "/" + below + "etc/kept", "etc/relative": "../etc/kept",
 		"etc/beyond": "/" + below + "etc/kept", "etc/dangling": "nowhere",
 	}, links); diff != "" {
@@ -141,7 +147,10 @@ func TestHostOfAnotherBaseIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	tag := base.Digest().Encoded()[:12] + "-r1"
-	s.putTag(t, "sockerless/host", tag, userImage(t))
+	other := imageOf(t, v1.Config{Labels: map[string]string{
+		"io.sockerless.azf.recipe": "1", "io.sockerless.azf.base.digest": digest.FromString("x").String(),
+	}}, gzipLayer(t, file("x", "x")))
+	s.putTag(t, "sockerless/host", tag, other)
 	got, err := w.Host(t.Context(), base)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
@@ -286,10 +295,12 @@ func TestBasesThatAreRefused(t *testing.T) {
 		base v1.Image
 		text string
 	}{
-		"no host":          {host(file("etc/x", "x")), "it has no " + hostProgram},
-		"script":           {host(executable(hostProgram, "#!/bin/sh\n")), "it is not a 64-bit ELF program"},
-		"other machine":    {host(executable(hostProgram, string(other))), "it is for "},
-		"link":             {host(link(tar.TypeSymlink, hostProgram, "/bin/sh")), "is not a regular program"},
+		"no host":       {host(file("etc/x", "x")), "it has no " + hostProgram},
+		"script":        {host(executable(hostProgram, "#!/bin/sh\n")), "it is not a 64-bit ELF program"},
+		"other machine": {host(executable(hostProgram, string(other))), "it is for "},
+		"link":          {host(link(tar.TypeSymlink, hostProgram, "/bin/sh")), "is not a regular program"},
+		"hard link": {imageOf(t, v1.Config{}, gzipLayer(t, executable("bin/host.so", program(t, "")),
+			link(tar.TypeLink, hostProgram, "bin/host.so"))), "is not a regular program"},
 		"short":            {host(executable(hostProgram, program(t, "/lib/ld.so.1"))), "has 13 bytes; 19 are needed"},
 		"no interpreter":   {dynamicBase(t, without("loader")), "it lacks the interpreter /lib"},
 		"no libc":          {dynamicBase(t, without("libc.so.6")), "it lacks libraries: "},

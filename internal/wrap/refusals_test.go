@@ -301,3 +301,27 @@ func TestRegistriesThatAreDown(t *testing.T) {
 		})
 	}
 }
+
+// The user's registry fails when its layers are read, which are not to be blamed on ours.
+func TestSourceThatFails(t *testing.T) {
+	theirs, ours := newShelf(t), newShelf(t)
+	user := userImage(t)
+	source := wrap.Source{Image: theirs.put(t, "team/app", user), Base: ours.put(t, "functions/base", staticBase(t))}
+	layer := hash(t, layerAt(t, user, 0))
+	theirs.intercepts(func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		fails := strings.HasSuffix(r.URL.Path, layer)
+		if fails {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		return fails
+	})
+	w := newWrapper(t, ours)
+	_, err := w.Derive(t.Context(), source)
+	check(t, err, api.Unavailable, "registry "+theirs.host()+" gives no answer: HTTP status 502 Bad Gateway")
+	theirs.intercepts(nil)
+	derived, err := w.Derive(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkDerived(t, user, derived, source)
+}
