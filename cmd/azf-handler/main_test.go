@@ -307,7 +307,8 @@ func TestProbe(t *testing.T) {
 			ids := fmt.Sprintf("%d:%d", f.UID, f.GID)
 			got := fmt.Sprint(f.InitArgs, f.InitEnvironReadable, f.Groups, f.Nameservers, len(f.FreeBytes))
 			want := fmt.Sprint([]string{"/.sockerless/init", "host"}, readable, []int{8}, []string{"127.0.0.1"}, 2)
-			if got != want || ids != user || f.FreeBytes["/"] == 0 || f.FreeBytes["/app"] == 0 || len(f.Addresses)+len(f.Errors) == 0 {
+			if got != want || ids != user || f.FreeBytes["/"] == 0 || f.FreeBytes["/app"] == 0 ||
+				len(f.Addresses)+len(f.Errors) == 0 {
 				t.Errorf("got %s and %+v, want %s", got, f, want)
 			}
 			if len(f.CapEff) != 16 || len(f.CapBnd) != 16 || f.Seccomp == "" || f.NoNewPrivs == "" || f.Kernel == "" {

@@ -26,8 +26,8 @@ func adoptOrphans() error {
 	return nil
 }
 
-// peek returns a child that has ended, and leaves it for another call to reap. It blocks until there is one unless flags
-// has WNOHANG; then pid may be 0.
+// peek returns a child that has ended, and leaves it for another call to reap. It blocks until there is one unless
+// flags has WNOHANG; then pid may be 0.
 func peek(flags int) (pid int, err error) {
 	// Of siginfo_t, si_pid is the first field after three numbers and the padding before the union (64 bits).
 	var info struct {

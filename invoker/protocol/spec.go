@@ -31,7 +31,8 @@ type Spec struct {
 	Version int `json:"version"`
 	// Command holds entrypoint and arguments. Empty: the arguments of azf-handler.
 	Command []string `json:"command,omitempty"`
-	// Env holds NAME=value entries, a name at most once: all variables of the image and of the container.
+	// Env holds NAME=value entries, a name at most once: all variables of the image and of the container, but the image's
+	// PATH, which azf-handler knows.
 	Env []string `json:"env,omitempty"`
 	// References maps names of further variables to app settings. App Service puts the value in their place, and leaves
 	// the reference when it cannot.
