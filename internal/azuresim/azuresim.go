@@ -6,7 +6,7 @@
 //     funchost),
 //   - the Log Analytics query API over what those apps logged (subpackage monitor),
 //   - an OCI registry that the images are pushed to and pulled from, and the same images on NAME.azurecr.io, which
-//     wants a token.
+//     wants a token, and on mcr.microsoft.com, which wants none.
 //
 // It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. It is as
 // unkind as Azure: an app without memory, storage account or Functions host does not come up, every second PUT of a

@@ -15,6 +15,9 @@ import (
 // registrySuffix is the domain below which the container registries of the simulated Azure are.
 const registrySuffix = "azurecr.io"
 
+// publicRegistry is Microsoft's registry, which is open to all. Here it is the one on the simulator's own address.
+const publicRegistry = "mcr.microsoft.com"
+
 // registryAudience is the audience of Entra's tokens for container registries.
 const registryAudience = "https://containerregistry.azure.net"
 

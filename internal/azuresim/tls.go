@@ -55,7 +55,7 @@ func newTLS(caFile string, now time.Time) (tlsFiles, error) {
 		NotAfter:     template.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost", "*" + appDomain, "*." + registrySuffix, "*" + blobSuffix},
+		DNSNames:     []string{"localhost", "*" + appDomain, "*." + registrySuffix, "*" + blobSuffix, publicRegistry},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -122,7 +122,7 @@ var samples = map[string][3]string{
 	"registry_username":       {"file", "environment", "flag"},
 	"registry_password":       {"file", "environment", ""},
 	"wrap":                    {"off", "auto", "off"},
-	"wrap_base":               {"file.azurecr.io/base:1", "base", "flag.azurecr.io/base@sha256:" + strings.Repeat("1", 64)},
+	"wrap_base":               {"file.azurecr.io/base:1", "base", "base@sha256:" + strings.Repeat("1", 64)},
 	"wrap_refresh":            {"1s", "1h", "7d"},
 	"wrap_repository":         {"file", "environment/wrapped", "flag-1"},
 	"wrap_max_size":           {"512MiB", "1", "10GiB"},

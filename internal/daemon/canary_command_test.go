@@ -10,20 +10,21 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// look is a command that shows what it finds: its own environment, and environment and command line of each process of
-// the app. Those are the handler, which is its parent and leads their process group, and the one that stands for the
-// Functions host.
+// look is a command that shows what it finds: its own environment, and environment and command line of the container's
+// other processes. Those are the Functions host, which is the first, and the handler, which is its parent.
 const look = `echo "== env"; env
 for dir in /proc/[0-9]*; do
-	read -r line <$dir/stat || continue
-	set -- ${line##*) }
-	[ "$3" = "$PPID" ] || continue
-	process="the Functions host"; [ ${dir#/proc/} = "$PPID" ] && process=azf-handler
+	case ${dir#/proc/} in
+	1) process="the Functions host" ;;
+	$PPID) process=azf-handler ;;
+	*) continue ;;
+	esac
 	for file in environ cmdline; do
 		echo "== $file of $process"
 		tr '\0' '\n' <$dir/$file
@@ -35,7 +36,7 @@ func (p *playground) hostCanaries(t *testing.T) map[string]string {
 	t.Helper()
 	hosts := azuretest.Processes(t, func(process azuretest.Process) bool {
 		return process.Parent == os.Getpid() && process.Getenv("WEBSITE_SITE_NAME") != "" &&
-			slices.Contains(process.Args, "read functions_host")
+			strings.HasSuffix(process.Exe, "/"+funchost.Program)
 	})
 	if len(hosts) != 1 {
 		t.Fatalf("hosts are %v", hosts)

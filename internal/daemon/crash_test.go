@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -303,7 +304,7 @@ func TestLongKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 			p.kill()
 			release()
 			if handlerToo {
-				handlers := p.processes(t, "/azf-handler")
+				handlers := p.handlers(t)
 				if len(handlers) != 1 {
 					t.Fatalf("handlers are %v", handlers)
 				}
@@ -324,10 +325,12 @@ func TestLongKilledBeforeTheOutcomeIsRecorded(t *testing.T) {
 }
 
 // processes returns the processes of a program below the playground's folder.
-func (p *playground) processes(t *testing.T, program string) (pids []int) {
+// handlers returns the process ids of azf-handler in the simulator's containers.
+func (p *playground) handlers(t *testing.T) (pids []int) {
 	t.Helper()
+	sites := p.sim.Sites()
 	for _, found := range azuretest.Processes(t, func(process azuretest.Process) bool {
-		return strings.HasPrefix(process.Exe, p.dir) && strings.HasSuffix(process.Exe, program)
+		return slices.Contains(sites, process.Getenv("WEBSITE_SITE_NAME")) && strings.HasSuffix(process.Exe, "/azf-handler")
 	}) {
 		pids = append(pids, found.PID)
 	}

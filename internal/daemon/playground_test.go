@@ -121,16 +121,21 @@ func (p *playground) serve(t *testing.T, cfg daemon.Config) {
 }
 
 // newAzure returns a playground without a daemon: the simulator, the example image in its registry, and a client.
-func newAzure(t *testing.T) *playground {
+// changes adapt the simulator.
+func newAzure(t *testing.T, changes ...func(*azuresim.Config)) *playground {
 	t.Helper()
 	p := &playground{tools: cloudtest.Tools(t), dir: azuretest.ShortDir(t)}
 	t.Setenv("TMPDIR", p.dir)
 	var err error
-	if p.sim, err = azuresim.Start(azuresim.Config{
+	cfg := azuresim.Config{
 		Dir: filepath.Join(p.dir, "azuresim"), Log: zerolog.Nop(), Now: p.clock.Now,
 		Shared:        append(azuresim.Programs(), p.dir),       // commands of tests use them
 		FunctionsHost: filepath.Join(p.dir, "build", "webhost"), // of the example
-	}); err != nil {
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	if p.sim, err = azuresim.Start(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -30,7 +30,8 @@ type wrapping struct {
 	refresh time.Duration
 	now     func() time.Time
 	slots   chan struct{}
-	// wrapper is nil where images cannot be wrapped: without a registry, or for the reason in problem.
+	// wrapper is nil where images cannot be wrapped: without a registry, or without azf-handler, for the reason in
+	// problem.
 	wrapper *wrap.Wrapper
 	problem error
 
@@ -61,8 +62,7 @@ func newWrapping(cfg Config, images *registry.Client) (engine.Wrapper, error) {
 	}
 	handler, err := readHandler(cfg.Wrap.Handler)
 	if err != nil {
-		w.problem = api.Errorf(api.InvalidParameter, "has no Azure Functions host, and the azf-handler to wrap it with cannot "+
-			"be read: %w: set wrap_handler to its path", err)
+		w.problem = err
 		return w, nil
 	}
 	clientID := ""
@@ -98,7 +98,8 @@ func (w *wrapping) Needs(shown string, image registry.Image) (bool, error) {
 	case err != nil || !needed:
 		return needed, err
 	case w.problem != nil:
-		return true, fmt.Errorf("%s %w", shown, w.problem)
+		return true, api.Errorf(api.InvalidParameter, "%s has no Azure Functions host, and the azf-handler to wrap it with "+
+			"cannot be read: %w: set wrap_handler to its path", shown, w.problem)
 	case w.wrapper == nil:
 		return true, wrap.NoRegistry(shown)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
@@ -22,7 +23,7 @@ import (
 // wraps starts a daemon that wraps images, with a registry of the simulator's.
 func wraps(t *testing.T, change func(*daemon.Config)) *playground {
 	t.Helper()
-	p := newAzure(t)
+	p := newAzure(t, func(cfg *azuresim.Config) { cfg.Shared = nil }) // an image has what is in it, and nothing else
 	handler := filepath.Join(p.dir, "azf-handler")
 	if err := os.WriteFile(handler, azuretest.BuildProgram(t, "../../cmd/azf-handler"), 0o700); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestWrappedImage(t *testing.T) {
 	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
 	lines := p.logs(t, "web", "stdout=1&stderr=1")
 	if res.StatusCode != 0 || len(lines) != 1 {
-		t.Fatalf("got %+v and %q", res, lines)
+		t.Fatalf("got %+v, %+v and %q", res, res.Error, lines)
 	}
 	var seen struct {
 		Env, Args []string
@@ -139,7 +140,8 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 			"cannot create container web: team.azurecr.io/tool:1 has no Azure Functions host, and no registry is set",
 		},
 		"no handler": {
-			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/none" }, false, http.StatusBadRequest, "set wrap_handler to its path",
+			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/none" }, false, http.StatusBadRequest,
+			"team.azurecr.io/tool:1 has no Azure Functions host, and the azf-handler to wrap it with cannot be read",
 		},
 		"too big": {
 			func(cfg *daemon.Config) { cfg.Wrap.MaxSize = "1KiB" }, false, http.StatusBadRequest, "wrap_max_size is 1 KiB",
@@ -160,8 +162,9 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 			if !answered(err, row.status) || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
-			p.sim.Allow()
-			p.nothingLeft(t)
+			if sites := p.sim.Sites(); len(sites) > 0 {
+				t.Errorf("function apps are left: %v", sites)
+			}
 		})
 	}
 }

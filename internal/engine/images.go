@@ -74,8 +74,8 @@ func storeImage(found registry.Image) store.Image {
 }
 
 // lookUpImage asks the registry for an image that nobody has pulled. Its configuration says how the environment reaches
-// the command. A failure is only logged, and the image is not resolved: Azure pulls it itself, and may see more than the
-// daemon.
+// the command. A failure is only logged, and the image is not resolved: Azure pulls it itself, and may see more than
+// the daemon.
 func (e *Engine) lookUpImage(ctx context.Context, named reference.Named) (store.Image, error) {
 	found, err := e.cfg.Registry.Resolve(ctx, named, api.AuthConfig{}, "")
 	if err != nil {

@@ -36,8 +36,9 @@ func (e *holderUnknownError) Unwrap() error { return e.err }
 // that is down. It returns nil for any other error.
 func snoozed(err error) error {
 	_, locked := errors.AsType[*holderUnknownError](err)
-	// Among the callees of these jobs, only the store returns errors with a kind.
-	if locked || api.KindOf(err) == api.Unavailable {
+	_, wrapping := errors.AsType[*wrapError](err)
+	// Among the callees of these jobs, only the store and the wrapper return errors with a kind.
+	if locked || api.KindOf(err) == api.Unavailable && !wrapping {
 		return river.JobSnooze(snoozeTime)
 	}
 	return nil

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/distribution/reference"
 
@@ -47,11 +46,18 @@ func (e *Engine) derive(ctx context.Context, c *store.Container) error {
 	}
 	derived, err := e.cfg.Wrapper.Derive(ctx, named)
 	if err != nil {
-		return fmt.Errorf("wrap image: %w", err)
+		return &wrapError{err}
 	}
 	c.Derived = &derived
 	return e.cfg.Store.RecordDerived(ctx, c.ID, derived)
 }
+
+// wrapError is the reason why an image could not be wrapped. A registry without an answer ends the create, and does not
+// put it off.
+type wrapError struct{ err error }
+
+func (e *wrapError) Error() string { return e.err.Error() }
+func (e *wrapError) Unwrap() error { return e.err }
 
 // imageReference returns the reference of the image that Azure pulls for a container.
 func imageReference(c store.Container) string {
