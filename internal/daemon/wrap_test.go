@@ -84,6 +84,12 @@ func TestWrappedImage(t *testing.T) {
 		!strings.HasPrefix(derived.Base, "mcr.microsoft.com/azure-functions/base") {
 		t.Fatalf("image %s, derived %+v", inspected.Config.Image, derived)
 	}
+	// The host starts in an image of this digest only.
+	_, digest, _ := strings.Cut(derived.Source, "@")
+	variables, err := os.ReadFile(filepath.Join(inspected.AZF.Workspace, "terraform.tfvars.json"))
+	if err != nil || digest == "" || !strings.Contains(string(variables), digest) {
+		t.Errorf("%v; no digest %q in %s", err, digest, variables)
+	}
 	var res api.WaitResponse
 	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
 	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -72,6 +73,9 @@ func (s Settings) functionAppSpec(
 	}
 	spec.Environment, spec.HandlerSettings = settings.Environment, settings.Handler
 	spec.EnvironmentNames = settings.Names
+	if digest := sourceDigest(c); digest != "" {
+		spec.HandlerSettings[protocol.ImageDigestEnv] = digest
+	}
 	tags, more := s.tags(c)
 	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 
 	"github.com/distribution/reference"
 
@@ -58,6 +59,15 @@ type wrapError struct{ err error }
 
 func (e *wrapError) Error() string { return e.err.Error() }
 func (e *wrapError) Unwrap() error { return e.err }
+
+// sourceDigest returns the digest of the user's image in the image that Azure runs, "" if that is not a derived one.
+func sourceDigest(c store.Container) string {
+	if c.Derived == nil {
+		return ""
+	}
+	_, digest, _ := strings.Cut(c.Derived.Source, "@")
+	return digest
+}
 
 // imageReference returns the reference of the image that Azure pulls for a container.
 func imageReference(c store.Container) string {

@@ -27,7 +27,7 @@ func Host(environ []string) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := checkImage(dir, lookup(environ, imageDigestEnv)); err != nil {
+	if err := checkImage(dir, lookup(environ, protocol.ImageDigestEnv)); err != nil {
 		return 0, err
 	}
 	user, err := imageAccounts().accountOf("", nil)

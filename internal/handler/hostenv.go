@@ -11,12 +11,8 @@ import (
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
-const (
-	// originalEnv holds the container's variables that the Functions host does not get, as a JSON array of NAME=value.
-	originalEnv = "AZF_ORIG_ENV"
-	// imageDigestEnv holds the digest of the user's image that the container is of.
-	imageDigestEnv = "AZF_IMAGE_DIGEST"
-)
+// originalEnv holds the container's variables that the Functions host does not get, as a JSON array of NAME=value.
+const originalEnv = "AZF_ORIG_ENV"
 
 // hostVariables are patterns, in the form of protocol.Match, for the variables that the Functions host gets from Host
 // alone: what dynamic linker, .NET and OpenSSL read would lead the host to the files of the user's image.

@@ -57,6 +57,9 @@ const (
 	CommandEnv = "AZF_COMMAND"
 	// WorkingDirEnv holds the command's working directory, for azf-handler of protocol 1.
 	WorkingDirEnv = "AZF_WORKING_DIR"
+	// ImageDigestEnv holds the digest of the user's image that a wrapped image must be made of. azf-handler does not start
+	// the Functions host of another one.
+	ImageDigestEnv = "AZF_IMAGE_DIGEST"
 	// OutputLimitEnv holds the limit of a run's captured output in bytes; the default is DefaultOutputLimit.
 	OutputLimitEnv = "AZF_OUTPUT_LIMIT"
 )
