@@ -40,7 +40,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		&cobra.Group{ID: about, Title: "About the program:"})
 	root.AddCommand(
 		serveCommand(environ), configCommand(environ), gcCommand(environ), auditCommand(environ), policyCommand(environ),
-		planCommand(environ), foundationCommand(environ), demoCommand(environ), toolsCommand(), versionCommand(),
+		planCommand(environ), foundationCommand(environ), wrapCommand(environ),
+		demoCommand(environ), toolsCommand(), versionCommand(),
 		command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
 	err := command.Execute(ctx, root, args, stdout, stderr)
 	if _, ok := errors.AsType[config.Problems](err); ok {

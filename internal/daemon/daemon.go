@@ -32,7 +32,6 @@ import (
 	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/internal/inventory"
-	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
@@ -157,11 +156,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 	if err != nil {
 		return d, err
 	}
-	images := registry.New(registry.Config{
-		Host: cfg.Azure.Registry, Username: cfg.Azure.RegistryUsername, Password: cfg.Azure.RegistryPassword,
-		AzureSuffix: cfg.Cloud.RegistrySuffix, Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
-	})
-	wrapper, err := newWrapping(cfg, images)
+	images := newRegistryClient(cfg)
+	wrapper, err := newWrapper(cfg, images)
 	if err != nil {
 		return d, err
 	}

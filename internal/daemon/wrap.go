@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,11 +41,47 @@ type wrapping struct {
 	resolvedAt time.Time
 }
 
-// newWrapping returns nil when the settings switch wrapping off.
-func newWrapping(cfg Config, images *registry.Client) (engine.Wrapper, error) {
+// WrappedReference reads the reference of a derived image, which has a digest.
+func WrappedReference(text string) (reference.Canonical, error) {
+	named, err := reference.ParseNormalizedNamed(text)
+	if image, ok := named.(reference.Canonical); err == nil && ok {
+		return image, nil
+	}
+	return nil, fmt.Errorf("%q is not a reference with a digest, such as "+
+		"team.azurecr.io/sockerless/wrapped@sha256:DIGEST", text)
+}
+
+// VerifyWrapped returns how a derived image differs from what a daemon with these settings derives from the images that
+// it names: see wrap.Verify.
+func VerifyWrapped(ctx context.Context, cfg Config, image reference.Canonical) ([]string, error) {
+	w, err := newWrapping(cfg, newRegistryClient(cfg))
+	switch {
+	case err != nil:
+		return nil, err
+	case w.problem != nil:
+		return nil, fmt.Errorf("read azf-handler: %w: set wrap_handler to its path", w.problem)
+	case w.wrapper == nil:
+		return nil, errors.New("registry is not set: it is where wrapped images are")
+	}
+	return w.wrapper.Verify(ctx, image, w.base, api.AuthConfig{})
+}
+
+// newWrapper returns nil when the settings switch wrapping off.
+func newWrapper(cfg Config, images *registry.Client) (engine.Wrapper, error) {
 	if cfg.Wrap.Mode != config.WrapAuto {
 		return nil, nil
 	}
+	return newWrapping(cfg, images)
+}
+
+func newRegistryClient(cfg Config) *registry.Client {
+	return registry.New(registry.Config{
+		Host: cfg.Azure.Registry, Username: cfg.Azure.RegistryUsername, Password: cfg.Azure.RegistryPassword,
+		AzureSuffix: cfg.Cloud.RegistrySuffix, Credential: cfg.Credential.Token, Transport: cfg.AppTransport,
+	})
+}
+
+func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 	base, err := api.ParseReference(cfg.Wrap.Base)
 	if err != nil {
 		return nil, fmt.Errorf("wrap_base: %w", err)

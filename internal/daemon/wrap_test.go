@@ -128,9 +128,34 @@ func TestWrappedImage(t *testing.T) {
 	if again := inspected.AZF.Derived; again == nil || *again != *derived {
 		t.Errorf("derived %+v, want %+v", again, derived)
 	}
+	p.verifyWrapped(t, derived.Reference)
 	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
 	p.must(t, http.MethodDelete, "/containers/again", nil, nil)
 	p.nothingLeft(t)
+}
+
+// verifyWrapped checks a derived image, as wrap verify does, with the handler that made it and with another one.
+func (p *playground) verifyWrapped(t *testing.T, text string) {
+	t.Helper()
+	image, err := daemon.WrappedReference(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if different, err := daemon.VerifyWrapped(t.Context(), p.cfg, image); err != nil || len(different) > 0 {
+		t.Errorf("differences %q, %v", different, err)
+	}
+	other := p.cfg
+	other.Wrap.Handler = filepath.Join(p.dir, "other-handler")
+	program := slices.Concat(azuretest.BuildProgram(t, "../../cmd/azf-handler"), []byte{0})
+	if err := os.WriteFile(other.Wrap.Handler, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if different, err := daemon.VerifyWrapped(t.Context(), other, image); err != nil || len(different) == 0 {
+		t.Errorf("with another handler: differences %q, %v", different, err)
+	}
+	if _, err := daemon.WrappedReference("team.azurecr.io/sockerless/wrapped:w-1"); err == nil {
+		t.Error("a reference without a digest is accepted")
+	}
 }
 
 // TestImagesThatCannotBeWrapped are refused at once, and nothing of them is left.
