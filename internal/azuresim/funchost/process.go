@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
@@ -34,7 +35,7 @@ type process struct {
 
 // startProcess starts the handler on a free port. The handler gets the host's environment.
 func (h *host) startProcess(ctx context.Context, s *site) (*process, error) {
-	port, err := freePort(ctx)
+	port, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +77,27 @@ func (h *host) startProcess(ctx context.Context, s *site) (*process, error) {
 	return p, nil
 }
 
-func freePort(ctx context.Context) (string, error) {
+// Ports of servers that others start. They are below those that the kernel gives to connections
+// (net.ipv4.ip_local_port_range), of which one could take a free port before its server does.
+const (
+	minPort = 20_000
+	maxPort = 32_000
+)
+
+// FreePort returns a port of this machine's loopback that nobody uses.
+func FreePort(ctx context.Context) (string, error) {
 	var cfg net.ListenConfig
-	l, err := cfg.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	for {
+		port := strconv.Itoa(minPort + rand.IntN(maxPort-minPort))
+		l, err := cfg.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("find a free port: %w", err)
+		}
+		return port, l.Close()
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return strconv.Itoa(port), l.Close()
 }
 
 // waitExit blocks until a child has exited, without reaping it.

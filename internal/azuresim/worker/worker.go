@@ -155,7 +155,7 @@ func (a *App) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	port, err := funchost.FreePort(ctx)
 	if err != nil {
 		return err
 	}
