@@ -11,6 +11,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuretest"
+	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 )
 
@@ -26,9 +27,11 @@ func (p *playground) neverUp(t *testing.T, name string) string {
 	return res.Error.Message
 }
 
-// TestImageWithoutHost has an image that somebody took for one that runs anywhere.
+// TestImageWithoutHost has an image that somebody took for one that runs anywhere, where none is wrapped.
 func TestImageWithoutHost(t *testing.T) {
-	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.ReadyTimeout = time.Second })
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
+		cfg.ReadyTimeout, cfg.Wrap.Mode = time.Second, config.WrapOff
+	})
 	img, err := appimage.Build(map[string]appimage.File{"/bin/app": {Content: []byte("x"), Mode: 0o755}}, nil, nil)
 	if err != nil {
 		t.Fatal(err)

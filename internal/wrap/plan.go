@@ -52,7 +52,7 @@ func Plan(shown string, image registry.Image, limits Limits) (bool, error) {
 func NoRegistry(shown string) error {
 	return api.Errorf(api.InvalidParameter, "%s has no Azure Functions host, and no registry is set to put a wrapped "+
 		"image into. Set registry and give this daemon AcrPush there, or build the image FROM "+
-		"mcr.microsoft.com/azure-functions/base:4 (README, The image contract)", shown)
+		"mcr.microsoft.com/azure-functions/base:4 (docs/images.md)", shown)
 }
 
 func (l Limits) check(shown, system, architecture string, layers int, size int64) error {

@@ -73,7 +73,7 @@ func TestPlan(t *testing.T) {
 	}
 	check(t, wrap.NoRegistry("alpine:3.20"), api.InvalidParameter, "alpine:3.20 has no Azure Functions host, and no "+
 		"registry is set to put a wrapped image into. Set registry and give this daemon AcrPush there, or build the image "+
-		"FROM mcr.microsoft.com/azure-functions/base:4 (README, The image contract)")
+		"FROM mcr.microsoft.com/azure-functions/base:4 (docs/images.md)")
 }
 
 // check compares an error; an empty text stands for none.
