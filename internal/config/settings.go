@@ -236,7 +236,7 @@ func settings() []setting {
 			help:  "largest compressed `size` of an image that is wrapped"},
 		{section: azureSection, key: "wrap_handler", check: checkAbsolute,
 			field: func(g *given) any { return &g.Wrap.Handler },
-			help:  "`path` of azf-handler for wrapped images; empty means the one beside this program"},
+			help:  "`path` of azf-handler for wrapped images, for linux/amd64; empty means the one of this release"},
 		{section: azureSection, key: "cloud", fallback: azurecloud.Public, check: azurecloud.Check,
 			field: func(g *given) any { return &g.CloudName },
 			help:  "public, usgovernment, china, or the https `URL` of another cloud's Resource Manager"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -59,7 +60,7 @@ func VerifyWrapped(ctx context.Context, cfg Config, image reference.Canonical) (
 	case err != nil:
 		return nil, err
 	case w.problem != nil:
-		return nil, fmt.Errorf("read azf-handler: %w: set wrap_handler to its path", w.problem)
+		return nil, fmt.Errorf("azf-handler cannot be used: %w: set wrap_handler to its path", w.problem)
 	case w.wrapper == nil:
 		return nil, errors.New("registry is not set: it is where wrapped images are")
 	}
@@ -106,26 +107,34 @@ func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 	if id := cfg.Azure.Identity; id != nil {
 		clientID = id.ClientID
 	}
-	w.wrapper, err = wrap.New(wrap.Config{
+	wrapper, err := wrap.New(wrap.Config{
 		Registry: images, Repository: cfg.Azure.Registry + "/" + cfg.Wrap.Repository, Handler: handler, Limits: w.limits,
 		TempDir: cfg.StateDir, ClientID: func() string { return clientID },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("wrap images: %w", err)
+		w.problem = err // such as the handler of another architecture: all other images run without it
+		return w, nil
 	}
+	w.wrapper = wrapper
 	return w, nil
 }
 
-// readHandler reads azf-handler from a path, or from beside this program.
+// readHandler reads azf-handler from a path, or from where releases have it: beside this program, and in packages in a
+// folder of the program's own (packaging/nfpm.yaml).
 func readHandler(path string) ([]byte, error) {
-	if path == "" {
-		program, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		path = filepath.Join(filepath.Dir(program), "azf-handler")
+	if path != "" {
+		return os.ReadFile(path)
 	}
-	return os.ReadFile(path)
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(program)
+	content, err := os.ReadFile(filepath.Join(dir, "azf-handler"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.ReadFile(filepath.Join(dir, "../lib/sockerless-backend-azf/azf-handler"))
+	}
+	return content, err
 }
 
 // Needs implements engine.Wrapper.
@@ -136,7 +145,7 @@ func (w *wrapping) Needs(shown string, image registry.Image) (bool, error) {
 		return needed, err
 	case w.problem != nil:
 		return true, api.Errorf(api.InvalidParameter, "%s has no Azure Functions host, and the azf-handler to wrap it with "+
-			"cannot be read: %w: set wrap_handler to its path", shown, w.problem)
+			"cannot be used: %w: set wrap_handler to its path", shown, w.problem)
 	case w.wrapper == nil:
 		return true, wrap.NoRegistry(shown)
 	}

@@ -172,7 +172,11 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 		},
 		"no handler": {
 			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/none" }, false, http.StatusBadRequest,
-			"team.azurecr.io/tool:1 has no Azure Functions host, and the azf-handler to wrap it with cannot be read",
+			"team.azurecr.io/tool:1 has no Azure Functions host, and the azf-handler to wrap it with cannot be used",
+		},
+		"no program": {
+			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/proc/version" }, false, http.StatusBadRequest,
+			"and the azf-handler to wrap it with cannot be used",
 		},
 		"too big": {
 			func(cfg *daemon.Config) { cfg.Wrap.MaxSize = "1KiB" }, false, http.StatusBadRequest, "wrap_max_size is 1 KiB",
