@@ -2,22 +2,16 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sockerless/backend-azf/invoker"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 	"github.com/sockerless/backend-azf/store"
 )
 
-// scriptRoot is a variable of each image that is made from one of Microsoft's with a Functions host
-// (github.com/Azure/azure-functions-docker, host/4).
-const scriptRoot = "AzureWebJobsScriptRoot"
-
 // lacksHost reports whether the image that Azure runs is known and has no Functions host.
 func lacksHost(c store.Container) bool {
-	return c.Derived == nil && c.ImageConfig != nil && !slices.ContainsFunc(c.ImageConfig.Env, func(entry string) bool {
-		return strings.HasPrefix(entry, scriptRoot+"=")
-	})
+	return c.Derived == nil && c.ImageConfig != nil && !protocol.HasHost(c.ImageConfig.Env)
 }
 
 // hostHome is HOME in Microsoft's images. On App Service, the Functions host looks for functions below HOME, whatever
@@ -40,7 +34,7 @@ func imageHome(c store.Container) string {
 // noHost returns the reason for which an image without a Functions host does not run.
 func noHost(image string) string {
 	return fmt.Sprintf("image %s sets no %s, so it seems to hold no Functions host, without which Azure never starts it: "+
-		"build it from mcr.microsoft.com/azure-functions/base:4", image, scriptRoot)
+		"build it from mcr.microsoft.com/azure-functions/base:4", image, protocol.ScriptRootEnv)
 }
 
 // notReadyCause returns the likely cause of a failed run whose app did not come up, for the end of its message, or "".

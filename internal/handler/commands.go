@@ -10,7 +10,7 @@ const (
 	handlerCommand = "handler"
 )
 
-// portEnv is the variable by which the Functions host tells a custom handler its port.
+// portEnv holds the port on which the Functions host expects a custom handler.
 const portEnv = "FUNCTIONS_CUSTOMHANDLER_PORT"
 
 // Subcommand returns HostCommand or ProbeCommand if that is what the arguments ask for, and otherwise "", for Run. When

@@ -14,7 +14,7 @@ import (
 )
 
 // webHost is the Functions host's program below the folder of a wrapped image.
-const webHost = hostFolder + "/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"
+const webHost = protocol.HostFolder + "/" + protocol.HostProgram
 
 // forwarded are the signals that Host passes on to the Functions host.
 var forwarded = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP}
@@ -93,7 +93,7 @@ func checkImage(dir, digest string) error {
 	}
 	if digest != "" && digest != img.Digest {
 		return fmt.Errorf("%s is of the image %s (%s), and the container is of %s: the image has a %s of its own, or the "+
-			"wrapped image is another one's", filepath.Join(dir, imageFile), img.Digest, img.Reference, digest, installFolder)
+			"wrapped image is another one's", filepath.Join(dir, protocol.ImageFile), img.Digest, img.Reference, digest, protocol.InstallFolder)
 	}
 	return nil
 }

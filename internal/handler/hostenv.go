@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -58,19 +59,19 @@ func ownHostEnv(dir string, environ []string) ([]string, error) {
 	in := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
 	var folders []string
 	for _, folder := range filepath.SplitList(dockerPath) {
-		folders = append(folders, in(hostFolder, folder))
+		folders = append(folders, in(protocol.HostFolder, folder))
 	}
 	env := []string{
 		"PATH=" + strings.Join(folders, ":"), "HOME=" + in("home"), "TMPDIR=" + in("tmp"),
 		"DOTNET_USE_POLLING_FILE_WATCHER=true", "DOTNET_RUNNING_IN_CONTAINER=true",
-		"ASPNETCORE_URLS=http://*:" + firstOf(lookup(environ, "PORT"), "80"),
-		"ASPNETCORE_CONTENTROOT=" + in(hostFolder, "azure-functions-host"),
+		"ASPNETCORE_URLS=http://*:" + cmp.Or(lookup(environ, "PORT"), "80"),
+		"ASPNETCORE_CONTENTROOT=" + in(protocol.HostFolder, "azure-functions-host"),
 		"AzureWebJobsScriptRoot=" + in("home", "site", "wwwroot"),
 	}
 	for _, file := range []struct{ name, path string }{
-		{"SSL_CERT_FILE", in(hostFolder, "etc/ssl/certs/ca-certificates.crt")},
-		{"SSL_CERT_DIR", in(hostFolder, "etc/ssl/certs")},
-		{"TZDIR", in(hostFolder, "usr/share/zoneinfo")},
+		{"SSL_CERT_FILE", in(protocol.HostFolder, "etc/ssl/certs/ca-certificates.crt")},
+		{"SSL_CERT_DIR", in(protocol.HostFolder, "etc/ssl/certs")},
+		{"TZDIR", in(protocol.HostFolder, "usr/share/zoneinfo")},
 	} {
 		if _, err := os.Stat(file.path); err == nil {
 			env = append(env, file.name+"="+file.path)
@@ -83,14 +84,14 @@ func ownHostEnv(dir string, environ []string) ([]string, error) {
 	return append(env, "LD_LIBRARY_PATH="+strings.Join(libraries, ":")), nil
 }
 
-// libraries returns the folders in librariesFile, which may be missing. They are written as for installFolder.
+// libraries returns the folders in protocol.LibrariesFile, which may be missing. They are written as for protocol.InstallFolder.
 func libraries(dir string) (folders []string, err error) {
-	content, err := os.ReadFile(filepath.Join(dir, librariesFile))
+	content, err := os.ReadFile(filepath.Join(dir, protocol.LibrariesFile))
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
 	for _, line := range strings.Fields(string(content)) {
-		if below, ok := strings.CutPrefix(line, installFolder+"/"); ok {
+		if below, ok := strings.CutPrefix(line, protocol.InstallFolder+"/"); ok {
 			line = filepath.Join(dir, below)
 		}
 		folders = append(folders, line)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // TestSubcommand: a command that the Functions host passes on may have any name.
@@ -96,7 +98,7 @@ func TestHostEnv(t *testing.T) {
 			t.Errorf("the handler sees %s=%s", name, value)
 		}
 	}
-	write("libs", installFolder+"/host/lib\n\n"+"/opt/lib\n")
+	write("libs", protocol.InstallFolder+"/host/lib\n\n"+"/opt/lib\n")
 	write("host/etc/ssl/certs/ca-certificates.crt", "")
 	write("host/usr/share/zoneinfo/UTC", "")
 	got, err = hostEnv(dir, []string{"PATH=/mine", "HOME=/own"}, "/root")

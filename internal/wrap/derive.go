@@ -158,7 +158,7 @@ func (c *call) sourceLayer(l v1.Layer, from name.Repository, s *registry.Session
 	return l
 }
 
-// markedLayer marks the errors of reading a layer, which would else look like those of writing it.
+// markedLayer marks the errors of reading a layer, which would otherwise look like those of writing it.
 type markedLayer struct {
 	v1.Layer
 	user func(context.Context, error) error
@@ -179,9 +179,9 @@ func (w *Wrapper) derive(user *userImage, host *hostLayers, source Source) (comp
 		return composed{}, tooManyLayers(reference.FamiliarString(source.Image), len(user.layers), most)
 	}
 	theirs := user.config.Config
-	last, err := w.lastLayer(host, record{
-		Version: 1, Reference: withDigest(source.Image), Digest: source.Image.Digest().String(),
-		Base: withDigest(source.Base), Config: recordConfig{
+	last, err := w.lastLayer(host, protocol.Image{
+		Version: protocol.ImageVersion, Reference: withDigest(source.Image), Digest: source.Image.Digest().String(),
+		Base: withDigest(source.Base), Config: protocol.ImageConfig{
 			Env: theirs.Env, User: theirs.User, WorkingDir: theirs.WorkingDir,
 			Entrypoint: theirs.Entrypoint, Cmd: theirs.Cmd, StopSignal: theirs.StopSignal,
 		},
@@ -198,7 +198,7 @@ func (w *Wrapper) derive(user *userImage, host *hostLayers, source Source) (comp
 			Entrypoint: []string{handlerPath, "host"}, WorkingDir: "/",
 			ExposedPorts: map[string]struct{}{"80/tcp": {}},
 			Env: []string{
-				scriptRoot + "=" + rootPath, "HOME=" + homePath, "FUNCTIONS_WORKER_RUNTIME=custom",
+				protocol.ScriptRootEnv + "=" + rootPath, "HOME=" + homePath, "FUNCTIONS_WORKER_RUNTIME=custom",
 				"AzureFunctionsJobHost__Logging__Console__IsEnabled=true",
 			},
 			Labels: map[string]string{

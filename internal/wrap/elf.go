@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // loader is what a patched program names as its interpreter: a link to the base image's own.
-const loader = "/.sockerless/ld.so"
+const loader = protocol.InstallFolder + "/ld.so"
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sockerless/backend-azf/examples"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // layer is a compressed layer in a file or in memory. It implements v1.Layer.
@@ -88,32 +89,13 @@ func tempFile(dir string) (*os.File, error) {
 
 // Names in the last layer, and what the environment says of them.
 const (
-	handlerPath = "/.sockerless/init"
-	homePath    = "/.sockerless/home"
-	rootPath    = homePath + "/site/wwwroot" // the Functions host looks here, whatever scriptRoot says
-	scriptRoot  = "AzureWebJobsScriptRoot"
+	handlerPath = protocol.InstallFolder + "/init"
+	homePath    = protocol.InstallFolder + "/home"
+	rootPath    = homePath + "/site/wwwroot" // the Functions host looks here, whatever protocol.ScriptRootEnv says
 )
 
-// record is image.json, by which the handler knows the user's image.
-type record struct {
-	Version   int          `json:"version"`
-	Reference string       `json:"reference"`
-	Digest    string       `json:"digest"`
-	Base      string       `json:"base"`
-	Config    recordConfig `json:"config"`
-}
-
-type recordConfig struct {
-	Env        []string
-	User       string
-	WorkingDir string
-	Entrypoint []string
-	Cmd        []string
-	StopSignal string
-}
-
 // lastLayer returns the layer on top of the host's.
-func (w *Wrapper) lastLayer(h *hostLayers, of record) (*layer, error) {
+func (w *Wrapper) lastLayer(h *hostLayers, of protocol.Image) (*layer, error) {
 	image, err := json.Marshal(of)
 	if err != nil {
 		return nil, err
@@ -127,15 +109,15 @@ func (w *Wrapper) lastLayer(h *hostLayers, of record) (*layer, error) {
 		libs.WriteString("/" + path.Join(hostPrefix, dir) + "\n")
 	}
 	files := []entry{
-		{name: "/.sockerless/", mode: 0o755},
+		{name: protocol.InstallFolder + "/", mode: 0o755},
 		{name: handlerPath, mode: 0o755, content: w.cfg.Handler},
-		{name: "/.sockerless/image.json", mode: 0o644, content: image},
-		{name: "/.sockerless/libs", mode: 0o644, content: []byte(libs.String())},
-		{name: "/.sockerless/tmp/", mode: 0o1777},
+		{name: protocol.InstallFolder + "/" + protocol.ImageFile, mode: 0o644, content: image},
+		{name: protocol.InstallFolder + "/" + protocol.LibrariesFile, mode: 0o644, content: []byte(libs.String())},
+		{name: protocol.InstallFolder + "/tmp/", mode: 0o1777},
 		{name: homePath + "/", mode: 0o700},
 	}
 	if h.loader != "" {
-		files = append(files, entry{name: loader, mode: 0o777, link: "host/" + h.loader})
+		files = append(files, entry{name: loader, mode: 0o777, link: protocol.HostFolder + "/" + h.loader})
 	}
 	var buf bytes.Buffer
 	a, err := newArchive(&buf)

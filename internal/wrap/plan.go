@@ -2,12 +2,12 @@ package wrap
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/docker/go-units"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/registry"
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // maxLayers is the largest number of layers of an image that can be wrapped. maxDerived is the largest number of layers
@@ -36,12 +36,7 @@ func (l Limits) withDefaults() Limits {
 // an image that cannot be wrapped it returns an error, InvalidParameter or NotFound. shown is the image in messages. It
 // asks no registry.
 func Plan(shown string, image registry.Image, limits Limits) (bool, error) {
-	for _, variable := range image.Spec.Config.Env {
-		if strings.HasPrefix(variable, scriptRoot+"=") {
-			return false, nil
-		}
-	}
-	if _, derived := image.Spec.Config.Labels[LabelRecipe]; derived {
+	if _, derived := image.Spec.Config.Labels[LabelRecipe]; derived || protocol.HasHost(image.Spec.Config.Env) {
 		return false, nil
 	}
 	return true, limits.withDefaults().check(

@@ -10,13 +10,15 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 const (
 	// hostPrefix is where the files of the base image are in a derived image.
-	hostPrefix = ".sockerless/host"
-	// hostProgram is the Functions host in the base image.
-	hostProgram = "azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"
+	hostPrefix = installPrefix + protocol.HostFolder
+	// installPrefix is protocol.InstallFolder in the names of entries.
+	installPrefix = ".sockerless/"
 	// maxHead is how much of the program is searched for the name of its interpreter, in bytes.
 	maxHead = 1 << 20
 )
@@ -38,8 +40,8 @@ func (r *rewriter) rewrite(in io.Reader, out *tar.Writer) error {
 	if r.layer == 1 {
 		// The user's image may have files there. The opaque marker hides them.
 		for _, h := range []tar.Header{
-			{Typeflag: tar.TypeDir, Name: ".sockerless/", Mode: 0o755},
-			{Typeflag: tar.TypeReg, Name: ".sockerless/" + opaque, Mode: 0o644},
+			{Typeflag: tar.TypeDir, Name: installPrefix, Mode: 0o755},
+			{Typeflag: tar.TypeReg, Name: installPrefix + opaque, Mode: 0o644},
 			{Typeflag: tar.TypeDir, Name: hostPrefix + "/", Mode: 0o755},
 		} {
 			h.ModTime = time.Unix(0, 0)
@@ -75,13 +77,13 @@ func (r *rewriter) entry(h *tar.Header, content io.Reader, out *tar.Writer) erro
 	}
 	place := r.root.place(clean(h.Name))
 	regular := h.Typeflag == tar.TypeReg
-	if regular && place == hostProgram {
+	if regular && place == protocol.HostProgram {
 		var err error
 		if content, err = r.patch(content); err != nil {
-			return fmt.Errorf("%s: %w", hostProgram, err)
+			return fmt.Errorf("%s: %w", protocol.HostProgram, err)
 		}
 	}
-	read := regular && (place == hostProgram || strings.Contains(path.Base(place), ".so"))
+	read := regular && (place == protocol.HostProgram || strings.Contains(path.Base(place), ".so"))
 	if read {
 		if err := r.rewind(); err != nil {
 			return err
@@ -134,12 +136,12 @@ type baseError struct{ error }
 // check returns the path of the base's dynamic loader and the folders of its libraries, when all layers are written. A
 // static program needs neither.
 func (r *rewriter) check() (loader string, folders []string, err error) {
-	n := r.root[hostProgram]
+	n := r.root[protocol.HostProgram]
 	if n.kind == 0 {
-		return "", nil, baseError{fmt.Errorf("it has no %s", hostProgram)}
+		return "", nil, baseError{fmt.Errorf("it has no %s", protocol.HostProgram)}
 	}
 	if n.kind != tar.TypeReg || n.layer != r.programLayer || n.library == nil {
-		return "", nil, baseError{fmt.Errorf("its %s is not a regular program", hostProgram)}
+		return "", nil, baseError{fmt.Errorf("its %s is not a regular program", protocol.HostProgram)}
 	}
 	if r.interpreter == "" {
 		return "", nil, nil
@@ -149,7 +151,7 @@ func (r *rewriter) check() (loader string, folders []string, err error) {
 		return "", nil, baseError{fmt.Errorf("it lacks the interpreter %s of its Functions host", r.interpreter)}
 	}
 	folders = r.root.folders(r.architecture)
-	if err := r.root.checkLibraries(hostProgram, folders); err != nil {
+	if err := r.root.checkLibraries(protocol.HostProgram, folders); err != nil {
 		return "", nil, baseError{err}
 	}
 	return loader, folders, nil
