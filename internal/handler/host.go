@@ -93,7 +93,8 @@ func checkImage(dir, digest string) error {
 	}
 	if digest != "" && digest != img.Digest {
 		return fmt.Errorf("%s is of the image %s (%s), and the container is of %s: the image has a %s of its own, or the "+
-			"wrapped image is another one's", filepath.Join(dir, protocol.ImageFile), img.Digest, img.Reference, digest, protocol.InstallFolder)
+			"wrapped image is another one's", filepath.Join(dir, protocol.ImageFile), img.Digest, img.Reference,
+			digest, protocol.InstallFolder)
 	}
 	return nil
 }

@@ -84,7 +84,8 @@ func ownHostEnv(dir string, environ []string) ([]string, error) {
 	return append(env, "LD_LIBRARY_PATH="+strings.Join(libraries, ":")), nil
 }
 
-// libraries returns the folders in protocol.LibrariesFile, which may be missing. They are written as for protocol.InstallFolder.
+// libraries returns the folders in protocol.LibrariesFile, which may be missing. They are written as for
+// protocol.InstallFolder.
 func libraries(dir string) (folders []string, err error) {
 	content, err := os.ReadFile(filepath.Join(dir, protocol.LibrariesFile))
 	if err != nil && !os.IsNotExist(err) {

@@ -48,9 +48,9 @@ func readImage(dir string) (*image, error) {
 }
 
 // findImage returns the wrapped image that a handler with these arguments and settings belongs to, and the arguments
-// that are left. There is one if protocol.ImageFile lies beside the program and the first argument is handlerCommand, or if Host
-// has started the Functions host. Otherwise the image is nil, and the arguments are the command of a user's own image,
-// which may be called handlerCommand too.
+// that are left. There is one if protocol.ImageFile lies beside the program and the first argument is handlerCommand,
+// or if Host has started the Functions host. Otherwise the image is nil, and the arguments are the command of a user's
+// own image, which may be called handlerCommand too.
 func findImage(args, environ []string) (*image, []string, error) {
 	isCommand := len(args) > 0 && args[0] == handlerCommand
 	hosted := lookup(environ, originalEnv) != ""
