@@ -44,8 +44,8 @@ func Build(files map[string]File, env []string, labels map[string]string) (v1.Im
 }
 
 // BuildFrom builds an image of one layer more than base, for this machine's platform. Files are named by their absolute
-// path in the image; env holds NAME=value entries, which come before those of base, labels may be nil. What runs is
-// what base runs. The same input gives the same digest.
+// path in the image; env holds NAME=value entries, which replace those of base; labels may be nil. What runs is what
+// base runs. The same input gives the same digest.
 func BuildFrom(base v1.Image, files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)

@@ -46,6 +46,7 @@ type Config struct {
 // Container is a started container. Its methods may be called from any goroutine.
 type Container struct {
 	cmd   *exec.Cmd
+	group bool // without a PID namespace, the others of its process group must be killed, too
 	ended chan struct{}
 }
 
@@ -130,10 +131,14 @@ func start(cfg Config, kind Isolation) (*Container, error) {
 	go func() {
 		_, _ = write.Write(settings) // a child that has ended reads nothing
 		_ = write.Close()
-		_ = cmd.Wait() // the code is in ProcessState
-		close(c.ended)
+		c.wait()
 	}()
 	return c, nil
+}
+
+func (c *Container) wait() {
+	_ = c.cmd.Wait() // the code is in ProcessState
+	close(c.ended)
 }
 
 // PID is the id of the container's first process on this machine.
@@ -160,6 +165,9 @@ func (c *Container) Stop(limit time.Duration) {
 	case <-c.ended:
 	case <-timer.C:
 		_ = c.cmd.Process.Kill()
-		<-c.ended
 	}
+	if c.group {
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) // fails when there are none
+	}
+	<-c.ended
 }

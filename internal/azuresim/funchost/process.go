@@ -87,7 +87,7 @@ const (
 // FreePort returns a port of this machine's loopback that nobody uses.
 func FreePort(ctx context.Context) (string, error) {
 	var cfg net.ListenConfig
-	for {
+	for ctx.Err() == nil {
 		port := strconv.Itoa(minPort + rand.IntN(maxPort-minPort))
 		l, err := cfg.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -98,6 +98,7 @@ func FreePort(ctx context.Context) (string, error) {
 		}
 		return port, l.Close()
 	}
+	return "", ctx.Err()
 }
 
 // waitExit blocks until a child has exited, without reaping it.

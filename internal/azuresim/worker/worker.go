@@ -202,7 +202,7 @@ func (a *App) root() string { return filepath.Join(a.cfg.Dir, "rootfs") }
 
 // start starts the container as App Service does: by the image's entrypoint, with the app settings over the image's
 // environment.
-func (a *App) start(image v1.Config, port, telemetry string, output *tail) (runner, error) {
+func (a *App) start(image v1.Config, port, telemetry string, output *tail) (*container.Container, error) {
 	simulator := funchost.Simulator{App: a.cfg.Name, Keys: a.cfg.Keys, Telemetry: telemetry}
 	cfg := container.Config{
 		Root: a.root(), Args: slices.Concat(image.Entrypoint, image.Cmd), Dir: image.WorkingDir, User: image.User,
@@ -225,13 +225,13 @@ func (a *App) start(image v1.Config, port, telemetry string, output *tail) (runn
 	}
 	cfg.Env = a.environment(image.Env, map[string]string{"PORT": port, funchost.SimulatorEnv: string(content)})
 	if withoutRoot {
-		return startWithoutRoot(cfg)
+		return container.StartWithoutRoot(cfg)
 	}
 	return container.Start(cfg)
 }
 
 // ping looks whether the container answers. A container that does not in time ends.
-func (a *App) ping(ctx context.Context, c runner, port string) {
+func (a *App) ping(ctx context.Context, c *container.Container, port string) {
 	late := time.NewTimer(a.cfg.StartLimit)
 	defer late.Stop()
 	limit := late.C
@@ -290,11 +290,4 @@ func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return strings.TrimSpace(string(t.last))
-}
-
-// runner is a container, or what stands for one.
-type runner interface {
-	Done() <-chan struct{}
-	ExitCode() int
-	Stop(limit time.Duration)
 }
