@@ -22,7 +22,7 @@ const dockerPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 // TestWrapped runs commands in wrapped images that hold no other file than static programs.
 func TestWrapped(t *testing.T) {
 	const image = `{"Env": ["PATH=/app", "A=image", "LD_LIBRARY_PATH=/image"], "Entrypoint": ["tool"], "Cmd": ["show"]}`
-	const withUser = `{"Env": ["PATH=/app"], "User": "ci", "WorkingDir": "/work/deep", "Entrypoint": ["tool", "show"]}`
+	const withUser = `{"Env": ["PATH=/app"], "User": "ci", "WorkingDir": "/srv/deep", "Entrypoint": ["tool", "show"]}`
 	env := func(entries ...string) []string { return append(entries, "AZF_RUN_ID=r") }
 	for name, row := range map[string]struct {
 		image   string
@@ -69,7 +69,7 @@ func TestWrapped(t *testing.T) {
 			env:   env("HOME=/", "PATH="+dockerPath), want: "[/app/tool show] / 0 0 []",
 		},
 		"user of the image": {
-			image: withUser, env: env("HOME=/home/ci", "PATH=/app"), want: "[tool show] /work/deep 1000 1001 [2002]",
+			image: withUser, env: env("HOME=/home/ci", "PATH=/app"), want: "[tool show] /srv/deep 1000 1001 [2002]",
 		},
 		"user of the container": {
 			image: withUser, environ: settings(t, protocol.Spec{User: "65532:7", Groups: []string{"extra"}, WorkingDir: "/new"}),

@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
+	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/config"
@@ -31,6 +32,7 @@ type wrapping struct {
 	base    reference.Named
 	refresh time.Duration
 	now     func() time.Time
+	log     zerolog.Logger
 	slots   chan struct{}
 	// wrapper is nil where images cannot be wrapped: without a registry, or without azf-handler, for the reason in
 	// problem.
@@ -92,7 +94,7 @@ func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 		return nil, fmt.Errorf("wrap_max_size: %w", err)
 	}
 	w := &wrapping{
-		images: images, base: base, refresh: cfg.Wrap.Refresh, now: time.Now, slots: make(chan struct{}, wraps),
+		images: images, base: base, refresh: cfg.Wrap.Refresh, now: time.Now, log: cfg.Log, slots: make(chan struct{}, wraps),
 		limits: wrap.Limits{Architecture: cfg.Architecture, MaxSize: size},
 	}
 	if cfg.Azure.Registry == "" {
@@ -169,7 +171,10 @@ func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Deriv
 	}
 	base, err := w.baseImage(ctx)
 	if err != nil {
-		return api.Derived{}, fmt.Errorf("look up wrap_base: %w", err)
+		if ctx.Err() != nil {
+			return api.Derived{}, err
+		}
+		return api.Derived{}, api.Errorf(api.KindOf(err), "look up wrap_base: %w", err)
 	}
 	d, err := w.wrapper.Derive(ctx, wrap.Source{Image: source, Base: base})
 	if err != nil {
@@ -187,10 +192,14 @@ func (w *wrapping) baseImage(ctx context.Context) (reference.Canonical, error) {
 	defer w.mu.Unlock()
 	if w.resolved == nil || w.now().Sub(w.resolvedAt) >= w.refresh {
 		base, err := w.canonical(ctx, w.base)
-		if err != nil {
+		switch {
+		case err == nil:
+			w.resolved, w.resolvedAt = base, w.now()
+		case w.resolved == nil || ctx.Err() != nil:
 			return nil, err
+		default: // its layers are in our registry already
+			w.log.Warn().Err(err).Str("base", w.resolved.String()).Msg("wrap_base cannot be looked up: the last one is used")
 		}
-		w.resolved, w.resolvedAt = base, w.now()
 	}
 	return w.resolved, nil
 }

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
@@ -44,7 +46,7 @@ func (p *playground) plain(t *testing.T, name string, change func(*v1.Config)) {
 	t.Helper()
 	files := map[string]appimage.File{
 		"/bin/tool":   {Content: azuretest.BuildProgram(t, "../../cmd/azf-handler/testdata/tool"), Mode: 0o755},
-		"/etc/passwd": {Content: []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/work:/bin/sh\n"), Mode: 0o644},
+		"/etc/passwd": {Content: []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv:/bin/sh\n"), Mode: 0o644},
 		"/etc/group":  {Content: []byte("extra:x:2002:app\n"), Mode: 0o644},
 	}
 	img, err := appimage.Build(files, []string{"PATH=/bin", "FROM_IMAGE=yes"}, nil)
@@ -70,7 +72,7 @@ func TestWrappedImage(t *testing.T) {
 	p := wraps(t, nil)
 	p.plain(t, "team/tool", func(config *v1.Config) {
 		config.Entrypoint, config.Cmd = []string{"tool"}, []string{"show", "image"}
-		config.User, config.WorkingDir = "app", "/work/deep"
+		config.User, config.WorkingDir = "app", "/srv/deep"
 	})
 	const image = "team.azurecr.io/team/tool:1"
 	p.create(t, "web", api.Config{
@@ -106,7 +108,7 @@ func TestWrappedImage(t *testing.T) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(lines[0], "stdout: ")), &seen); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(seen.Args, []string{"tool", "show", "a b"}) || seen.Dir != "/work/deep" || seen.UID != 1000 ||
+	if !slices.Equal(seen.Args, []string{"tool", "show", "a b"}) || seen.Dir != "/srv/deep" || seen.UID != 1000 ||
 		seen.GID != 1001 || !slices.Equal(seen.Groups, []int{2002}) {
 		t.Errorf("the command sees %+v", seen)
 	}
@@ -181,6 +183,14 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 		"too big": {
 			func(cfg *daemon.Config) { cfg.Wrap.MaxSize = "1KiB" }, false, http.StatusBadRequest, "wrap_max_size is 1 KiB",
 		},
+		"no base": {
+			func(cfg *daemon.Config) { cfg.Wrap.Base = "none.azurecr.io/base:1" }, false, http.StatusNotFound,
+			"look up wrap_base: manifest for none.azurecr.io/base:1 not found",
+		},
+		"no answer from the base's registry": {
+			func(cfg *daemon.Config) { cfg.Wrap.Base = "none.example.com/base:1" }, false, http.StatusServiceUnavailable,
+			"look up wrap_base: registry none.example.com gives no answer",
+		},
 		"no right to push": {
 			nil, true, http.StatusForbidden,
 			"cannot push to team.azurecr.io/sockerless/",
@@ -201,5 +211,51 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 				t.Errorf("function apps are left: %v", sites)
 			}
 		})
+	}
+}
+
+// TestWrapBaseIsGone wraps a second image when the tag of the base cannot be looked up any more.
+func TestWrapBaseIsGone(t *testing.T) {
+	p := wraps(t, func(cfg *daemon.Config) { cfg.Wrap.Refresh = 0 })
+	wrapped := func(name string) api.Derived {
+		t.Helper()
+		p.plain(t, name, func(config *v1.Config) { config.Labels = map[string]string{"name": name} })
+		p.create(t, name, api.Config{Image: "team.azurecr.io/" + name + ":1", Cmd: []string{"tool", "show"}})
+		var inspected api.InspectResponse
+		p.must(t, http.MethodGet, "/containers/"+name, nil, &inspected)
+		return *inspected.AZF.Derived
+	}
+	first := wrapped("one")
+	p.removeBase(t)
+	second := wrapped("two")
+	if first.Base != second.Base || first.Digest == second.Digest {
+		t.Errorf("derived are %+v and %+v", first, second)
+	}
+}
+
+// removeBase removes the tag of the base image from the simulator's registry.
+func (p *playground) removeBase(t *testing.T) {
+	t.Helper()
+	ref, err := name.ParseReference(p.sim.Registry() + "/azure-functions/base:4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := p.sim.Transport()
+	defer transport.CloseIdleConnections()
+	if err := remote.Delete(ref, remote.WithTransport(transport), remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAnonymousPullOfWrappedImages has a daemon that pushes by its own credential, and apps without an identity.
+func TestAnonymousPullOfWrappedImages(t *testing.T) {
+	p := wraps(t, func(cfg *daemon.Config) { cfg.Azure.Identity = nil })
+	p.plain(t, "tool", nil)
+	var created api.CreateResponse
+	req := api.CreateRequest{Config: &api.Config{Image: p.sim.Registry() + "/tool:1", Cmd: []string{"tool", "show"}}}
+	p.must(t, http.MethodPost, "/containers?name=web", req, &created)
+	if want := "Azure pulls from team.azurecr.io anonymously"; len(created.Warnings) != 1 ||
+		!strings.HasPrefix(created.Warnings[0], want) {
+		t.Errorf("warnings are %q, want %q", created.Warnings, want)
 	}
 }

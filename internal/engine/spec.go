@@ -42,6 +42,9 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 		return nil, err
 	}
 	warnings = append(warnings, unhonoured...)
+	if c.Derived != nil {
+		c.Derived = &api.Derived{Reference: e.cfg.Settings.Registry + "/wrapped"} // it will be in this registry
+	}
 	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationOutputs{})
 	return append(warnings, more...), err
 }
@@ -79,8 +82,7 @@ func (s Settings) functionAppSpec(
 	tags, more := s.tags(c)
 	spec.Tags, warnings = tags, append(warnings, more...)
 	host := strings.TrimPrefix(spec.RegistryURL, "https://")
-	pending := c.Derived != nil && c.Derived.Reference == "" // its registry is another one
-	if !pending && s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
+	if s.needsAccess(host) && !spec.RegistryUsesIdentity && spec.RegistryUsername == nil {
 		warnings = append(warnings, fmt.Sprintf("Azure pulls from %s anonymously, and the container does not start if the "+
 			"registry refuses that: set identity_id to an identity with the role AcrPull, or registry, registry_username "+
 			"and registry_password", host))

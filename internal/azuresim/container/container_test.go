@@ -46,7 +46,7 @@ func rootWith(t *testing.T) string {
 	for name, content := range map[string]string{
 		"bin/look":   string(azuretest.BuildProgram(t, "./testdata/look")),
 		"bin/text":   "no program",
-		"etc/passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/work:/bin/sh\n",
+		"etc/passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv:/bin/sh\n",
 		"etc/group":  "extra:x:2002:app\n",
 		"home/image": "hidden",
 	} {
@@ -84,11 +84,11 @@ func TestUserFolderAndMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, _ := run(t, func(cfg *Config) {
-		cfg.User, cfg.Dir, cfg.Args = "app", "/work/deep", []string{"look", shared, "/home"}
+		cfg.User, cfg.Dir, cfg.Args = "app", "/srv/deep", []string{"look", shared, "/home"}
 		cfg.Empty, cfg.Shared = []string{"/home"}, []string{shared}
 	})
 	for _, want := range []string{
-		"uid=1000 gid=1001 groups=[2002]\n", "cwd=/work/deep\n", "CapEff=0000000000000000\n",
+		"uid=1000 gid=1001 groups=[2002]\n", "cwd=/srv/deep\n", "CapEff=0000000000000000\n",
 		shared + "=[file]\n", "/home=[]\n",
 	} {
 		if !strings.Contains(out, want) {
