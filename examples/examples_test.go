@@ -152,15 +152,15 @@ func testScript(t *testing.T, d demo) {
 func testSignals(t *testing.T, d demo) {
 	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 		t.Run(signal.String(), func(t *testing.T) {
-			running := filepath.Join(t.TempDir(), "running")
-			cmd := exec.Command("sh", "ci/batch.sh", d.image, "sh", "-c", ": >"+running+"; sleep 600")
-			cmd.Env = d.environ()
+			cmd := exec.Command("sh", "ci/batch.sh", d.image, "sh", "-c", "echo running; sleep 600")
+			cmd.Env = d.environ("BATCH_NAME=interrupted")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			azuretest.Eventually(t, "the command runs", func() bool {
-				_, err := os.Stat(running)
-				return err == nil
+				logs := exec.Command("docker", "logs", "interrupted")
+				logs.Env = d.environ()
+				return strings.Contains(execute(t, logs).stdout, "running")
 			})
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
