@@ -76,6 +76,7 @@ type Daemon struct {
 	sinks    []*sink.Sink
 	gate     *gate.Gate
 	pool     *provider.Pool // nil when there is none
+	wrapping *wrapping      // nil when images are never wrapped
 	engine   *engine.Engine
 	server   *server.Server
 	listener net.Listener
@@ -157,9 +158,12 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		return d, err
 	}
 	images := newRegistryClient(cfg)
-	wrapper, err := newWrapper(cfg, images)
-	if err != nil {
-		return d, err
+	var wrapper engine.Wrapper
+	if cfg.Wrap.Mode == config.WrapAuto {
+		if d.wrapping, err = newWrapping(cfg, images); err != nil {
+			return d, err
+		}
+		wrapper = d.wrapping
 	}
 	settings := cfg.Azure
 	settings.SubscriptionID = cfg.SubscriptionID
@@ -295,6 +299,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.reloadOn(serving, hangups)
 		return nil
 	})
+	if d.wrapping != nil {
+		g.Go(func() error {
+			d.wrapping.lookUpBase(serving)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		defer stopServing() // a server that failed stops the jobs too
 		return d.server.Serve(serving, d.listener)

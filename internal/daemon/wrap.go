@@ -16,8 +16,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/internal/config"
-	"github.com/sockerless/backend-azf/internal/engine"
 	"github.com/sockerless/backend-azf/internal/registry"
 	"github.com/sockerless/backend-azf/internal/wrap"
 )
@@ -67,14 +65,6 @@ func VerifyWrapped(ctx context.Context, cfg Config, image reference.Canonical) (
 		return nil, errors.New("registry is not set: it is where wrapped images are")
 	}
 	return w.wrapper.Verify(ctx, image, w.base, api.AuthConfig{})
-}
-
-// newWrapper returns nil when the settings switch wrapping off.
-func newWrapper(cfg Config, images *registry.Client) (engine.Wrapper, error) {
-	if cfg.Wrap.Mode != config.WrapAuto {
-		return nil, nil
-	}
-	return newWrapping(cfg, images)
 }
 
 func newRegistryClient(cfg Config) *registry.Client {
@@ -184,6 +174,21 @@ func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Deriv
 		Reference: d.Reference, Digest: d.Digest, Source: d.SourceReference, Base: d.BaseReference,
 		Handler: d.HandlerDigest, Recipe: d.Recipe,
 	}, nil
+}
+
+// lookUpBase looks up the base before the first image needs it. Without a registry to push to, nothing ever does.
+func (w *wrapping) lookUpBase(ctx context.Context) {
+	if w.wrapper == nil {
+		return
+	}
+	base, err := w.baseImage(ctx)
+	switch {
+	case err == nil:
+		w.log.Info().Stringer("base", base).Msg("wraps images without a Functions host")
+	case ctx.Err() == nil:
+		w.log.Warn().Err(err).Stringer("base", w.base).
+			Msg("wrap_base cannot be looked up: images without a Functions host are refused until it can")
+	}
 }
 
 // baseImage returns the base with its digest, which is looked up again after a while.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -232,6 +233,31 @@ func TestWrapBaseIsGone(t *testing.T) {
 		t.Errorf("derived are %+v and %+v", first, second)
 	}
 }
+
+// TestWrapBaseIsLookedUpAtStart needs the base's tag before the first container only.
+func TestWrapBaseIsLookedUpAtStart(t *testing.T) {
+	lookedUp := make(chan struct{})
+	p := wraps(t, func(cfg *daemon.Config) {
+		next, once := cfg.AppTransport, sync.OnceFunc(func() { close(lookedUp) })
+		cfg.AppTransport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			res, err := next.RoundTrip(req)
+			if err == nil && res.StatusCode == http.StatusOK && strings.Contains(req.URL.Path, "/azure-functions/base/blobs/") {
+				once() // the configuration, which comes last
+			}
+			return res, err
+		})
+	})
+	<-lookedUp
+	p.removeBase(t)
+	p.plain(t, "tool", nil)
+	p.create(t, "web", api.Config{Image: "team.azurecr.io/tool:1", Cmd: []string{"tool", "show"}})
+}
+
+// roundTripper is an http.RoundTripper.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // removeBase removes the tag of the base image from the simulator's registry.
 func (p *playground) removeBase(t *testing.T) {
