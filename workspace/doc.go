@@ -9,8 +9,9 @@
 // # Files
 //
 // Config.Dir holds foundation, containers/ID for each container and archive/ID for each removed one. A workspace keeps
-// configuration and variables. Each operation has the folder operations/NUMBER-KIND for plan, masked plan JSON, output
-// and verdict, which no later one changes; the kind is apply, import or destroy. Plans, variables and state hold
+// configuration and variables. Each operation has the folder operations/NUMBER-KIND for plan, masked plan JSON, output,
+// verdict and what FunctionApp.DerivedImage holds, which no later one changes; the kind is apply, import or destroy.
+// Plans, variables and state hold
 // secrets in plain text: folders have mode 0700 and files 0600. The archive keeps none of the three, unless
 // Config.KeepSecrets is set.
 //

@@ -37,6 +37,7 @@ func (m *Manager) Provision(
 	}
 	resources := m.ofFunctionApp(id, app.Name, app.ResourceGroupName)
 	provision := func(ctx context.Context, s *session) (err error) {
+		s.derivedImage = app.DerivedImage
 		if op, err = m.apply(ctx, s, app.Name, resources); err != nil {
 			return err
 		}

@@ -107,6 +107,11 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 	if err := os.MkdirAll(filepath.Join(s.dir, s.folder), 0o700); err != nil {
 		return op, fmt.Errorf("keep operation: %w", err)
 	}
+	if s.derivedImage != nil {
+		if err := writeJSON(filepath.Join(s.dir, s.folder, imageFile), s.derivedImage); err != nil {
+			return op, fmt.Errorf("keep operation: %w", err)
+		}
+	}
 	op = Operation{Number: number, Kind: string(k), CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
 	t := &trace{
 		workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), secrets: s.secrets, record: m.cfg.Record,

@@ -22,6 +22,7 @@ const (
 	maskedPlan  = "plan.json"
 	planOutput  = "plan.jsonl"
 	applyOutput = "apply.jsonl"
+	imageFile   = "image.json"   // see FunctionApp.DerivedImage
 	contextFile = "context.json" // see Step.Keep
 	verdict     = "operation.json"
 )

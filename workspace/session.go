@@ -50,6 +50,8 @@ type session struct {
 	review func(plan *tfjson.Plan, change string) error
 	// unlocked: the commands change nothing, and leave the state's lock to others.
 	unlocked bool
+	// derivedImage is kept in the folder of each operation, unless it is nil.
+	derivedImage any
 	// importing are the addresses that the operation under way imports.
 	importing []string
 	tf        *tfexec.Terraform // see Manager.terraform

@@ -28,6 +28,8 @@ type FunctionApp struct {
 	FunctionTimeout                     string            `json:"function_timeout"`
 	Environment                         map[string]string `json:"environment"`
 	Tags                                map[string]string `json:"tags"`
+	// DerivedImage is kept as image.json beside each plan, unless it is nil: from what the image was derived.
+	DerivedImage any `json:"-"`
 }
 
 // Identity is a user-assigned managed identity.

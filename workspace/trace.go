@@ -70,7 +70,7 @@ func (t *trace) step(ctx context.Context, stage Stage, op Operation) error {
 	if stage == Planned {
 		step.Applies, step.Masked, step.Keep, step.Hide = t.applies, t.masked, t.keep(step.Files), t.hide
 	}
-	for _, name := range []string{maskedPlan, planOutput, applyOutput, contextFile} {
+	for _, name := range []string{maskedPlan, planOutput, applyOutput, imageFile, contextFile} {
 		sum, err := FileDigest(filepath.Join(t.folder, name))
 		if err != nil {
 			return err

@@ -99,6 +99,7 @@ func TestStepsOfOperations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, sim, r := recording(t, pooled)
 			spec, _ := foundation(t, m)
+			spec.DerivedImage = map[string]string{"recipe": "1"}
 			provision(t, m, spec)
 			provision(t, m, spec)
 			forgetState(t, m, testID) // leaves a verdict with number 3
@@ -132,6 +133,14 @@ func TestStepsOfOperations(t *testing.T) {
 				}
 			}
 			r.wantFiles(t, m.ArchivePath(testID))
+			if got := kept["0001-apply/"+imageFile]; got != "{\n  \"recipe\": \"1\"\n}" {
+				t.Errorf("kept of the derived image is %q", got)
+			}
+			for _, s := range r.steps {
+				if wanted := s.Workspace == testID && s.Operation.Kind == string(applying); wanted != (s.Files[imageFile] != "") {
+					t.Errorf("step %s of %s %d has the files %v", s.Stage, s.Workspace, s.Operation.Number, s.Files)
+				}
+			}
 		})
 	}
 }

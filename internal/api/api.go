@@ -208,6 +208,14 @@ type Derived struct {
 	Handler string `json:"handler,omitempty"`
 	// Recipe is the version of the layout.
 	Recipe int `json:"recipe,omitempty"`
+	// HostLayers are the digests of the layers with the Functions host.
+	HostLayers []string `json:"host_layers,omitempty"`
+	// PushedBytes is what was pushed for the container, and MountedBlobs the number of blobs that the registry took over
+	// from other repositories. Both are 0 when the derived image was there.
+	PushedBytes  int64 `json:"pushed_bytes,omitempty"`
+	MountedBlobs int64 `json:"mounted_blobs,omitempty"`
+	// At is when the image was derived, or found to be there, for the container.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Capabilities lists the features of a backend for a front end. Its JSON is flat.

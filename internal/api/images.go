@@ -36,3 +36,9 @@ func ParseReference(text string) (reference.Named, error) {
 		return nil, Errorf(InvalidParameter, "invalid reference format: %w", err)
 	}
 }
+
+// DigestIn returns the digest in a reference, "" if it has none.
+func DigestIn(reference string) string {
+	_, digest, _ := strings.Cut(reference, "@")
+	return digest
+}

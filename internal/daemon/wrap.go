@@ -173,6 +173,7 @@ func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Deriv
 	return api.Derived{
 		Reference: d.Reference, Digest: d.Digest, Source: d.SourceReference, Base: d.BaseReference,
 		Handler: d.HandlerDigest, Recipe: d.Recipe,
+		HostLayers: d.HostLayers, PushedBytes: d.PushedBytes, MountedBlobs: d.MountedBlobs,
 	}, nil
 }
 

@@ -128,7 +128,7 @@ func TestWrappedImage(t *testing.T) {
 	// The second create of the image finds the derived one.
 	p.create(t, "again", api.Config{Image: image})
 	p.must(t, http.MethodGet, "/containers/again", nil, &inspected)
-	if again := inspected.AZF.Derived; again == nil || *again != *derived {
+	if again := inspected.AZF.Derived; again == nil || again.Reference != derived.Reference {
 		t.Errorf("derived %+v, want %+v", again, derived)
 	}
 	p.verifyWrapped(t, derived.Reference)

@@ -32,6 +32,7 @@ type fixture struct {
 	orphans    bool                    // whether the next engine deletes orphans
 	attach     bool                    // whether the next engine shows output to attached clients
 	gate       *gate.Gate              // of the next engine: see governed
+	wrapper    Wrapper                 // of the next engine
 	log        bytes.Buffer
 }
 
@@ -75,10 +76,14 @@ func (f *fixture) start(t *testing.T) {
 // prepare gives the fixture an engine on the fixture's database that is not started.
 func (f *fixture) prepare(t *testing.T) {
 	t.Helper()
+	settings := testSettings()
+	if f.wrapper != nil {
+		settings.Registry = "registry.example.com"
+	}
 	e, err := New(t.Context(), Config{
 		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
-		Settings: testSettings(), Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
-		Gate: f.gate, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
+		Settings: settings, Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
+		Gate: f.gate, Wrapper: f.wrapper, Log: zerolog.New(zerolog.SyncWriter(&f.log)).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
 		t.Fatal(err)

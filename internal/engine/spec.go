@@ -66,6 +66,7 @@ func (s Settings) functionAppSpec(
 		WorkingDir: c.Config.WorkingDir, User: merged(c).User, HandlerReadsSpec: readsSpec(c),
 		KeyVaultReferences: s.KeyVaultReferences,
 		FunctionTimeout:    s.functionTimeout(shared.ServicePlanSKU),
+		DerivedImage:       derivedRecord(c),
 	}
 	if err := s.image(&spec, imageReference(c)); err != nil {
 		return spec, nil, err

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"context"
-	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 
@@ -49,6 +49,7 @@ func (e *Engine) derive(ctx context.Context, c *store.Container) error {
 	if err != nil {
 		return &wrapError{err}
 	}
+	derived.At = e.cfg.Store.Now().UTC()
 	c.Derived = &derived
 	return e.cfg.Store.RecordDerived(ctx, c.ID, derived)
 }
@@ -65,8 +66,41 @@ func sourceDigest(c store.Container) string {
 	if c.Derived == nil {
 		return ""
 	}
-	_, digest, _ := strings.Cut(c.Derived.Source, "@")
-	return digest
+	return api.DigestIn(c.Derived.Source)
+}
+
+// imageRecord is what a workspace keeps of a derived image. It comes from the container's row alone, so that each
+// attempt to create the container writes the same.
+type imageRecord struct {
+	Source        recordedImage `json:"source"`
+	Base          recordedImage `json:"base"`
+	HandlerDigest string        `json:"handler_digest"`
+	Recipe        int           `json:"recipe"`
+	Derived       recordedImage `json:"derived"`
+	HostLayers    []string      `json:"host_layers"`
+	PushedBytes   int64         `json:"pushed_bytes"`
+	MountedBlobs  int64         `json:"mounted_blobs"`
+	At            time.Time     `json:"at"`
+}
+
+type recordedImage struct {
+	Reference string `json:"reference"`
+	Digest    string `json:"digest"`
+}
+
+// derivedRecord returns what a container's workspace keeps of the derived image, nil if the container has none.
+func derivedRecord(c store.Container) any {
+	d := c.Derived
+	if d == nil {
+		return nil
+	}
+	return imageRecord{
+		Source:        recordedImage{c.Config.Image, sourceDigest(c)},
+		Base:          recordedImage{d.Base, api.DigestIn(d.Base)},
+		HandlerDigest: d.Handler, Recipe: d.Recipe,
+		Derived:    recordedImage{d.Reference, d.Digest},
+		HostLayers: d.HostLayers, PushedBytes: d.PushedBytes, MountedBlobs: d.MountedBlobs, At: d.At,
+	}
 }
 
 // imageReference returns the reference of the image that Azure pulls for a container.
