@@ -28,11 +28,17 @@ func (tx *txn) recordContainer(action audit.Action, asked string, c Container) {
 
 // audited returns what records say about a container.
 func audited(c Container) *audit.Container {
-	return &audit.Container{
+	about := &audit.Container{
 		ID: c.ID, Name: c.Name, Image: c.Config.Image, ImageID: c.ImageID, FunctionApp: c.FunctionApp,
 		ResourceID: c.ResourceID, Labels: audit.Digest(c.Config.Labels),
 		Command: audit.Digest(slices.Concat(c.Config.Entrypoint, c.Config.Cmd)),
 	}
+	if d := c.Derived; d != nil && d.Digest != "" {
+		about.Derived = &audit.Derived{
+			Digest: d.Digest, Source: api.DigestIn(d.Source), Base: api.DigestIn(d.Base), Handler: d.Handler, Recipe: d.Recipe,
+		}
+	}
+	return about
 }
 
 // daemonCause names what the daemon does itself, for changes of which nobody knows another origin.

@@ -60,9 +60,13 @@ func TestTrailOfAContainer(t *testing.T) {
 		c := store.Container{ID: id("a"), Name: "web", FunctionApp: "app", Config: api.Config{
 			Image: "team/job:1", Cmd: []string{"echo", "canary"}, Env: []string{"SECRET=canary"},
 			Labels: map[string]string{"label": "canary"},
-		}}
+		}, Derived: &api.Derived{}}
 		ctx := api.WithOrigin(t.Context(), origin)
 		succeed(t, db.CreateContainer(ctx, c, nothing))
+		succeed(t, db.RecordDerived(ctx, c.ID, api.Derived{
+			Reference: "own/wrapped@sha256:d", Digest: "sha256:d", Source: "team/job@sha256:s", Base: "base@sha256:b",
+			Handler: "sha256:h", Recipe: 2, HostLayers: []string{"sha256:l"},
+		}))
 		succeed(t, db.Provisioned(t.Context(), c.ID, testApp, nothing))
 		succeed(t, db.Start(ctx, store.Run{ID: "run", ContainerID: c.ID, TraceID: "t", SpanID: "s"}, nothing))
 		succeed(t, db.AskToStop(ctx, c.ID), db.AskToStop(ctx, c.ID))
@@ -87,7 +91,14 @@ func TestTrailOfAContainer(t *testing.T) {
 		if r, err = audit.Decode(all[0].Line); err != nil || !cmp.Equal(r.Origin, origin) || r.Container.Command == "" {
 			t.Errorf("the request is %+v, %v", r, err)
 		}
+		var derived *audit.Derived // there is none when the request is recorded
 		for _, l := range all {
+			r, err := audit.Decode(l.Line)
+			succeed(t, err)
+			if diff := cmp.Diff(derived, r.Container.Derived); diff != "" {
+				t.Errorf("record %d: %s", r.Seq, diff)
+			}
+			derived = &audit.Derived{Digest: "sha256:d", Source: "sha256:s", Base: "sha256:b", Handler: "sha256:h", Recipe: 2}
 			if strings.Contains(string(l.Line), "canary") {
 				t.Errorf("a record holds a value: %s", l.Line)
 			}

@@ -109,11 +109,22 @@ type Container struct {
 	Image string `json:"image,omitempty"`
 	// ImageID is the digest of the image, "" where the registry did not name one.
 	ImageID string `json:"image_id,omitempty"`
+	// Derived is the image that Azure runs in place of Image, nil if it runs Image or the other is not there yet.
+	Derived *Derived `json:"derived,omitempty"`
 	// Command and Labels are digests.
 	Command     string `json:"command_sha256,omitempty"`
 	Labels      string `json:"labels_sha256,omitempty"`
 	FunctionApp string `json:"function_app,omitempty"`
 	ResourceID  string `json:"resource_id,omitempty"`
+}
+
+// Derived holds the digests of a derived image, and of what it was derived from.
+type Derived struct {
+	Digest  string `json:"digest"`
+	Source  string `json:"source_digest"`
+	Base    string `json:"base_digest"`
+	Handler string `json:"handler_digest"`
+	Recipe  int    `json:"recipe"`
 }
 
 // Operation is a Terraform operation in one workspace.
