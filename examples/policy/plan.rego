@@ -21,7 +21,19 @@ creates(resource) if "update" in resource.change.actions
 
 image := app.site_config[0].application_stack[0].docker[0]
 
-registry := trim_prefix(image.registry_url, "https://")
+# The image that was asked for, when Azure runs a wrapped one in its place: the plan names only that.
+wrapped := input.sockerless.container.image if {
+	app
+	input.sockerless.container.image.derived
+}
+
+reference := wrapped.reference if wrapped
+
+else := sprintf("%s:%s", [image.image_name, image.image_tag])
+
+registry := split(wrapped.derived.source, "/")[0] if wrapped
+
+else := trim_prefix(image.registry_url, "https://")
 
 deny_tags contains msg if {
 	some name in data.rules.required_tags
@@ -50,10 +62,8 @@ allowed_registry if {
 
 deny_digest contains msg if {
 	data.rules.digests_only
-	not contains(image.image_name, "@sha256")
-	msg := sprintf("image %s is named by a tag, which may change: name it by its digest, %s@sha256:...", [
-		image.image_name, image.image_name,
-	])
+	not contains(reference, "@sha256:")
+	msg := sprintf("image %s is named by a tag, which may change: name it by its digest, NAME@sha256:...", [reference])
 }
 
 deny_location contains msg if {
@@ -93,10 +103,8 @@ deny_limit contains msg if {
 }
 
 warn_tag contains msg if {
-	endswith(image.image_tag, "latest")
-	msg := sprintf("image %s:%s may be another one tomorrow: name a version or a digest", [
-		image.image_name, image.image_tag,
-	])
+	regex.match(`(^|/)[^/:]+(:latest)?$`, reference)
+	msg := sprintf("image %s may be another one tomorrow: name a version or a digest", [reference])
 }
 
 # Whoever is in a trusted group may use images of any registry, by tag or digest.

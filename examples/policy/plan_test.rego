@@ -78,6 +78,36 @@ test_digests_only if {
 	count(main.deny_digest) == 0 with input as change({"team": "x"}, named) with data.rules as strict
 }
 
+# wrapping is the input of a create of an image without a Functions host.
+wrapping(reference, source) := object.union(
+	change({"team": "x"}, {
+		"registry_url": "https://team.azurecr.io", "image_name": "sockerless/wrapped@sha256", "image_tag": "0123",
+	}),
+	{"sockerless": {"container": {"image": {"reference": reference, "derived": {"source": source}}}}},
+)
+
+# The registry of wrapped images is not where they come from.
+test_wrapped if {
+	quiet with input as wrapping("team.azurecr.io/job:1", "team.azurecr.io/job@sha256:4567")
+	quiet with input as wrapping("alpine", "docker.io/library/alpine@sha256:4567")
+	evil := wrapping("evil.example.com/job:1", "evil.example.com/job@sha256:4567")
+	count(main.deny_registry) == 1 with input as evil
+	strict := object.union(data.rules, {"digests_only": true})
+	count(main.deny_digest) == 1 with input as evil with data.rules as strict
+	named := wrapping("team.azurecr.io/job@sha256:4567", "team.azurecr.io/job@sha256:4567")
+	count(main.deny_digest) == 0 with input as named with data.rules as strict
+	count(main.warn_tag) == 0 with input as named
+	every reference in ["alpine", "alpine:latest", "127.0.0.1:5000/alpine"] {
+		count(main.warn_tag) == 1 with input as wrapping(reference, "docker.io/library/alpine@sha256:4567")
+	}
+}
+
+# A removal is not about where an image comes from.
+test_removal if {
+	removal := [{"op": "replace", "path": "/resource_changes/0/change/actions", "value": ["delete"]}]
+	quiet with input as json.patch(wrapping("evil.example.com/job:1", "evil.example.com/job@sha256:4567"), removal)
+}
+
 test_foundation if {
 	quiet with input as foundation("B1", "westeurope")
 	count(main.deny_location) == 1 with input as foundation("B1", "eastus")
@@ -94,6 +124,8 @@ test_limits if {
 
 test_latest_warns if {
 	count(main.warn_tag) == 1 with input as change({"team": "x"}, object.union(good, {"image_tag": "latest"}))
+	by_digest := object.union(good, {"image_name": "team/job@sha256", "image_tag": "0123"})
+	count(main.warn_tag) == 0 with input as change({"team": "x"}, by_digest)
 	count(main.warn_tag) == 0 with input as allowed
 }
 

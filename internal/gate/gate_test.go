@@ -1,12 +1,14 @@
 package gate
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/audit"
 	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/store"
@@ -92,6 +94,68 @@ func TestReload(t *testing.T) {
 	}
 	if err := g.Reload(t.Context()); err == nil || g.Digest() != second || g.Problem() == "" {
 		t.Errorf("a reload that cannot be recorded: %v, %q", err, g.Problem())
+	}
+}
+
+// TestRulesOnWrappedImages has rules on the image that was asked for, and on the base of the wrapped one.
+func TestRulesOnWrappedImages(t *testing.T) {
+	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "state.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	path := filepath.Join(t.TempDir(), "main.rego")
+	const rules = `package main
+image := input.sockerless.container.image
+deny contains "another registry" if not startswith(image.reference, "team.azurecr.io/")
+deny contains "another digest" if image.digest != "sha256:s"
+deny contains "another recipe" if image.derived.recipe < 2
+deny contains "another base" if {
+	derived := image.derived
+	not endswith(derived.base, "@sha256:b")
+}
+`
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(t.Context(), Config{Sets: []policy.Set{{Name: "house", Path: path, On: []string{Create}}}, Store: db})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := api.Derived{Source: "team.azurecr.io/app@sha256:s", Base: "mcr.example.com/base@sha256:b", Recipe: 2}
+	base, moved, recipe := good, good, good
+	base.Base, moved.Source, recipe.Recipe = "mcr.example.com/base@sha256:c", "team.azurecr.io/app@sha256:t", 1
+	for _, row := range []struct {
+		image   string
+		derived *api.Derived
+		want    string
+	}{
+		{"team.azurecr.io/app:1", &good, ""},
+		{"team.azurecr.io/app:1", &base, "another base"},
+		{"team.azurecr.io/app:1", &moved, "another digest"},
+		{"team.azurecr.io/app:1", &recipe, "another recipe"},
+		{"team.azurecr.io/app@sha256:s", nil, ""}, // it has a host of its own
+		{"team.azurecr.io/app:1", nil, "another digest"},
+		{"other.azurecr.io/app:1", &good, "another registry"},
+	} {
+		c := store.Container{ID: "1", Name: "web", Config: api.Config{Image: row.image}, Derived: row.derived}
+		asked, err := g.Describe(t.Context(), string(policy.StagePlan), Create, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		about, err := json.Marshal(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := g.Ask(t.Context(), asked, []byte(`{"format_version": "1.2"}`), about)
+		if got := d.Reasons(); err != nil || d.Refused() != (row.want != "") || !strings.Contains(got, row.want) ||
+			strings.Count(got, "another") > 1 {
+			t.Errorf("%s, %+v: got %q, %v, want %q", row.image, row.derived, got, err, row.want)
+		}
 	}
 }
 

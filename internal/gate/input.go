@@ -79,6 +79,9 @@ type Image struct {
 	// Digest is that of the image in its registry, sha256:..., as the reference or the registry has said; "" if neither
 	// did.
 	Digest string `json:"digest"`
+	// Derived is the image that Azure runs in place of this one, nil if it runs this one. Its fields are empty as long as
+	// it is not there.
+	Derived *api.Derived `json:"derived,omitempty"`
 }
 
 // Counts are the numbers of containers at the time of the question. A container counts once its create is recorded: not
@@ -93,7 +96,7 @@ type Counts struct {
 // containerOf returns what policies see of a container.
 func containerOf(c store.Container) *Container {
 	out := &Container{
-		ID: c.ID, Name: c.Name, Image: Image{Reference: c.Config.Image},
+		ID: c.ID, Name: c.Name, Image: Image{Reference: c.Config.Image, Derived: c.Derived},
 		Command:  append(append([]string{}, c.Config.Entrypoint...), c.Config.Cmd...),
 		EnvNames: []string{}, Labels: map[string]string{}, User: c.Config.User, HostConfig: c.HostConfig,
 	}
@@ -201,8 +204,11 @@ func (g *Gate) askedBy(ctx context.Context, action string, c store.Container, or
 
 // digest returns the digest of a container's image in its registry, "" if it is not known.
 func (g *Gate) digest(ctx context.Context, c store.Container) (string, error) {
-	if _, digest, ok := strings.Cut(c.Config.Image, "@"); ok {
+	if digest := api.DigestIn(c.Config.Image); digest != "" {
 		return digest, nil
+	}
+	if c.Derived != nil && c.Derived.Source != "" {
+		return api.DigestIn(c.Derived.Source), nil // the tag may have moved since the image was looked up
 	}
 	named, err := api.ParseReference(c.Config.Image)
 	if err != nil {
