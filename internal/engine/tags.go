@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
@@ -17,6 +18,8 @@ const (
 	idTag    = workspace.IDTag
 	nameTag  = "sockerless-container-name"
 	ownerTag = workspace.OwnerTag
+	// digestTag is the digest of the user's image, where it is certain which one that is.
+	digestTag = "sockerless-image-digest"
 )
 
 // Azure's limits on tags (learn.microsoft.com/azure/azure-resource-manager/management/tag-resources). azurerm counts
@@ -28,7 +31,7 @@ const (
 )
 
 // ownTags are in lower case.
-var ownTags = []string{idTag, nameTag, ownerTag}
+var ownTags = []string{idTag, nameTag, ownerTag, digestTag}
 
 // reservedTags begin names that Azure keeps for itself.
 var reservedTags = []string{"microsoft", "azure", "windows"}
@@ -94,10 +97,14 @@ func (s Settings) sharedTags() map[string]string {
 func (s Settings) tags(c store.Container) (map[string]string, []string) {
 	tags := s.sharedTags()
 	tags[idTag], tags[nameTag] = c.ID, nameValue(c.Name)
+	if digest := imageDigest(c); digest != "" || c.Derived != nil { // it has one before Azure gets the tags
+		tags[digestTag] = digest
+	}
 	values := map[string]string{} // by names in lower case, because Azure ignores case
 	for name, value := range tags {
 		values[strings.ToLower(name)] = value
 	}
+	values[digestTag] = imageDigest(c) // a label is never this tag
 	var warnings []string
 	if tags[nameTag] != c.Name {
 		warnings = append(warnings, fmt.Sprintf("the name is longer than a tag in Azure: the tag %s has its first %d "+
@@ -133,6 +140,15 @@ func (s Settings) taken(folded string) error {
 		return errors.New("the daemon's setting tags has another value for it")
 	}
 	return errors.New("another label has this name, because Azure ignores case")
+}
+
+// imageDigest returns the digest of the image that a container was created from: of a wrapped one, or of one that was
+// given by it. Otherwise it is "": which image Azure pulls by a tag, nobody here knows.
+func imageDigest(c store.Container) string {
+	if c.Derived != nil {
+		return sourceDigest(c)
+	}
+	return api.DigestIn(c.Config.Image)
 }
 
 // nameValue returns the value of the tag with a container's name, which may be longer than a tag.

@@ -83,17 +83,19 @@ func TestTooManyTags(t *testing.T) {
 	if len(got) != maxTags || len(warnings) != 60-45 || got["z"] != "1" {
 		t.Errorf("got %d tags and %d warnings: %q", len(got), len(warnings), warnings)
 	}
-	if err := CheckTags(many); err == nil || !strings.Contains(err.Error(), "60 tags are too many: use at most 47") {
+	if err := CheckTags(many); err == nil || !strings.Contains(err.Error(), "60 tags are too many: use at most 46") {
 		t.Errorf("got %v", err)
 	}
-	for i := range 13 {
+	for i := range 14 {
 		delete(many, fmt.Sprint("l", i))
 	}
 	if err := CheckTags(many); err != nil {
-		t.Errorf("47 tags: %v", err)
+		t.Errorf("46 tags: %v", err)
 	}
 	s.Tags = many
-	if got, warnings := s.tags(labelled(nil)); len(got) != maxTags || len(warnings) != 0 {
+	c := labelled(nil)
+	c.Config.Image = "team/app@" + digestOf("1")
+	if got, warnings := s.tags(c); len(got) != maxTags || len(warnings) != 0 {
 		t.Errorf("got %d tags, %q", len(got), warnings)
 	}
 }
@@ -125,6 +127,40 @@ func TestTagsOfTheSettings(t *testing.T) {
 	if err := s.check(); api.KindOf(err) != api.InvalidParameter ||
 		!strings.Contains(err.Error(), `tag "Sockerless-Container-Name": the daemon sets this tag itself`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestImageDigestTag: an app says from which image it was created, where that is certain.
+func TestImageDigestTag(t *testing.T) {
+	s := testSettings()
+	for name, row := range map[string]struct {
+		image   string
+		derived *api.Derived
+		want    string
+	}{
+		"by digest":          {"team/app@" + digestOf("1"), nil, digestOf("1")},
+		"by tag":             {"team/app:1", nil, ""}, // Azure looks it up
+		"wrapped, by tag":    {"team/app:1", &api.Derived{Source: "team/app@" + digestOf("2")}, digestOf("2")},
+		"wrapped, by digest": {"team/app@" + digestOf("2"), &api.Derived{Source: "team/app@" + digestOf("2")}, digestOf("2")},
+	} {
+		c := labelled(map[string]string{"Sockerless-Image-Digest": "forged"})
+		c.Config.Image, c.Derived = row.image, row.derived
+		got, warnings := s.tags(c)
+		if value, there := got[digestTag]; value != row.want || there != (row.want != "") || len(warnings) != 1 {
+			t.Errorf("%s: tags %q, warnings %q", name, got, warnings)
+		}
+	}
+	// The request of a container to be wrapped has as many tags as its app will have.
+	many := map[string]string{}
+	for i := range 60 {
+		many[fmt.Sprint("l", i)] = "x"
+	}
+	c := labelled(many)
+	c.Derived = &api.Derived{}
+	_, early := s.tags(c)
+	c.Derived = &api.Derived{Source: "team/app@" + digestOf("2")}
+	if _, late := s.tags(c); !slices.Equal(early, late) {
+		t.Errorf("warned of %q, and later %q", early, late)
 	}
 }
 

@@ -91,7 +91,7 @@ func TestRecordOfDerivedImage(t *testing.T) {
 	if diff := cmp.Diff(want, string(got)); diff != "" || c.Derived.At.Before(c.Created) {
 		t.Errorf("%s; created %v", diff, c.Created)
 	}
-	if second.ImageTag != strings.Repeat("d", 64) {
-		t.Errorf("image %s:%s", second.ImageName, second.ImageTag)
+	if second.Tags[digestTag] != digestOf("5") || second.ImageTag != strings.Repeat("d", 64) {
+		t.Errorf("tags %q, image %s:%s", second.Tags, second.ImageName, second.ImageTag)
 	}
 }
