@@ -90,6 +90,9 @@ type Config struct {
 	Home        string
 	// TakeOverAfter is the time without work on a job after which another daemon takes the job over; 0 means 15 seconds.
 	TakeOverAfter time.Duration
+	// QueuePoll is the interval at which the daemon looks for jobs that have become due; 0 means 5 seconds. It looks for
+	// inserted jobs at once.
+	QueuePoll time.Duration
 	// Limits bound what the engine does at once; the zero value means DefaultLimits.
 	Limits Limits
 	// ReconcileInterval is the time between two comparisons of rows, jobs, workspaces and Azure; 0 means 5 minutes. With a
@@ -128,6 +131,7 @@ type Engine struct {
 
 	cfg      Config
 	river    *river.Client[*sql.Tx]
+	listener *listener // nil on PostgreSQL
 	stopping chan struct{}
 	// interrupted is closed when Close interrupts the jobs that still run. Requests stop waiting for them then.
 	interrupted chan struct{}
@@ -163,6 +167,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Logs = correlatedLogs{cfg.Logs}
 	if cfg.TakeOverAfter == 0 {
 		cfg.TakeOverAfter = defaultTakeOverAfter
+	}
+	if cfg.QueuePoll == 0 {
+		cfg.QueuePoll = defaultQueuePoll
 	}
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = DefaultLimits()

@@ -72,8 +72,20 @@ func (e *Engine) enqueue(args river.JobArgs, id *int64) store.InTx {
 			return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
 		}
 		*id = inserted.Job.ID
-		return nil
+		return e.wake(ctx, tx, opts.Queue)
 	}
+}
+
+// insert inserts a job in a transaction of its own. inserted is false when the same job is there and unfinished.
+func (e *Engine) insert(ctx context.Context, args river.JobArgs, opts river.InsertOpts) (inserted bool, err error) {
+	res, err := e.river.Insert(ctx, args, &opts)
+	if err != nil {
+		return false, fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+	}
+	if e.listener != nil {
+		e.listener.wake(opts.Queue)
+	}
+	return !res.UniqueSkippedAsDuplicate, nil
 }
 
 // originKey is the key of a job's origin in its metadata.

@@ -25,9 +25,9 @@ const (
 	reconcileQueue  = "reconcile"
 )
 
-// reconcilePoll is the interval at which the daemon looks for reconcile jobs of other daemons, and for retries. Its own
-// reconcile jobs wake it.
-const reconcilePoll = 5 * time.Second
+// defaultQueuePoll is the interval at which the daemon looks at a queue that nothing wakes. Inserted jobs wake it. Jobs
+// that become due later do not: those to retry, those that were put off, and those taken over from a dead daemon.
+const defaultQueuePoll = 5 * time.Second
 
 // keptOutcomes is the time for which the queue keeps completed jobs, and thus their outcomes.
 const keptOutcomes = 24 * time.Hour
@@ -49,12 +49,12 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	// While the database is out of reach, the queue logs that many times a second.
 	calm := e.cfg.Log.Level(zerolog.WarnLevel).Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second})
 	logger := slog.New(zerolog.NewSlogHandler(calm))
-	// On SQLite a job inserted in the store's transaction wakes nobody, so the queue polls often to start jobs soon.
-	// PostgreSQL wakes the queue.
-	var driver riverdriver.Driver[*sql.Tx] = riversqlite.New(e.cfg.Store.SQL())
-	poll := 50 * time.Millisecond
+	var driver riverdriver.Driver[*sql.Tx]
 	if pool := e.cfg.Store.Pool(); pool != nil {
-		driver, poll = riverdatabasesql.NewWithPgxListener(e.cfg.Store.SQL(), pool), time.Second
+		driver = riverdatabasesql.NewWithPgxListener(e.cfg.Store.SQL(), pool)
+	} else {
+		e.listener = newListener()
+		driver = sqliteDriver{riversqlite.New(e.cfg.Store.SQL()), e.listener}
 	}
 	err := e.cfg.Store.Exclusive(ctx, store.MigrationLock, func(ctx context.Context) error {
 		return migrateQueue(ctx, driver, logger)
@@ -72,14 +72,14 @@ func (e *Engine) openQueue(ctx context.Context) error {
 		Queues: map[string]river.QueueConfig{
 			terraformQueue:  {MaxWorkers: e.cfg.Limits.TerraformRuns},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
-			reconcileQueue:  {MaxWorkers: 1, FetchPollInterval: reconcilePoll},
+			reconcileQueue:  {MaxWorkers: 1},
 		},
 		Workers:           workers,
 		Middleware:        []rivertype.Middleware{river.WorkerMiddlewareFunc(e.own)},
 		Logger:            logger,
 		RetryPolicy:       jobRetries{},
 		FetchCooldown:     5 * time.Millisecond,
-		FetchPollInterval: poll,
+		FetchPollInterval: e.cfg.QueuePoll,
 		JobTimeout:        -1, // Terraform and runs have their own limits
 		// A job's age does not show whether a daemon still works on it. takeOver finds the abandoned jobs.
 		RescueStuckJobsAfter: 365 * 24 * time.Hour,

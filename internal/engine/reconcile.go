@@ -90,13 +90,10 @@ func (e *Engine) compareJobs(ctx context.Context) error {
 
 // enqueueCompareAzure inserts the job that compares Azure, unless there is one.
 func (e *Engine) enqueueCompareAzure(ctx context.Context) error {
-	_, err := e.river.Insert(ctx, reconcileArgs{}, &river.InsertOpts{
+	_, err := e.insert(ctx, reconcileArgs{}, river.InsertOpts{
 		Queue: reconcileQueue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: unfinished},
 	})
-	if err != nil {
-		return fmt.Errorf("enqueue reconcile: %w", err)
-	}
-	return nil
+	return err
 }
 
 // requeue inserts the missing jobs: one for each container that is being created or removed, and one for each run under
@@ -115,12 +112,11 @@ func (e *Engine) requeue(ctx context.Context) error {
 		return err
 	}
 	for name, args := range missing {
-		opts := insertOpts(args)
-		res, err := e.river.Insert(ctx, args, &opts)
+		inserted, err := e.insert(ctx, args, insertOpts(args))
 		if err != nil {
-			return fmt.Errorf("enqueue %s: %w", name, err)
+			return err
 		}
-		if !res.UniqueSkippedAsDuplicate {
+		if inserted {
 			e.cfg.Log.Warn().Str("job", name).Msg("inserted a job that was missing")
 		}
 	}
