@@ -38,6 +38,7 @@ type playground struct {
 	cfg    daemon.Config
 	// database is that of one of several daemons, empty for SQLite.
 	database string
+	wrapping *wrapSettings          // of a daemon in a process, nil if it wraps nothing
 	policy   string                 // a folder of rules of a daemon in a process, empty for none
 	disk     int                    // bytes of the state folder's own file system, 0 if it has none
 	clock    azuretest.ShiftedClock // of the simulator

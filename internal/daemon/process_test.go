@@ -37,6 +37,8 @@ type processConfig struct {
 	Disk int
 	// Policy is a folder of rules, "" if there are none.
 	Policy string
+	// Wrapping is nil if no image is wrapped.
+	Wrapping *wrapSettings
 }
 
 func TestMain(m *testing.M) {
@@ -79,6 +81,9 @@ func daemonProcess(spec string) error {
 	if p.Policy != "" {
 		cfg.Policy.Sets = []policy.Set{{Name: "house", Path: p.Policy}}
 	}
+	if p.Wrapping != nil {
+		p.Wrapping.apply(&cfg)
+	}
 	if p.Database != "" {
 		shared(&cfg, p.Database)
 	}
@@ -107,6 +112,7 @@ func (p *playground) spawn(t *testing.T) *process {
 	t.Helper()
 	spec, err := json.Marshal(processConfig{
 		Sim: p.sim.Access(), Dir: p.dir, Socket: p.socket, Database: p.database, Disk: p.disk, Policy: p.policy,
+		Wrapping: p.wrapping,
 	})
 	if err != nil {
 		t.Fatal(err)

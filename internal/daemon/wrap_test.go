@@ -2,39 +2,57 @@ package daemon_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
-	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// wraps starts a daemon that wraps images, with a registry of the simulator's.
+// wrapSettings let a daemon wrap images.
+type wrapSettings struct {
+	Handler  string // path of azf-handler
+	Identity workspace.Identity
+}
+
+func (w wrapSettings) apply(cfg *daemon.Config) {
+	cfg.Azure.Identity = &w.Identity
+	cfg.Azure.Registry, cfg.Wrap.Handler = "team.azurecr.io", w.Handler
+}
+
+// canWrap lets the playground's daemons wrap images, with a registry of the simulator's.
+func (p *playground) canWrap(t *testing.T) {
+	t.Helper()
+	id, clientID := p.sim.Identity()
+	p.wrapping = &wrapSettings{filepath.Join(p.dir, "azf-handler"), workspace.Identity{ID: id, ClientID: clientID}}
+	program := azuretest.BuildProgram(t, "../../cmd/azf-handler")
+	if err := os.WriteFile(p.wrapping.Handler, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wraps starts a daemon that wraps images.
 func wraps(t *testing.T, change func(*daemon.Config)) *playground {
 	t.Helper()
 	p := newAzure(t, func(cfg *azuresim.Config) { cfg.Shared = nil }) // an image has what is in it, and nothing else
-	handler := filepath.Join(p.dir, "azf-handler")
-	if err := os.WriteFile(handler, azuretest.BuildProgram(t, "../../cmd/azf-handler"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	p.canWrap(t)
 	p.run(t, func(cfg *daemon.Config) {
-		id, clientID := p.sim.Identity()
-		cfg.Azure.Identity = &workspace.Identity{ID: id, ClientID: clientID}
-		cfg.Azure.Registry, cfg.Wrap.Handler = "team.azurecr.io", handler
+		p.wrapping.apply(cfg)
 		if change != nil {
 			change(cfg)
 		}
@@ -42,49 +60,65 @@ func wraps(t *testing.T, change func(*daemon.Config)) *playground {
 	return p
 }
 
-// plain pushes an image without a Functions host: one static program on nothing.
-func (p *playground) plain(t *testing.T, name string, change func(*v1.Config)) {
-	t.Helper()
-	files := map[string]appimage.File{
-		"/bin/tool":   {Content: azuretest.BuildProgram(t, "../../cmd/azf-handler/testdata/tool"), Mode: 0o755},
-		"/etc/passwd": {Content: []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv:/bin/sh\n"), Mode: 0o644},
-		"/etc/group":  {Content: []byte("extra:x:2002:app\n"), Mode: 0o644},
-	}
-	img, err := appimage.Build(files, []string{"PATH=/bin", "FROM_IMAGE=yes"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := file.Config
-	if change != nil {
-		change(&config)
-	}
-	if img, err = mutate.Config(img, config); err != nil {
-		t.Fatal(err)
-	}
-	p.pushImage(t, name, img)
-}
-
-// TestWrappedImage runs an image that holds one static program, and nothing else.
-func TestWrappedImage(t *testing.T) {
-	p := wraps(t, nil)
-	p.plain(t, "team/tool", func(config *v1.Config) {
-		config.Entrypoint, config.Cmd = []string{"tool"}, []string{"show", "image"}
+// TestWrappedImages runs images without a Functions host. The host needs an interpreter, as Microsoft's does.
+func TestWrappedImages(t *testing.T) {
+	azuretest.NeedsProgram(t, "docker")
+	seen := &registryLog{}
+	p := wraps(t, func(cfg *daemon.Config) {
+		seen.next = cfg.AppTransport
+		cfg.AppTransport, cfg.Wrap.Base = seen, "team.azurecr.io/functions/dynamic:4"
+	})
+	p.put(t, "functions/dynamic:4", dynamicBase(t, p.dir))
+	user := tool(t, func(config *v1.Config) {
+		config.Entrypoint, config.Cmd = []string{"/bin/tool"}, []string{"show", "image"}
 		config.User, config.WorkingDir = "app", "/srv/deep"
 	})
+	p.put(t, "team/tool:1", user)
+	p.put(t, "team/shell:1", shell(t))
+	config := v1.Config{Entrypoint: []string{"/tool"}, Cmd: []string{"show"}, StopSignal: "SIGQUIT"}
+	p.put(t, "team/static:1", ociImage(t, config, layer(t, compression.GZip, executable("tool", 0o755, toolProgram(t)))))
+	p.put(t, "team/foreign:1", configured(t, user, func(file *v1.ConfigFile) { file.Architecture = "mips" }))
+	p.put(t, "team/windows:1", configured(t, user, func(file *v1.ConfigFile) { file.OS = "windows" }))
+	p.put(t, "team/odd:1", odd(t))
+	derived := p.wrappedTool(t, seen, user)
+	p.verifyWrapped(t, derived.Reference)
+	p.journeys(t, scripts{dir: "testdata/wrapped", env: map[string]string{"TEAM": "team.azurecr.io/team"}})
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+	p.must(t, http.MethodDelete, "/containers/again", nil, nil)
+	p.nothingLeft(t)
+}
+
+// wrappedTool runs a container of team/tool, creates another one, and returns the derived image of both.
+func (p *playground) wrappedTool(t *testing.T, seen *registryLog, user v1.Image) api.Derived {
+	t.Helper()
 	const image = "team.azurecr.io/team/tool:1"
 	p.create(t, "web", api.Config{
-		Image: image, Cmd: []string{"show", "a b"}, Env: []string{"LD_PRELOAD=/x", "HOME=/mine", "A=b"},
+		Image: image, Cmd: []string{"show", "a b"}, Env: []string{"LD_PRELOAD=/x", "PATH=/q", "HOME=/mine", "A=b"},
 	})
+	first := seen.since()
+	if len(first.matching(`^POST .*/sockerless/wrapped/blobs/uploads/\?.*mount=.* 201$`)) == 0 ||
+		len(first.matching(`^PUT .*/sockerless/wrapped/manifests/`)) != 1 {
+		t.Errorf("the daemon has sent %q", first)
+	}
+	layers, err := user.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		digest, err := l.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := first.matching(`^(GET|PUT) .*` + digest.String()); len(got) > 0 {
+			t.Errorf("a layer of the user's passes the daemon: %q", got)
+		}
+	}
 	var inspected api.InspectResponse
 	p.must(t, http.MethodGet, "/containers/web", nil, &inspected)
 	derived := inspected.AZF.Derived
 	if inspected.Config.Image != image || derived == nil || derived.Recipe == 0 || derived.Handler == "" ||
 		!strings.HasPrefix(derived.Reference, "team.azurecr.io/sockerless/wrapped@sha256:") ||
-		!strings.HasPrefix(derived.Base, "mcr.microsoft.com/azure-functions/base") {
+		!strings.HasPrefix(derived.Base, "team.azurecr.io/functions/dynamic@sha256:") {
 		t.Fatalf("image %s, derived %+v", inspected.Config.Image, derived)
 	}
 	// The host starts in an image of this digest only.
@@ -93,6 +127,23 @@ func TestWrappedImage(t *testing.T) {
 	if err != nil || digest == "" || !strings.Contains(string(variables), digest) {
 		t.Errorf("%v; no digest %q in %s", err, digest, variables)
 	}
+	p.ranTool(t)
+	// The second create of the image finds the derived one.
+	seen.since()
+	p.create(t, "again", api.Config{Image: image})
+	if got := seen.since().matching(`^(POST|PATCH|PUT) `); len(got) > 0 {
+		t.Errorf("the second create pushes: %q", got)
+	}
+	p.must(t, http.MethodGet, "/containers/again", nil, &inspected)
+	if again := inspected.AZF.Derived; again == nil || again.Reference != derived.Reference {
+		t.Errorf("derived %+v, want %+v", again, derived)
+	}
+	return *derived
+}
+
+// ranTool runs the container web, and checks what its command sees.
+func (p *playground) ranTool(t *testing.T) {
+	t.Helper()
 	var res api.WaitResponse
 	p.must(t, http.MethodPost, "/containers/web/start", nil, nil)
 	p.must(t, http.MethodPost, "/containers/web/wait", nil, &res)
@@ -109,11 +160,11 @@ func TestWrappedImage(t *testing.T) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(lines[0], "stdout: ")), &seen); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(seen.Args, []string{"tool", "show", "a b"}) || seen.Dir != "/srv/deep" || seen.UID != 1000 ||
+	if !slices.Equal(seen.Args, []string{"/bin/tool", "show", "a b"}) || seen.Dir != "/srv/deep" || seen.UID != 1000 ||
 		seen.GID != 1001 || !slices.Equal(seen.Groups, []int{2002}) {
 		t.Errorf("the command sees %+v", seen)
 	}
-	for _, want := range []string{"FROM_IMAGE=yes", "PATH=/bin", "LD_PRELOAD=/x", "HOME=/mine", "A=b"} {
+	for _, want := range []string{"FROM_IMAGE=yes", "PATH=/q", "LD_PRELOAD=/x", "HOME=/mine", "A=b"} {
 		if !slices.Contains(seen.Env, want) {
 			t.Errorf("no %s in %q", want, seen.Env)
 		}
@@ -125,16 +176,41 @@ func TestWrappedImage(t *testing.T) {
 			}
 		}
 	}
-	// The second create of the image finds the derived one.
-	p.create(t, "again", api.Config{Image: image})
-	p.must(t, http.MethodGet, "/containers/again", nil, &inspected)
-	if again := inspected.AZF.Derived; again == nil || again.Reference != derived.Reference {
-		t.Errorf("derived %+v, want %+v", again, derived)
+}
+
+// registryLog is a transport that logs what a daemon sends to registries: METHOD URL STATUS.
+type registryLog struct {
+	next http.RoundTripper
+
+	mu   sync.Mutex
+	sent requests
+}
+
+type requests []string
+
+// RoundTrip implements http.RoundTripper.
+func (l *registryLog) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := l.next.RoundTrip(r)
+	if err == nil && strings.HasPrefix(r.URL.Path, "/v2/") {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.sent = append(l.sent, fmt.Sprint(r.Method, " ", r.URL, " ", res.StatusCode))
 	}
-	p.verifyWrapped(t, derived.Reference)
-	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
-	p.must(t, http.MethodDelete, "/containers/again", nil, nil)
-	p.nothingLeft(t)
+	return res, err
+}
+
+// since returns what was sent since the last call.
+func (l *registryLog) since() requests {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sent := l.sent
+	l.sent = nil
+	return sent
+}
+
+func (r requests) matching(form string) requests {
+	is := regexp.MustCompile(form)
+	return slices.DeleteFunc(slices.Clone(r), func(request string) bool { return !is.MatchString(request) })
 }
 
 // verifyWrapped checks a derived image, as wrap verify does, with the handler that made it and with another one.
@@ -158,60 +234,6 @@ func (p *playground) verifyWrapped(t *testing.T, text string) {
 	}
 	if _, err := daemon.WrappedReference("team.azurecr.io/sockerless/wrapped:w-1"); err == nil {
 		t.Error("a reference without a digest is accepted")
-	}
-}
-
-// TestImagesThatCannotBeWrapped are refused at once, and nothing of them is left.
-func TestImagesThatCannotBeWrapped(t *testing.T) {
-	for name, row := range map[string]struct {
-		change func(*daemon.Config)
-		deny   bool
-		status int
-		want   string
-	}{
-		"no registry": {
-			func(cfg *daemon.Config) { cfg.Azure.Registry = "" }, false, http.StatusBadRequest,
-			"cannot create container web: team.azurecr.io/tool:1 has no Azure Functions host, and no registry is set",
-		},
-		"no handler": {
-			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/none" }, false, http.StatusBadRequest,
-			"team.azurecr.io/tool:1 has no Azure Functions host, and the azf-handler to wrap it with cannot be used",
-		},
-		"no program": {
-			func(cfg *daemon.Config) { cfg.Wrap.Handler = "/proc/version" }, false, http.StatusBadRequest,
-			"and the azf-handler to wrap it with cannot be used",
-		},
-		"too big": {
-			func(cfg *daemon.Config) { cfg.Wrap.MaxSize = "1KiB" }, false, http.StatusBadRequest, "wrap_max_size is 1 KiB",
-		},
-		"no base": {
-			func(cfg *daemon.Config) { cfg.Wrap.Base = "none.azurecr.io/base:1" }, false, http.StatusNotFound,
-			"look up wrap_base: manifest for none.azurecr.io/base:1 not found",
-		},
-		"no answer from the base's registry": {
-			func(cfg *daemon.Config) { cfg.Wrap.Base = "none.example.com/base:1" }, false, http.StatusServiceUnavailable,
-			"look up wrap_base: registry none.example.com gives no answer",
-		},
-		"no right to push": {
-			nil, true, http.StatusForbidden,
-			"cannot push to team.azurecr.io/sockerless/",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := wraps(t, row.change)
-			p.plain(t, "tool", nil)
-			if row.deny {
-				p.sim.Deny("Microsoft.ContainerRegistry/registries/push/write")
-			}
-			req := api.CreateRequest{Config: &api.Config{Image: "team.azurecr.io/tool:1", Cmd: []string{"tool", "show"}}}
-			err := p.Call(t.Context(), http.MethodPost, "/containers?name=web", req, nil)
-			if !answered(err, row.status) || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("got %v, want %q", err, row.want)
-			}
-			if sites := p.sim.Sites(); len(sites) > 0 {
-				t.Errorf("function apps are left: %v", sites)
-			}
-		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -74,10 +75,13 @@ func storeImage(found registry.Image) store.Image {
 }
 
 // lookUpImage asks the registry for an image that nobody has pulled. Its configuration says how the environment reaches
-// the command. A failure is only logged, and the image is not resolved: Azure pulls it itself, and may see more than
-// the daemon.
+// the command. When the registry does not show it, that is only logged, and the image is not resolved: Azure pulls it
+// itself, and may see more than the daemon. What the registry shows and Azure cannot run is an error.
 func (e *Engine) lookUpImage(ctx context.Context, named reference.Named) (store.Image, error) {
 	found, err := e.cfg.Registry.Resolve(ctx, named, api.AuthConfig{}, "")
+	if api.KindOf(err) == api.InvalidParameter || errors.Is(err, registry.ErrNoPlatform) {
+		return store.Image{}, err
+	}
 	if err != nil {
 		e.cfg.Log.Info().Err(err).Str("image", named.String()).Msg("cannot look the image up")
 		return store.Image{}, ctx.Err()

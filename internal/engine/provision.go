@@ -67,11 +67,12 @@ func (e *Engine) loseIfLost(ctx context.Context, id string) {
 }
 
 func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, error) {
-	shared, err := e.foundation(ctx)
-	if err != nil {
+	// An image that cannot be wrapped must change nothing in Azure.
+	if err := e.derive(ctx, &c); err != nil {
 		return store.App{}, err
 	}
-	if err := e.derive(ctx, &c); err != nil {
+	shared, err := e.foundation(ctx)
+	if err != nil {
 		return store.App{}, err
 	}
 	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)

@@ -256,9 +256,12 @@ func childOf(desc *remote.Descriptor, want v1.Platform) (v1.Image, error) {
 	if platforms == nil {
 		platforms = []string{"none"}
 	}
-	return nil, api.Errorf(api.NotFound, "no matching manifest for %s in the manifest list entries: "+
-		"the platforms there are %s", want, strings.Join(platforms, ", "))
+	return nil, api.Errorf(api.NotFound, "%w for %s in the manifest list entries: the platforms there are %s",
+		ErrNoPlatform, want, strings.Join(platforms, ", "))
 }
+
+// ErrNoPlatform is in the error for an index without an image of the platform.
+var ErrNoPlatform = errors.New("no matching manifest")
 
 // defaultPlatform is the platform of Azure Functions.
 var defaultPlatform = v1.Platform{OS: "linux", Architecture: "amd64"}

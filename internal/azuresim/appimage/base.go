@@ -30,7 +30,7 @@ func Base(program string) (v1.Image, error) {
 		"/etc/passwd":                            {Content: []byte("root:x:0:0:root:/root:/bin/sh\n"), Mode: 0o644},
 		"/etc/group":                             {Content: []byte("root:x:0:\n"), Mode: 0o644},
 	}
-	needed, err := libraries(program)
+	needed, err := Libraries(program)
 	if err != nil {
 		return nil, fmt.Errorf("build base image: %w", err)
 	}
@@ -59,9 +59,9 @@ func Base(program string) (v1.Image, error) {
 	return mutate.ConfigFile(img, file)
 }
 
-// libraries returns the paths of the shared libraries that an executable of this machine needs, its loader among them;
+// Libraries returns the paths of the shared libraries that an executable of this machine needs, its loader among them;
 // none for a static one.
-func libraries(program string) ([]string, error) {
+func Libraries(program string) ([]string, error) {
 	var found []string
 	folders := []string{"/lib64", "/lib", "/usr/lib64", "/usr/lib", "/usr/local/lib"}
 	for queue := []string{program}; len(queue) > 0; queue = queue[1:] {
