@@ -33,6 +33,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/gate"
 	"github.com/sockerless/backend-azf/internal/inventory"
 	"github.com/sockerless/backend-azf/internal/toolchain"
+	"github.com/sockerless/backend-azf/internal/wrap"
 	"github.com/sockerless/backend-azf/invoker"
 	"github.com/sockerless/backend-azf/logs"
 	"github.com/sockerless/backend-azf/server"
@@ -147,8 +148,8 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 	if err != nil {
 		return d, err
 	}
-	// The lock is ours, so whatever still runs in the workspaces belongs to a daemon that is dead.
-	if err := workspaces.EndLeftoverProcesses(); err != nil {
+	// The lock is ours, so whatever still runs in the workspaces belongs to a daemon that is dead, and so do its files.
+	if err := errors.Join(workspaces.EndLeftoverProcesses(), wrap.RemoveLeftovers(cfg.StateDir)); err != nil {
 		return d, err
 	}
 	reader, err := logs.New(logs.Config{

@@ -2,18 +2,14 @@ package daemon_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +17,6 @@ import (
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/pgtest"
-	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // Flags of the harness: make crash N=200 gives them.
@@ -41,7 +36,9 @@ type harness struct {
 	seed    uint64
 	runs    string // the file in which each run leaves its id
 
-	ran atomic.Bool // reports whether a container ran: otherwise there is nothing to compare
+	// ran and ranWrapped report whether a container ran, of an image with a Functions host and of a wrapped one; refused,
+	// whether the policy refused one. Otherwise there is nothing to compare.
+	ran, ranWrapped, refused atomic.Bool
 
 	mu         sync.Mutex
 	containers map[string]*kept // by name
@@ -52,19 +49,22 @@ type kept struct {
 	created bool // 201, or seen after a create whose answer was lost
 	removed bool // 204, or 404 after an attempt whose answer was lost
 	tried   bool // whether a removal was tried
+	wrapped bool // whether its image needs a Functions host
 	// ends holds the exit codes of its runs, by the ids of these.
 	ends map[string]int
 }
 
 // figures are the results of the harness, which it prints in one line.
 type figures struct {
-	kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, unaudited, ungated, runs, unknownEnds int
+	kills, containers, orphans, lost, doubleRuns, stuckLocks, stuck, unaudited, ungated, incomplete, tempFiles int
+	runs, unknownEnds, derived                                                                                 int
 }
 
 func (f figures) String() string {
 	return fmt.Sprintf("kills=%d containers=%d orphans=%d lost=%d double_runs=%d stuck_locks=%d stuck=%d "+
-		"unaudited=%d ungated=%d",
-		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited, f.ungated)
+		"unaudited=%d ungated=%d incomplete=%d temp_files=%d",
+		f.kills, f.containers, f.orphans, f.lost, f.doubleRuns, f.stuckLocks, f.stuck, f.unaudited, f.ungated, f.incomplete,
+		f.tempFiles)
 }
 
 func TestLongCrash(t *testing.T) {
@@ -89,22 +89,23 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	t.Logf("-crash.seed=%d", h.seed)
 	random := rand.New(rand.NewPCG(h.seed, 0))
 	house := rules(t, filepath.Join(azure.dir, "policy"), "main.rego", refusing)
+	azure.canWrap(t)
 	for _, p := range daemons {
-		p.policy = house.Path
+		p.policy, p.wrapping = house.Path, azure.wrapping
 		p.launch(t)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var clients, trouble sync.WaitGroup
 	for n := range uint64(crashClients) {
-		clients.Go(func() { h.client(ctx, rand.New(rand.NewPCG(h.seed, 1+n))) })
+		clients.Go(func() { h.client(ctx, t, rand.New(rand.NewPCG(h.seed, 1+n))) })
 	}
 	troubled, calm := context.WithCancel(ctx)
-	trouble.Go(func() { h.trouble(troubled, rand.New(rand.NewPCG(h.seed, 100))) })
+	trouble.Go(func() { h.trouble(troubled, t, rand.New(rand.NewPCG(h.seed, 100))) })
 	kills, killed := 0, map[victims]int{}
 	var kinds []victims
 	// On a slow machine, the first daemons may die before they have done anything. So the harness gives those that
-	// follow more time, until a container has run.
-	for ; kills < *crashKills || !h.ran.Load(); kills++ {
+	// follow more time, until a container of each kind has run, and one was refused.
+	for ; kills < *crashKills || !h.ran.Load() || !h.ranWrapped.Load() || !h.refused.Load(); kills++ {
 		if len(kinds) == 0 { // each kind has its turn
 			kinds = []victims{killDaemon, killTerraform, killAzurerm, killBoth}
 			random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
@@ -127,8 +128,10 @@ func crash(t *testing.T, azure *playground, daemons []*playground) {
 	got := h.compare(t)
 	got.kills = kills
 	fmt.Println(got)
-	t.Logf("killed %v; %d runs, %d of them with an unknown end", killed, got.runs, got.unknownEnds)
-	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck+got.unaudited+got.ungated > 0 {
+	t.Logf("killed %v; %d runs, %d of them with an unknown end; %d derived images",
+		killed, got.runs, got.unknownEnds, got.derived)
+	if got.orphans+got.lost+got.doubleRuns+got.stuckLocks+got.stuck+got.unaudited+got.ungated+got.incomplete+
+		got.tempFiles > 0 {
 		t.Error("something was lost, or is left")
 	}
 }
@@ -149,7 +152,7 @@ func (h *harness) kill(t *testing.T, random *rand.Rand, victim *playground, whic
 }
 
 // trouble has Azure fail in one way after the other.
-func (h *harness) trouble(ctx context.Context, random *rand.Rand) {
+func (h *harness) trouble(ctx context.Context, t *testing.T, random *rand.Rand) {
 	latency := func(string, string) time.Duration { return time.Duration(rand.IntN(20)) * time.Millisecond }
 	for ctx.Err() == nil {
 		rule := azuresim.Rule{Skip: random.IntN(5), Times: 1}
@@ -168,6 +171,9 @@ func (h *harness) trouble(ctx context.Context, random *rand.Rand) {
 			rule.Method, rule.Status, rule.Code = http.MethodDelete, http.StatusConflict, "Conflict"
 		}
 		h.azure.sim.SetFaults(azuresim.Faults{Latency: latency, Rules: []azuresim.Rule{rule}})
+		if random.IntN(3) == 0 {
+			h.loseHosts(t)
+		}
 		pause(ctx, time.Duration(100+random.IntN(900))*time.Millisecond)
 	}
 }
@@ -183,20 +189,32 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // client creates containers, runs them and removes most of them, until ctx ends.
-func (h *harness) client(ctx context.Context, random *rand.Rand) {
+func (h *harness) client(ctx context.Context, t *testing.T, random *rand.Rand) {
 	for ctx.Err() == nil {
 		name := fmt.Sprintf("c%016x", random.Uint64())
-		k := &kept{ends: map[string]int{}}
+		k := &kept{ends: map[string]int{}, wrapped: random.IntN(2) == 0}
+		image := h.azure.image
+		if k.wrapped {
+			var err error
+			if image, err = h.newImage(t.Context(), name); err != nil {
+				t.Error(err)
+				return
+			}
+		}
 		h.mu.Lock()
 		h.containers[name] = k
 		h.mu.Unlock()
 		var created api.CreateResponse
 		script := "echo $AZF_RUN_ID >>" + h.runs + "; sleep 0." + fmt.Sprint(random.IntN(10))
-		req := api.CreateRequest{Config: &api.Config{Image: h.azure.image, Cmd: []string{"/bin/sh", "-c", script}}}
+		req := api.CreateRequest{Config: &api.Config{Image: image, Cmd: []string{"/bin/sh", "-c", script}}}
 		if random.IntN(5) == 0 {
 			req.Labels = map[string]string{"refuse": "yes"}
 		}
-		if h.ask(random, http.MethodPost, "/containers?name="+name, req, &created) != nil && !h.appears(ctx, random, name) {
+		err := h.ask(random, http.MethodPost, "/containers?name="+name, req, &created)
+		if err != nil && strings.Contains(err.Error(), "this container is refused") {
+			h.refused.Store(true)
+		}
+		if err != nil && !h.appears(ctx, random, name) {
 			continue
 		}
 		k.created = true
@@ -241,7 +259,11 @@ func (h *harness) run(ctx context.Context, random *rand.Rand, name string, k *ke
 		}
 		if err == nil {
 			k.ends[info.AZF.RunID] = int(res.StatusCode)
-			h.ran.Store(true)
+			if k.wrapped {
+				h.ranWrapped.Store(true)
+			} else {
+				h.ran.Store(true)
+			}
 			return
 		}
 		pause(ctx, 50*time.Millisecond)
@@ -255,165 +277,8 @@ func (h *harness) ask(random *rand.Rand, method, path string, in, out any) error
 	return h.daemons[random.IntN(len(h.daemons))].Call(ctx, method, path, in, out)
 }
 
-// compare waits until the daemons rest, and compares containers, runs, function apps and locks with the answers that
-// the clients got. It removes the containers and stops the daemons.
-func (h *harness) compare(t *testing.T) (f figures) {
-	t.Helper()
-	list := h.rest(t, &f)
-	ran := h.ranRuns(t, &f)
-	h.compareContainers(t, &f, list, ran)
-	h.compareApps(t, &f, list)
-	h.removeAll(t, &f, list)
-	for _, p := range h.daemons {
-		f.stuckLocks += len(p.locks(t))
-		if err := p.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		<-p.process.ended
-		azuretest.Eventually(t, "no process of Terraform", func() bool { return len(p.terraforms(t)) == 0 })
-	}
-	for _, p := range h.daemons {
-		if v, err := p.verify(t); err != nil || len(v.Open) > 0 {
-			t.Errorf("the audit trail: %+v, %v", v, err)
-		}
-	}
-	f.unaudited, f.ungated = h.daemons[0].unaudited(t), h.daemons[0].ungated(t)
-	return f
-}
-
 // refusing are rules that refuse the containers with a label.
 const refusing = `package main
 
 deny contains "this container is refused" if input.sockerless.container.labels.refuse
 `
-
-// maxRemovals is the number of removals after which a dead container is stuck.
-const maxRemovals = 5
-
-// rest waits until no container is under way, removes dead ones, and returns the containers that are not stuck.
-func (h *harness) rest(t *testing.T, f *figures) (list []api.Summary) {
-	t.Helper()
-	p := h.daemons[0]
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("at last there were %+v", list)
-			for _, p := range h.daemons {
-				t.Log(p.log(t))
-			}
-		}
-	})
-	removals := map[string]int{}
-	stuck := func(c api.Summary) bool { return removals[c.ID] == maxRemovals }
-	azuretest.Eventually(t, "rest", func() bool {
-		p.must(t, http.MethodGet, "/containers?all=1", nil, &list)
-		rests := true
-		for _, c := range list {
-			rests = rests && (c.Status == "Created" || c.State == "exited" || stuck(c))
-			if c.State != "dead" || stuck(c) {
-				continue
-			}
-			removals[c.ID]++
-			// A daemon may have removed it first.
-			err := p.Call(t.Context(), http.MethodDelete, "/containers/"+c.ID, nil, nil)
-			if err != nil && !answered(err, http.StatusNotFound) {
-				t.Logf("remove %s: %v", c.Names[0], err)
-			}
-		}
-		return rests
-	})
-	all := len(list)
-	list = slices.DeleteFunc(list, stuck)
-	f.stuck += all - len(list)
-	return list
-}
-
-// removeAll removes the containers that are left. One that cannot be removed is stuck.
-func (h *harness) removeAll(t *testing.T, f *figures, list []api.Summary) {
-	t.Helper()
-	var removals sync.WaitGroup
-	for _, c := range list {
-		removals.Go(func() {
-			err := h.daemons[0].Call(t.Context(), http.MethodDelete, "/containers/"+c.ID+"?force=1", nil, nil)
-			if err == nil {
-				return
-			}
-			t.Logf("remove %s: %v", c.Names[0], err)
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			f.stuck++
-		})
-	}
-	removals.Wait()
-	if left := h.azure.sim.Sites(); len(left) > f.stuck+f.orphans {
-		t.Errorf("removed containers have left %v", left)
-	}
-}
-
-// ranRuns returns the number of times that each run ran.
-func (h *harness) ranRuns(t *testing.T, f *figures) map[string]int {
-	t.Helper()
-	ran := map[string]int{}
-	content, err := os.ReadFile(h.runs)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for id := range strings.Lines(string(content)) {
-		ran[strings.TrimSpace(id)]++
-	}
-	for id, n := range ran {
-		if n > 1 {
-			t.Logf("run %s ran %d times", id, n)
-			f.doubleRuns++
-		}
-	}
-	return ran
-}
-
-// compareContainers compares the containers with the answers about them.
-func (h *harness) compareContainers(t *testing.T, f *figures, list []api.Summary, ran map[string]int) {
-	t.Helper()
-	there := map[string]bool{}
-	for _, c := range list {
-		there[strings.TrimPrefix(c.Names[0], "/")] = true
-	}
-	for name, k := range h.containers {
-		if k.created {
-			f.containers++
-		}
-		switch {
-		case k.created && !k.tried && !there[name]:
-			t.Logf("container %s was created and is gone", name)
-			f.lost++
-		case k.removed && there[name]:
-			t.Logf("container %s was removed and is there", name)
-			f.lost++
-		}
-		for id, code := range k.ends {
-			f.runs++
-			if code == protocol.ExitUnknown {
-				f.unknownEnds++
-			} else if ran[id] == 0 {
-				t.Logf("run %s ended with %d and never ran", id, code)
-				f.lost++
-			}
-		}
-	}
-}
-
-// compareApps compares the containers with the function apps in Azure.
-func (h *harness) compareApps(t *testing.T, f *figures, list []api.Summary) {
-	t.Helper()
-	sites := h.azure.sim.Sites()
-	for _, c := range list {
-		if i := slices.Index(sites, "skls-"+c.ID[:20]); i >= 0 {
-			sites = slices.Delete(sites, i, i+1)
-		} else {
-			t.Logf("container %s has no function app", c.Names[0])
-			f.lost++
-		}
-	}
-	for _, site := range sites {
-		t.Logf("function app %s has no container", site)
-	}
-	f.orphans = len(sites)
-}

@@ -3,6 +3,8 @@ package daemon_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,6 +30,10 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 			change(cfg)
 		}
 	})
+	// A wrap that was killed has left a file, which the next daemon removes.
+	if err := os.WriteFile(filepath.Join(p.stateDir(), "azf-wrap-1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	plain := tool(t, nil)
 	other := configured(t, plain, func(file *v1.ConfigFile) { file.Architecture = "mips" })
 	windows := configured(t, plain, func(file *v1.ConfigFile) { file.OS = "windows" })
@@ -128,5 +134,8 @@ func TestImagesThatCannotBeWrapped(t *testing.T) {
 				}
 			}
 		})
+	}
+	if left := p.tempFiles(t); len(left) > 0 {
+		t.Errorf("temporary files are left: %v", left)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -75,9 +76,22 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// tempPrefix begins the names of temporary files.
+const tempPrefix = "azf-wrap-"
+
+// RemoveLeftovers removes the temporary files that a killed process has left in a Config.TempDir. No other process may
+// use the folder at the time.
+func RemoveLeftovers(dir string) error {
+	left, err := fs.Glob(os.DirFS(dir), tempPrefix+"*")
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+	}
+	return err
+}
+
 // tempFile returns a file without a name, which the system removes when it is closed.
 func tempFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "azf-wrap-")
+	f, err := os.CreateTemp(dir, tempPrefix)
 	if err != nil {
 		return nil, err
 	}

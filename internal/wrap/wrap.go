@@ -54,8 +54,8 @@ type Config struct {
 	// Parallel bounds the layers that are copied at once, over all calls; 0 means 2. One base image is rewritten at a
 	// time, one layer after the other.
 	Parallel int
-	// TempDir is the folder of temporary files; empty means the system's. They have no names, so that none outlives the
-	// process, and take the space of one compressed base image.
+	// TempDir is the folder of temporary files; empty means the system's. They lose their names at once, so that hardly
+	// any outlives the process (see RemoveLeftovers), and take the space of one compressed base image.
 	TempDir string
 	// ClientID returns the client id of the daemon's identity for error messages. It may be nil or return "".
 	ClientID func() string
