@@ -55,6 +55,7 @@ func WrappedReference(text string) (reference.Canonical, error) {
 // VerifyWrapped returns how a derived image differs from what a daemon with these settings derives from the images that
 // it names: see wrap.Verify.
 func VerifyWrapped(ctx context.Context, cfg Config, image reference.Canonical) ([]string, error) {
+	cfg.StateDir = "" // a daemon may use it, or nobody has made it
 	w, err := newWrapping(cfg, newRegistryClient(cfg))
 	switch {
 	case err != nil:
