@@ -21,6 +21,9 @@ Entra tokens, the part of Azure Resource Manager that function apps with custom 
 themselves on their host names, the query API of Log Analytics, and an OCI registry for their images. A function app
 runs its image as processes on this machine, without isolation: use images that you trust.
 
+Service plans take one write at a time. One with more apps than memory is kept, but none of its apps answers: with
+300 MB for each Functions host (--host-memory), B1 has memory for five apps.
+
 It runs until INT or TERM, and forgets everything then. Before that it prints what a client must know, one name=value
 a line, or one JSON object with --json. A request that it does not know is answered 501 and logged, never guessed.
 
@@ -84,6 +87,11 @@ func run(ctx context.Context, args, _ []string, stdout, stderr io.Writer) error 
 	} {
 		flags.StringVar(f.field, f.name, f.standard, f.help)
 	}
+	flags.IntVar(&cfg.HostMemory, "host-memory", azuresim.DefaultHostMemory,
+		"what an idle app's Functions host takes of its service plan's memory, in `MB`")
+	flags.BoolVar(&cfg.RateLimits, "rate-limits", false,
+		"answer 429 beyond Resource Manager's limits on requests: reads 250 and 25 a second, writes and deletes "+
+			"200 and 10 a second")
 	asJSON := flags.Bool("json", false, "print one JSON object in place of lines")
 	verbose := flags.Bool("verbose", false, "log every request, on stderr")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -173,6 +173,7 @@ func TestRefusals(t *testing.T) {
 		{"--lisen 127.0.0.1:0", "did you mean --listen?", 2},
 		{"now", "takes no arguments", 2},
 		{"--listen 0.0.0.0:0", "is not a loopback address", 1},
+		{"--host-memory -1", "-1 MB is not a valid size", 1},
 	} {
 		err := run(t.Context(), strings.Fields(row.args), nil, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), row.want) || command.ExitStatus(err) != row.status {

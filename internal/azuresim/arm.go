@@ -56,7 +56,7 @@ type state struct {
 	groups    map[string]string    // lower-case name -> name
 	resources map[string]*resource // lower-case id ->
 	deleted   map[string]*resource // lower-case id -> soft-deleted Log Analytics workspaces
-	busy      map[string]bool      // lower-case ids of service plans on which a site is being written
+	locks     map[string]string    // lower-case ids of service plans that are locked -> by which write
 	keys      map[string]siteKeys  // lower-case site name -> kept in the storage account even when the site is deleted
 	secrets   map[string]string    // by the references to them
 	denied    []*regexp.Regexp     // of actions
@@ -66,10 +66,12 @@ type state struct {
 
 	operations map[string]*operation // by id
 	sites      int                   // that were ever created
+	overfilled map[string]Overfill   // by lower-case ids of service plans
+	scaledOut  map[string]bool       // by names of sites
 }
 
-// serveARM answers a Resource Manager call. A write spends its delay, and the test hooks, while it holds its service
-// plan.
+// serveARM answers a Resource Manager call. A write spends its delay, and the test hooks, while it has the lock of its
+// service plan.
 func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Duration, f Faults) {
 	setRequestIDs(w, r)
 	route, params := s.findRoute(r)
@@ -84,6 +86,10 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 		writeError(w, err)
 		return
 	}
+	if err := s.throttle(w.Header(), r.Method); err != nil {
+		writeError(w, err)
+		return
+	}
 	request, err := s.newARMRequest(r, route, params)
 	if err != nil {
 		writeError(w, err)
@@ -92,12 +98,12 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request, delay time.Durati
 
 	write := r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodDelete
 	if write {
-		release, err := s.holdServicePlan(request)
+		unlock, err := s.lockServicePlans(r.Method, request)
 		if err != nil {
 			writeError(w, err)
 			return
 		}
-		defer release()
+		defer unlock()
 	}
 	if delay > 0 {
 		s.cfg.Sleep(r.Context(), delay)
@@ -325,10 +331,17 @@ func merged(base, over map[string]any) map[string]any {
 	return result
 }
 
-// object, text and truth read decoded JSON. They return zero for a value that is missing or of another type.
+// object, text, truth and number read decoded JSON. They return zero for a value that is missing or of another type.
 func object(v any) map[string]any { m, _ := v.(map[string]any); return m }
 func text(v any) string           { s, _ := v.(string); return s }
 func truth(v any) bool            { b, _ := v.(bool); return b }
+func number(v any) int {
+	if n, ok := v.(int); ok { // azuresim's own
+		return n
+	}
+	n, _ := v.(float64)
+	return int(n)
+}
 
 // sameLocation reports whether two names of a location are the same to Azure, as "West Europe" and westeurope are.
 func sameLocation(a, b string) bool {

@@ -129,53 +129,6 @@ func TestSiteIsCompleteAtOnce(t *testing.T) {
 	}
 }
 
-func TestServicePlanWithSitesIsNotDeleted(t *testing.T) {
-	t.Parallel()
-	a := start(t, azuresim.Config{})
-	a.must("PUT", planPath("p")+webAPI, planBody("B1"))
-	a.must("PUT", sitePath("app")+webAPI, a.siteBody("p", a.Registry()+"/app:1", nil))
-	if result := a.arm("DELETE", planPath("p")+webAPI, nil); result.status != http.StatusConflict {
-		t.Errorf("delete of a service plan in use: %d, want 409", result.status)
-	}
-	a.must("DELETE", sitePath("app")+webAPI, nil)
-	a.must("DELETE", planPath("p")+webAPI, nil)
-	if result := a.arm("GET", planPath("p")+webAPI, nil); result.status != http.StatusNotFound {
-		t.Errorf("deleted service plan: %d, want 404", result.status)
-	}
-}
-
-func TestTwoWritesOnOneServicePlan(t *testing.T) {
-	t.Parallel()
-	entered, leave := make(chan struct{}), make(chan struct{})
-	a := start(t, azuresim.Config{})
-	for _, plan := range []string{"p", "q"} {
-		a.must("PUT", planPath(plan)+webAPI, planBody("B1"))
-	}
-	first, second, elsewhere := a.siteBody("p", "x/a:1", nil), a.siteBody("p", "x/a:1", nil), a.siteBody("q", "x/a:1", nil)
-	a.SetFaults(azuresim.Faults{BeforeWrite: func(_, path string) {
-		if path == sitePath("first") {
-			close(entered)
-			<-leave
-		}
-	}})
-	done := make(chan answer)
-	go func() {
-		result, _ := a.do("PUT", sitePath("first")+webAPI, a.token, first) // an error shows as status 0
-		done <- result
-	}()
-	<-entered
-	if result := a.arm("PUT", sitePath("second")+webAPI, second); result.status != http.StatusConflict ||
-		!strings.Contains(result.message, "another operation is in progress") {
-		t.Errorf("second write on the service plan: %d %s", result.status, result.message)
-	}
-	a.must("PUT", sitePath("elsewhere")+webAPI, elsewhere)
-	close(leave)
-	if result := <-done; result.status/100 != 2 {
-		t.Errorf("first write: %d %s", result.status, result.message)
-	}
-	a.must("PUT", sitePath("second")+webAPI, second)
-}
-
 func TestWorkspaceAndComponent(t *testing.T) {
 	t.Parallel()
 	a := start(t, azuresim.Config{})

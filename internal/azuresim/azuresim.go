@@ -9,11 +9,13 @@
 //     wants a token, and on mcr.microsoft.com, which wants none.
 //
 // It is strict: it answers and logs a route or API version that it does not know as 501, and guesses nothing. It is as
-// unkind as Azure: an app without memory, storage account or Functions host does not come up, every second PUT of a
-// site is answered before it is done, and ids come back in another case. Faults switches failures on. The package must
-// not know who uses it: it imports nothing of the product, and the product knows it only as another cloud
-// configuration. It is linked into the product's demo, so it must not import testing. Tests start it by
-// internal/azuretest/cloudtest.
+// unkind as Azure: an app without storage account or Functions host does not come up, every second PUT of a site is
+// answered before it is done, and ids come back in another case. A service plan takes one write at a time, its own or
+// that of an app on it. It takes more apps than it has memory for, and then none of them answers; Overfilled lists
+// such plans, and ScaledOut apps with more than one instance. Faults switches failures on, and Config.RateLimits the
+// limits on requests. The package must not know who uses it: it imports nothing of the product, and the product knows
+// it only as another cloud configuration. It is linked into the product's demo, so it must not import testing. Tests
+// start it by internal/azuretest/cloudtest.
 //
 //	sim, err := azuresim.Start(azuresim.Config{Dir: dir, Log: log})
 //	defer sim.Close()
@@ -23,6 +25,7 @@
 package azuresim
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -78,13 +81,21 @@ type Config struct {
 	// missing are left out.
 	Shared []string
 
+	// HostMemory is what the Functions host of an idle app takes of its service plan's memory, in MB; 0 is
+	// DefaultHostMemory.
+	HostMemory int
+
+	// RateLimits has Resource Manager answer 429 when its limits on requests are reached: reads 250 and 25 a second,
+	// writes and deletes 200 and 10 a second. The headers that count down to it are there in any case.
+	RateLimits bool
+
 	// Faults are the first faults; see SetFaults.
 	Faults Faults
 
 	// Wrap, if set, wraps the handler of all calls, to observe them.
 	Wrap func(http.Handler) http.Handler
 
-	// Now is the clock of tokens, logs and the call list; nil means time.Now.
+	// Now is the clock of tokens, logs, rate limits and the call list; nil means time.Now.
 	Now func() time.Time
 	// Sleep waits for injected latency, until ctx ends at the latest; nil waits by the real clock.
 	Sleep func(ctx context.Context, d time.Duration)
@@ -110,8 +121,9 @@ type Sim struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // requests in progress, the server and closing function hosts
 
-	faults faultState
-	calls  callList
+	faults  faultState
+	calls   callList
+	buckets buckets
 
 	mu     sync.Mutex
 	closed bool
@@ -134,6 +146,7 @@ func Start(cfg Config) (*Sim, error) {
 	setDefault(&cfg.Location, DefaultLocation)
 	setDefault(&cfg.StorageAccount, DefaultStorageAccount)
 	setDefault(&cfg.Identity, DefaultIdentity)
+	cfg.HostMemory = cmp.Or(cfg.HostMemory, DefaultHostMemory)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -142,6 +155,9 @@ func Start(cfg Config) (*Sim, error) {
 	}
 	if cfg.Dir == "" {
 		return nil, errors.New("start azuresim: no folder: set Config.Dir")
+	}
+	if cfg.HostMemory < 0 {
+		return nil, fmt.Errorf("start azuresim: %d MB is not a valid size of a Functions host", cfg.HostMemory)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create azuresim folder: %w", err)
@@ -183,6 +199,7 @@ func (s *Sim) ended(err error) {
 
 func newSim(cfg Config, addr string) (*Sim, error) {
 	s := &Sim{cfg: cfg, log: cfg.Log.With().Str("component", "azuresim").Logger(), url: "https://" + addr}
+	s.buckets.left = make(map[string]bucket)
 	s.tokenKey = make([]byte, 32)
 	if _, err := rand.Read(s.tokenKey); err != nil {
 		return nil, fmt.Errorf("create token key: %w", err)
@@ -308,77 +325,6 @@ func (s *Sim) begin(w http.ResponseWriter) bool {
 	}
 	s.work.Add(1)
 	return true
-}
-
-// A service is the part of Azure that a call is addressed to.
-type service string
-
-const (
-	resourceManager service = "arm"
-	entra           service = "entra"
-	metadata        service = "metadata"
-	logAnalytics    service = "loganalytics"
-	functionHost    service = "host"
-	imageRegistry   service = "registry"
-	blobStorage     service = "blob"
-	inspection      service = "inspection"
-)
-
-func serviceOf(r *http.Request) service {
-	if _, ok := appOfHost(hostOnly(r.Host)); ok {
-		return functionHost
-	}
-	if isPrivateRegistry(hostOnly(r.Host)) {
-		return imageRegistry
-	}
-	if strings.HasSuffix(hostOnly(r.Host), blobSuffix) {
-		return blobStorage
-	}
-	path := strings.ToLower(r.URL.Path)
-	for _, p := range []struct {
-		prefix  string
-		service service
-	}{
-		{"/v2/", imageRegistry},
-		{"/azuresim/", inspection},
-		{"/metadata/", metadata},
-		{logsPath + "/", logAnalytics},
-		{"/subscriptions/", resourceManager},
-		{"/providers/", resourceManager},
-	} {
-		if strings.HasPrefix(path, p.prefix) {
-			return p.service
-		}
-	}
-	for _, part := range []string{"/oauth2/", "/.well-known/", "/discovery/"} {
-		if strings.Contains(path, part) {
-			return entra
-		}
-	}
-	return resourceManager // which names unknown routes in its refusals
-}
-
-// serve answers r without faults other than delay. A write of a site spends the delay while it holds its service plan.
-func (s *Sim) serve(w http.ResponseWriter, r *http.Request, service service, delay time.Duration, f Faults) {
-	if service == resourceManager {
-		s.serveARM(w, r, delay, f)
-		return
-	}
-	if delay > 0 {
-		s.cfg.Sleep(r.Context(), delay)
-	}
-	switch service {
-	case functionHost:
-		s.serveFunctionHost(w, r)
-	case logAnalytics:
-		s.serveLogAnalytics(w, r)
-	case metadata:
-		s.serveMetadata(w, r)
-	case entra:
-		s.serveEntra(w, r)
-	case blobStorage:
-		s.serveBlobs(w, r)
-	}
 }
 
 func checkLoopback(addr string) error {

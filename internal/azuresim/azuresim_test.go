@@ -108,10 +108,15 @@ func (a *azure) arm(method, path string, body any) answer {
 	return result
 }
 
-// must is arm for a call that must succeed.
+// must is arm for a call that must succeed. It waits for a write that is accepted.
 func (a *azure) must(method, path string, body any) map[string]any {
 	a.t.Helper()
 	result := a.arm(method, path, body)
+	for poll := result.header.Get("Azure-AsyncOperation"); poll != ""; {
+		if a.arm("GET", poll, nil).body["status"] != "InProgress" {
+			break
+		}
+	}
 	if !slices.Contains([]int{http.StatusOK, http.StatusAccepted, http.StatusNoContent}, result.status) {
 		a.t.Fatalf("%s %s: %d %s: %s", method, path, result.status, result.code, result.message)
 	}

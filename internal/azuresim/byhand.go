@@ -93,7 +93,7 @@ func (s *Sim) Edit(id string, change func(body map[string]any)) error {
 	properties := object(body["properties"])
 	switch r.kind {
 	case typeSite:
-		servicePlan := s.state.resources[strings.ToLower(r.site.servicePlanID)]
+		servicePlan := s.servicePlanOf(r)
 		if err := r.site.configure(servicePlan, object(properties["siteConfig"])); err != nil {
 			return fmt.Errorf("edit %s: %w", id, err)
 		}
@@ -106,7 +106,7 @@ func (s *Sim) Edit(id string, change func(body map[string]any)) error {
 			return fmt.Errorf("edit %s: %q is not a valid SKU", id, text(sku["name"]))
 		}
 		sku["tier"], sku["size"] = known.tier, sku["name"]
-		properties["numberOfWorkers"] = sku["capacity"]
+		properties["numberOfWorkers"], properties["currentNumberOfWorkers"] = sku["capacity"], sku["capacity"]
 	}
 	r.body = body
 	s.syncHosts()

@@ -68,7 +68,7 @@ func (s *Sim) frontEnd(app string, rq *http.Request) (host *worker.App, refuse f
 			w.Header().Set("Location", "https://login.microsoftonline.com/common/oauth2/v2.0/authorize?client_id=easyauth")
 			w.WriteHeader(http.StatusFound)
 		}
-	case r.site.host == nil:
+	case r.site.host == nil, s.starves(r):
 		return nil, page(http.StatusServiceUnavailable, "Service Unavailable")
 	}
 	return r.site.host, nil

@@ -31,7 +31,7 @@ func (s *Sim) listHostKeys(rq *armRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.site.host == nil || !r.site.host.Ready() {
+	if r.site.host == nil || !r.site.host.Ready() || s.starves(r) {
 		return nil, refusal(http.StatusBadRequest, "BadRequest",
 			"Encountered an error (InternalServerError) from host runtime.")
 	}
@@ -56,6 +56,7 @@ func (s *Sim) keysOf(r *resource) siteKeys {
 // syncHost makes a site's host run the site's image with its settings, and restarts it once if they changed. The caller
 // holds Sim.mu.
 func (s *Sim) syncHost(r *resource) {
+	s.observe(r)
 	image, problem := s.imageToRun(r)
 	wanted, err := json.Marshal([]any{
 		image, problem, s.resolved(r), r.body["identity"], r.site.config["acrUseManagedIdentityCreds"],
@@ -96,7 +97,7 @@ func (s *Sim) syncHost(r *resource) {
 // site.
 func (s *Sim) imageToRun(r *resource) (image, problem string) {
 	image, isImage := strings.CutPrefix(text(r.site.config["linuxFxVersion"]), "DOCKER|")
-	servicePlan := s.state.resources[strings.ToLower(r.site.servicePlanID)]
+	servicePlan := s.servicePlanOf(r)
 	switch {
 	case !truth(object(r.body["properties"])["enabled"]):
 		return "", "the site is disabled"

@@ -28,13 +28,13 @@ type Async struct {
 	RetryAfter time.Duration
 }
 
-// operation is a write of a site that was accepted.
+// operation is a write of a site that was accepted. It keeps the site's service plan locked while it is under way.
 type operation struct {
 	Async
 
 	id, site string // site is a resource id
 	created  bool   // whether the site is new
-	started  string
+	started  time.Time
 }
 
 // underWay reports whether the operation is not yet done. look counts a poll or a read. The caller holds Sim.mu.
@@ -74,7 +74,7 @@ func (s *Sim) asyncOf(r *resource) *Async {
 
 // accept answers a PUT of a site with 202 and an operation to poll.
 func (s *Sim) accept(rq *armRequest, r *resource, existed bool, async Async) answer {
-	o := &operation{Async: async, id: uuid.NewString(), site: r.id, created: !existed, started: s.timestamp()}
+	o := &operation{Async: async, id: uuid.NewString(), site: r.id, created: !existed, started: s.cfg.Now()}
 	s.state.operations[o.id] = o
 	r.site.operation = o
 	header := o.header()
@@ -107,7 +107,7 @@ func (s *Sim) getOperation(rq *armRequest) (any, error) {
 		return nil, refusal(http.StatusNotFound, "NotFound", "Operation '%s' was not found.", rq.params["operation"])
 	}
 	r := s.state.resources[strings.ToLower(o.site)]
-	document := map[string]any{"name": o.id, "startTime": o.started, "status": "Succeeded"}
+	document := map[string]any{"name": o.id, "startTime": o.started.UTC().Format(time.RFC3339), "status": "Succeeded"}
 	switch {
 	case o.underWay(true):
 		document["status"] = "InProgress"

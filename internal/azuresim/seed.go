@@ -26,7 +26,7 @@ func (s *Sim) seedState() {
 		groups:    map[string]string{strings.ToLower(s.cfg.ResourceGroup): s.cfg.ResourceGroup},
 		resources: make(map[string]*resource),
 		deleted:   make(map[string]*resource),
-		busy:      make(map[string]bool),
+		locks:     make(map[string]string),
 		keys:      make(map[string]siteKeys),
 		secrets:   make(map[string]string),
 		blobs: blobs{
@@ -34,6 +34,8 @@ func (s *Sim) seedState() {
 		},
 
 		operations: make(map[string]*operation),
+		overfilled: make(map[string]Overfill),
+		scaledOut:  make(map[string]bool),
 	}
 	s.state = st
 	s.seed(typeStorage, s.resourceID(typeStorage, s.cfg.StorageAccount), map[string]any{})

@@ -2,56 +2,13 @@ package azuresim
 
 import (
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-// sku holds the properties of a service plan's SKU that azuresim needs.
-type sku struct {
-	tier     string
-	alwaysOn bool // the plan can keep apps loaded
-	images   bool // the plan runs apps that are images
-	// memory is that of an instance, in GB; in the table below that of the smallest size. Each instance of a Dedicated
-	// plan runs all apps (azure.microsoft.com/pricing/details/app-service/linux,
-	// learn.microsoft.com/azure/azure-functions/functions-premium-plan).
-	memory float64
-}
-
-// skuOf reads a SKU's name; ok is false for a name that App Service does not have.
-func skuOf(name string) (result sku, ok bool) {
-	for _, s := range []struct {
-		names string
-		sku
-	}{
-		{`F1`, sku{"Free", false, false, 1}},
-		{`D1`, sku{"Shared", false, false, 1}},
-		{`B[1-3]`, sku{"Basic", true, true, 1.75}},
-		{`S[1-3]`, sku{"Standard", true, true, 1.75}},
-		{`P[1-3]v2`, sku{"PremiumV2", true, true, 3.5}},
-		{`P[0-3]v3`, sku{"PremiumV3", true, true, 4}},
-		{`P[1-5]mv3`, sku{"PremiumMV3", true, true, 16}},
-		{`P[0-3]v4`, sku{"PremiumV4", true, true, 4}},
-		{`P[1-5]mv4`, sku{"PremiumMV4", true, true, 16}},
-		{`Y1`, sku{"Dynamic", false, false, 1.5}},
-		{`FC1`, sku{"FlexConsumption", false, false, 2}},
-		{`EP[1-3]`, sku{"ElasticPremium", false, true, 3.5}},
-	} {
-		if regexp.MustCompile(`(?i)^(` + s.names + `)$`).MatchString(name) {
-			if _, sizes, ok := strings.Cut(s.names, "["); ok {
-				size := strings.IndexAny(name, "012345")
-				s.memory *= float64(int(1) << (name[size] - sizes[0])) // each size has twice that of the one before
-			}
-			return s.sku, true
-		}
-	}
-	return sku{}, false
-}
-
-func (r *resource) sku() sku {
-	result, _ := skuOf(text(object(r.body["sku"])["name"]))
-	return result
-}
+// maxServicePlans is the number of service plans that a resource group can have
+// (learn.microsoft.com/azure/azure-functions/functions-scale#service-limits).
+const maxServicePlans = 100
 
 func (s *Sim) putServicePlan(rq *armRequest) (any, error) {
 	r, existed, err := s.upsert(rq, typeServicePlan)
@@ -60,8 +17,15 @@ func (s *Sim) putServicePlan(rq *armRequest) (any, error) {
 	}
 	name := text(object(rq.body["sku"])["name"])
 	sku, ok := skuOf(name)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, refusal(http.StatusBadRequest, "BadRequest", "The parameter SKU name has an invalid value %q.", name)
+	case strings.HasPrefix(sku.tier, "Isolated") && !rq.seed:
+		return nil, refusal(http.StatusNotImplemented, "NotImplemented", "azuresim has no App Service Environments.")
+	case !existed && s.servicePlansIn(r.group) >= maxServicePlans:
+		// No report has these words. Those of the limits of a subscription are alike.
+		return nil, refusal(http.StatusConflict, "Conflict",
+			"The maximum number of ServerFarms allowed in a Resource Group is %d.", maxServicePlans)
 	}
 	sent := object(rq.body["properties"])
 	linux := truth(sent["reserved"])
@@ -72,19 +36,17 @@ func (s *Sim) putServicePlan(rq *armRequest) (any, error) {
 				"The operating system of an App Service plan cannot be changed.")
 		}
 	}
-	capacity := object(rq.body["sku"])["capacity"]
-	if n, ok := capacity.(float64); !ok || n == 0 {
-		capacity = 1
-		if sku.tier == "Dynamic" || sku.tier == "FlexConsumption" {
-			capacity = 0
-		}
+	capacity, err := capacityOf(sku, number(object(rq.body["sku"])["capacity"]), truth(sent["zoneRedundant"]))
+	if err != nil {
+		return nil, err
 	}
-	family := strings.TrimRight(name, "0123456789")
-	r.body["sku"] = map[string]any{"name": name, "tier": sku.tier, "size": name, "family": family, "capacity": capacity}
+	r.body["sku"] = map[string]any{
+		"name": name, "tier": sku.tier, "size": name, "family": familyOf(name), "capacity": capacity,
+	}
 	switch {
-	case sku.tier == "Dynamic", sku.tier == "FlexConsumption":
+	case sku.consumption():
 		r.body["kind"] = "functionapp"
-	case sku.tier == "ElasticPremium":
+	case sku.elastic():
 		r.body["kind"] = "elastic"
 	case linux:
 		r.body["kind"] = "linux"
@@ -98,12 +60,41 @@ func (s *Sim) putServicePlan(rq *armRequest) (any, error) {
 	}, sent), map[string]any{
 		"name": r.name, "status": "Ready", "provisioningState": "Succeeded", "subscription": s.cfg.SubscriptionID,
 		"resourceGroup": r.group, "geoRegion": r.body["location"], "numberOfWorkers": capacity,
+		"currentNumberOfWorkers": capacity, "maximumNumberOfWorkers": sku.workers,
 	})
 	s.keep(r)
-	for _, app := range s.sitesOf(r) {
+	for _, app := range s.sitesOf(r.id) {
 		s.syncHost(app)
 	}
 	return s.servicePlanBody(r), nil
+}
+
+// capacityOf returns the number of instances that a service plan gets when n are asked for, 0 for none in particular.
+func capacityOf(sku sku, n int, zones bool) (int, error) {
+	least := min(1, sku.workers)
+	if zones && least == 1 {
+		least = 2 // learn.microsoft.com/azure/reliability/reliability-app-service
+	}
+	if n == 0 {
+		n = least
+	}
+	if n < least || n > sku.workers {
+		return 0, refusal(http.StatusBadRequest, "BadRequest", "The parameter NumberOfWorkers has an invalid value.")
+	}
+	if zones && !sku.zones {
+		return 0, refusal(http.StatusBadRequest, "BadRequest", "The parameter ZoneRedundant has an invalid value.")
+	}
+	return n, nil
+}
+
+// servicePlansIn counts the service plans in a resource group.
+func (s *Sim) servicePlansIn(group string) (n int) {
+	for _, r := range s.state.resources {
+		if r.kind == typeServicePlan && strings.EqualFold(r.group, group) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Sim) getServicePlan(rq *armRequest) (any, error) {
@@ -116,44 +107,37 @@ func (s *Sim) getServicePlan(rq *armRequest) (any, error) {
 
 func (s *Sim) servicePlanBody(r *resource) map[string]any {
 	return merged(r.body, map[string]any{
-		"properties": merged(object(r.body["properties"]), map[string]any{"numberOfSites": len(s.sitesOf(r))}),
+		"properties": merged(object(r.body["properties"]), map[string]any{"numberOfSites": len(s.sitesOf(r.id))}),
 	})
 }
 
 func (s *Sim) deleteServicePlan(rq *armRequest) (any, error) {
 	if r, ok := s.state.resources[strings.ToLower(rq.id)]; ok {
-		if apps := s.sitesOf(r); len(apps) > 0 {
-			return nil, refusal(http.StatusConflict, "Conflict",
-				"Server farm '%s' cannot be deleted because it has web app(s) %s assigned to it.", r.name, apps[0].name)
+		if apps := s.sitesOf(r.id); len(apps) > 0 {
+			names := make([]string, len(apps))
+			for i, app := range apps {
+				names[i] = app.name
+			}
+			return nil, refusal(http.StatusConflict, "Conflict", "Server farm '%s' cannot be deleted because it has web app(s) "+
+				"%s assigned to it.", r.name, strings.Join(names, ", "))
 		}
 	}
 	return s.deleteResource(rq)
 }
 
+// servicePlanOf returns a site's service plan, nil if it is gone.
+func (s *Sim) servicePlanOf(app *resource) *resource {
+	return s.state.resources[strings.ToLower(app.site.servicePlanID)]
+}
+
 // sitesOf returns the sites on a service plan, by name.
-func (s *Sim) sitesOf(servicePlan *resource) []*resource {
+func (s *Sim) sitesOf(servicePlanID string) []*resource {
 	var apps []*resource
 	for _, r := range s.state.resources {
-		if r.site != nil && strings.EqualFold(r.site.servicePlanID, servicePlan.id) {
+		if r.site != nil && strings.EqualFold(r.site.servicePlanID, servicePlanID) {
 			apps = append(apps, r)
 		}
 	}
 	slices.SortFunc(apps, func(a, b *resource) int { return strings.Compare(a.name, b.name) })
 	return apps
-}
-
-// hostMemory is what the Functions host of an idle app takes, in GB. Reports have 0.15 to 0.3.
-const hostMemory = 0.3
-
-// fits reports whether a service plan's memory suffices for a site's host, beside the hosts of the sites that were
-// created before it. On Azure the kernel kills any of the hosts; here it is the youngest, so that tests know which.
-func (s *Sim) fits(r, servicePlan *resource) bool {
-	needed := hostMemory
-	for _, app := range s.sitesOf(servicePlan) {
-		runs := truth(object(app.body["properties"])["enabled"]) && text(app.site.config["linuxFxVersion"]) != ""
-		if runs && app.site.number < r.site.number {
-			needed += hostMemory
-		}
-	}
-	return needed <= servicePlan.sku().memory
 }

@@ -101,6 +101,10 @@ func (s *Sim) findSite(rq *armRequest) (*resource, error) {
 	return r, err
 }
 
+// maxElasticSites is the number of sites that an Elastic Premium plan can have
+// (learn.microsoft.com/azure/azure-functions/functions-scale#service-limits).
+const maxElasticSites = 100
+
 // putSite answers 200 with the complete site, or 202, whether or not the image will ever run.
 func (s *Sim) putSite(rq *armRequest) (any, error) {
 	r, existed, err := s.upsert(rq, typeSite)
@@ -139,6 +143,11 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 		return nil, refusal(http.StatusConflict, "Conflict",
 			"The site's location '%s' is not the location '%s' of its App Service plan.", text(r.body["location"]), location)
 	}
+	moved := r.site.servicePlanID != servicePlan.id
+	if moved && servicePlan.sku().elastic() && len(s.sitesOf(servicePlan.id)) >= maxElasticSites {
+		return nil, refusal(http.StatusConflict, "Conflict", // no report has the words
+			"The maximum number of Sites allowed in an ElasticPremium ServerFarm is %d.", maxElasticSites)
+	}
 	if err := r.site.configure(servicePlan, object(sent["siteConfig"])); err != nil {
 		return nil, err
 	}
@@ -160,7 +169,11 @@ func (s *Sim) putSite(rq *armRequest) (any, error) {
 	maps.Copy(properties, sent)
 	r.body["properties"] = s.siteProperties(r, servicePlan, properties)
 	s.keep(r)
-	s.syncHost(r)
+	if existed && moved || !r.runs() {
+		s.syncHosts() // another one may have its memory
+	} else {
+		s.syncHost(r)
+	}
 	if !rq.seed {
 		if async := s.asyncOf(r); async != nil {
 			return s.accept(rq, r, existed, *async), nil
@@ -263,31 +276,6 @@ func (s *Sim) deleteSite(rq *armRequest) (any, error) {
 	return s.deleteResource(rq)
 }
 
-// holdServicePlan refuses a write of a site while another write of a site of the same service plan is in
-// progress.
-func (s *Sim) holdServicePlan(rq *armRequest) (release func(), failure *armError) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	servicePlanID := text(object(rq.body["properties"])["serverFarmId"])
-	if r := s.state.resources[strings.ToLower(rq.id)]; r != nil && r.site != nil {
-		servicePlanID = r.site.servicePlanID
-	}
-	if servicePlanID == "" {
-		return func() {}, nil
-	}
-	servicePlanID = strings.ToLower(servicePlanID)
-	if s.state.busy[servicePlanID] {
-		return nil, refusal(http.StatusConflict, "Conflict",
-			"Cannot modify this site because another operation is in progress.")
-	}
-	s.state.busy[servicePlanID] = true
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.state.busy, servicePlanID)
-	}, nil
-}
-
 // siteConfigBody returns a document below a site.
 func siteConfigBody(r *resource, document string, properties any) map[string]any {
 	return map[string]any{
@@ -309,7 +297,7 @@ func (s *Sim) patchSiteConfig(rq *armRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	servicePlan := s.state.resources[strings.ToLower(r.site.servicePlanID)]
+	servicePlan := s.servicePlanOf(r)
 	if err := r.site.configure(servicePlan, object(rq.body["properties"])); err != nil {
 		return nil, err
 	}
