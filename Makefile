@@ -2,8 +2,8 @@
 .PHONY: demo test test-long crash growth conftest lint tools tofu bench build release programs
 
 # A container's whole way on an embedded Azure, with real Terraform and azurerm.
-demo:
-	go run ./cmd/sockerless-backend-azf demo
+demo: build
+	bin/sockerless-backend-azf demo
 
 # Every test but the long ones. The first run on a machine prepares terraform and the provider.
 test: tools tofu programs

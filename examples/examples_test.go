@@ -39,9 +39,8 @@ func startDemo(t *testing.T) demo {
 	t.Helper()
 	dir := azuretest.ShortDir(t)
 	binary := filepath.Join(dir, "azf")
-	build := exec.Command("go", "build", "-o", binary, "../cmd/sockerless-backend-azf")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := os.WriteFile(binary, azuretest.BuildProgram(t, "../cmd/sockerless-backend-azf"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, "demo", "--serve", "--json", "--state-dir", filepath.Join(dir, "d"))
 	cmd.Dir = ".."

@@ -11,33 +11,9 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/sockerless/backend-azf/internal/handler"
 )
 
-func main() {
-	code, err := run(os.Args[1:], os.Environ())
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "azf-handler: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(args, environ []string) (code int, err error) {
-	subcommand := handler.Subcommand(args, environ)
-	if subcommand == handler.HostCommand {
-		return handler.Host(environ)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if subcommand == handler.ProbeCommand {
-		return 0, handler.Probe(ctx, environ, os.Stdout)
-	}
-	return 0, handler.Run(ctx, args, environ, os.Stdout, os.Stderr)
-}
+func main() { os.Exit(handler.Main()) }

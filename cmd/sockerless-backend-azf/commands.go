@@ -15,7 +15,6 @@ import (
 	"github.com/sockerless/backend-azf/internal/config"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/internal/demo"
-	"github.com/sockerless/backend-azf/internal/handler"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 )
 
@@ -42,7 +41,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		serveCommand(environ), configCommand(environ), gcCommand(environ), auditCommand(environ), policyCommand(environ),
 		planCommand(environ), foundationCommand(environ), wrapCommand(environ),
 		demoCommand(environ), toolsCommand(), versionCommand(),
-		command.Completion(about), command.Man("8", "System administration"), handlerCommand(environ))
+		command.Completion(about), command.Man("8", "System administration"))
 	err := command.Execute(ctx, root, args, stdout, stderr)
 	if _, ok := errors.AsType[config.Problems](err); ok {
 		return command.Mistake{Err: err}
@@ -193,17 +192,6 @@ func versionCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), versionText())
 			return err
-		},
-	}
-}
-
-// handlerCommand is what a demo's image executes. It behaves as azf-handler, and ends with the context.
-func handlerCommand(environ []string) *cobra.Command {
-	return &cobra.Command{
-		Use: demo.HandlerCommand, Hidden: true, DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
-		Short: "Be azf-handler, in the image of a demo",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return handler.Run(cmd.Context(), args, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }

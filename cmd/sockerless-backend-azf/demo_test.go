@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/azuretest/cloudtest"
 	"github.com/sockerless/backend-azf/internal/client"
@@ -25,14 +28,17 @@ import (
 	"github.com/sockerless/backend-azf/internal/demo"
 )
 
-// installed returns a command that runs the program as it is installed: outside a checkout, on a machine without Go.
-// Its temporary files are in dir.
+// installed returns a command that runs the program as it is installed: outside a checkout, on a machine without Go,
+// with azf-handler beside it. Its temporary files are in dir.
 func installed(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	cloudtest.Tools(t) // which the program finds in the cache
-	program := filepath.Join(t.TempDir(), "sockerless-backend-azf")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	folder := t.TempDir()
+	program := filepath.Join(folder, "sockerless-backend-azf")
+	err := errors.Join(os.WriteFile(program, azuretest.BuildProgram(t, "."), 0o700),
+		os.WriteFile(filepath.Join(folder, "azf-handler"), azuretest.BuildProgram(t, "../azf-handler"), 0o700))
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := slices.DeleteFunc(filepath.SplitList(os.Getenv("PATH")), func(folder string) bool {
 		_, err := os.Stat(filepath.Join(folder, "go"))
@@ -58,8 +64,36 @@ func nothingLeft(t *testing.T, dir string) {
 }
 
 func TestDemoLeavesNothing(t *testing.T) {
-	dir := azuretest.ShortDir(t)
-	cmd := installed(t, dir, "demo", "--json")
+	t.Run("containers", func(t *testing.T) {
+		dir := azuretest.ShortDir(t)
+		demoLeavesNothing(t, dir, installed(t, dir, "demo", "--json"))
+	})
+	t.Run("without namespaces", func(t *testing.T) {
+		dir := azuretest.ShortDir(t)
+		cmd := installed(t, dir, "demo", "--json")
+		if _, err := container.Supported(); err == nil {
+			refuseNamespaces(cmd)
+		}
+		azure := demoLeavesNothing(t, dir, cmd)["azure"]
+		if len(azure.Lines) != 1 || !strings.HasPrefix(azure.Lines[0], "commands run on this machine, and see its files: ") {
+			t.Errorf("azure: %+v", azure)
+		}
+	})
+}
+
+// refuseNamespaces has the kernel refuse mount namespaces to a command (namespaces(7)).
+func refuseNamespaces(cmd *exec.Cmd) {
+	const script = `echo 0 >/proc/sys/user/max_mnt_namespaces && exec "$@"`
+	cmd.Args = append([]string{"sh", "-c", script, "sh"}, cmd.Args...)
+	cmd.Path = "/bin/sh"
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+}
+
+// demoLeavesNothing takes the journey of a demo whose temporary files are in dir, and returns its steps.
+func demoLeavesNothing(t *testing.T, dir string, cmd *exec.Cmd) map[string]demo.Step {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.Output()
@@ -83,7 +117,8 @@ func TestDemoLeavesNothing(t *testing.T) {
 	}
 	create := steps["create"]
 	if create.Plan != "1 to add, 0 to change, 0 to destroy" || !strings.HasPrefix(create.FunctionApp, "skls-") ||
-		!strings.Contains(create.Workspace, "/workspaces/containers/") {
+		!strings.Contains(create.Workspace, "/workspaces/containers/") ||
+		!strings.HasPrefix(create.Wrapped, "demo.azurecr.io/sockerless/wrapped@sha256:") {
 		t.Errorf("create: %+v", create)
 	}
 	if code := steps["wait"].ExitCode; code == nil || *code != 0 {
@@ -97,6 +132,7 @@ func TestDemoLeavesNothing(t *testing.T) {
 		t.Errorf("left: %+v", steps["left"])
 	}
 	nothingLeft(t, dir)
+	return steps
 }
 
 // TestDemoServes starts a demo with settings from file, environment and flags, and runs the commands that it prints.
@@ -170,6 +206,10 @@ func settingsCount(t *testing.T, socket, subscription, shown string) {
 		!strings.HasPrefix(created.AZF.ResourceID, want) {
 		t.Errorf("got %+v, %v, want a function app in %s", created.AZF, err, want)
 	}
+	beside := fmt.Sprintf("sha256:%x", sha256.Sum256(azuretest.BuildProgram(t, "../azf-handler")))
+	if d := created.AZF.Derived; d == nil || d.Handler != beside {
+		t.Errorf("derived %+v, want it with the azf-handler beside the program, %s", d, beside)
+	}
 	if err := c.Call(t.Context(), http.MethodDelete, "/containers/mine", nil, nil); err != nil {
 		t.Error(err)
 	}
@@ -207,6 +247,8 @@ func TestDemoRefusals(t *testing.T) {
 		"--credential=managed-identity": "--credential: it cannot be used here: the simulator knows no credential but " +
 			"its own",
 		"--app-service-plan=mine": "--app-service-plan: it cannot be used here",
+		"--registry=r.io":         "--registry: it cannot be used here: the simulator's is demo.azurecr.io",
+		"--wrap=off":              "--wrap: it cannot be used here",
 		"--timeout=0":             "--timeout: 0 is out of range",
 	} {
 		err := run(t.Context(), append([]string{"demo"}, strings.Fields(args)...), []string{"HOME=/"}, io.Discard, io.Discard)

@@ -112,22 +112,29 @@ func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 	return w, nil
 }
 
-// readHandler reads azf-handler from a path, or from where releases have it: beside this program, and in packages in a
-// folder of the program's own (packaging/nfpm.yaml).
-func readHandler(path string) ([]byte, error) {
-	if path != "" {
-		return os.ReadFile(path)
+// readHandler reads azf-handler from a path, or from where FindHandler finds it.
+func readHandler(path string) (_ []byte, err error) {
+	if path == "" {
+		if path, err = FindHandler(); err != nil {
+			return nil, err
+		}
 	}
+	return os.ReadFile(path)
+}
+
+// FindHandler returns the path of azf-handler where releases have it: beside this program, and in packages in a folder
+// of the program's own (packaging/nfpm.yaml).
+func FindHandler() (string, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	dir := filepath.Dir(program)
-	content, err := os.ReadFile(filepath.Join(dir, "azf-handler"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return os.ReadFile(filepath.Join(dir, "../lib/sockerless-backend-azf/azf-handler"))
+	path := filepath.Join(filepath.Dir(program), "azf-handler")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		path = filepath.Join(filepath.Dir(program), "../lib/sockerless-backend-azf/azf-handler")
 	}
-	return content, err
+	_, err = os.Stat(path)
+	return path, err
 }
 
 // Needs implements engine.Wrapper.

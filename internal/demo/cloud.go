@@ -65,6 +65,9 @@ func Options() config.Options {
 			"credential":       "it cannot be used here: the simulator knows no credential but its own; remove it",
 			"app_service_plan": own, "log_analytics_workspace": own, "application_insights": own,
 			"identity_id": own, "identity_client_id": own,
+			"registry":          "it cannot be used here: the simulator's is " + registry + "; remove it",
+			"registry_username": "it cannot be used here: the simulator's registry takes the daemon's identity; remove it",
+			"wrap":              "it cannot be used here: the image of a demo must be wrapped; remove it",
 		},
 	}
 }

@@ -2,15 +2,16 @@
 // keeps daemon and simulator running for others to try. It also makes a simulator the cloud of a daemon, for
 // benchmark and tests. It must not know commands or flags.
 //
-// A demo needs nothing but the program itself. The simulator runs containers on this machine, so the handler in the
-// demo's image is a script that executes the running program with its hidden command HandlerCommand. That is smaller
-// and simpler than an image that holds the program, and needs neither a checkout nor Go. Such an image runs nowhere
-// else.
+// A demo needs nothing but the program itself, and neither a checkout nor Go. Its image knows nothing of Azure
+// Functions, so the daemon wraps it. In a wrapped image, the program is the Functions host of the simulator and
+// azf-handler, under their names, which only a static program can be. Commands of the image are scripts for the shell of
+// this machine, which containers share.
 //
 //	err := demo.Run(ctx, demo.Config{Settings: settings, Program: executable, Out: os.Stdout, Err: os.Stderr})
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sockerless/backend-azf/examples"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
 	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/client"
 	"github.com/sockerless/backend-azf/internal/config"
@@ -30,6 +32,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/policy"
 	"github.com/sockerless/backend-azf/internal/toolchain"
 	"github.com/sockerless/backend-azf/server"
+	"github.com/sockerless/backend-azf/workspace"
 )
 
 // Config configures Run.
@@ -41,7 +44,7 @@ type Config struct {
 	Serve bool
 	// JSON prints one JSON object for each step.
 	JSON bool
-	// Program is the path of the executable that has the command HandlerCommand; Version is its version.
+	// Program is the path of the running executable; Version is its version.
 	Program, Version string
 	Environ          []string
 	// Out takes the report, Err the log and the progress of preparations.
@@ -60,6 +63,9 @@ type demo struct {
 	// refuses: the daemon has the example policy.
 	refuses bool
 }
+
+// registry is the container registry of the simulated Azure, for the demo's image and for the wrapped one.
+const registry = "demo.azurecr.io"
 
 // Run plays a demo, and returns when nothing of it runs any more. A mistake in Config is an error of type
 // config.Problems.
@@ -137,8 +143,16 @@ func (d *demo) place() (socket string, err error) {
 	return path, nil
 }
 
-// prepare finds the tools.
+// prepare checks the program, and finds the tools.
 func (d *demo) prepare(ctx context.Context) error {
+	static, err := appimage.IsStatic(d.Program)
+	if err != nil {
+		return err
+	}
+	if !static {
+		return errors.New("this program needs shared libraries, which the containers of a demo lack: use make demo, or build " +
+			"it with CGO_ENABLED=0")
+	}
 	// The toolchain prints progress of its own here.
 	return d.report.quietStep(ctx, "tools", func(s *Step) (err error) {
 		d.tools, err = toolchain.Prepare(ctx, toolchain.Config{Terraform: d.Settings.Terraform, Progress: d.Err})
@@ -156,7 +170,7 @@ func (d *demo) azure(ctx context.Context) error {
 			Dir: filepath.Join(d.dir, "azuresim"), Log: d.log, SubscriptionID: d.Settings.SubscriptionID,
 			ResourceGroup: d.Settings.Azure.ResourceGroup, Location: d.Settings.Azure.Location,
 			StorageAccount: path.Base(d.Settings.Azure.StorageAccount),
-			Shared:         append(azuresim.Programs(), filepath.Dir(d.Program)), // see image
+			Shared:         azuresim.Programs(), // for helloImage
 		})
 		if err == nil {
 			s.Detail = "azuresim on " + d.sim.URL()
@@ -169,14 +183,15 @@ func (d *demo) azure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.image = d.sim.Registry() + "/examples/hello:latest"
+	const repository = "/examples/hello:latest"
+	d.image = registry + repository
 	return d.report.step(ctx, "image", func(s *Step) error {
-		s.Detail = d.image
-		img, err := image(d.Program)
+		s.Detail = d.image + ", without a Functions host"
+		img, err := helloImage()
 		if err != nil {
 			return err
 		}
-		return push(ctx, d.sim, d.image, img)
+		return push(ctx, d.sim, d.sim.Registry()+repository, img) // the same registry, which takes no token there
 	})
 }
 
@@ -186,6 +201,12 @@ func (d *demo) daemon(ctx context.Context) (wired *daemon.Daemon, err error) {
 		s.Detail = "answers on " + d.Settings.Listen.Address
 		if err := d.policy(); err != nil {
 			return err
+		}
+		id, clientID := d.sim.Identity()
+		d.Settings.Azure.Identity = &workspace.Identity{ID: id, ClientID: clientID}
+		d.Settings.Azure.Registry = registry
+		if _, err := daemon.FindHandler(); err != nil { // it need not be there
+			d.Settings.Wrap.Handler = cmp.Or(d.Settings.Wrap.Handler, d.Program)
 		}
 		cfg := daemon.Config{Config: d.Settings, Version: d.Version, Tools: d.tools, Environ: d.Environ, Log: d.log}
 		if err := Connect(ctx, &cfg, d.sim.Access(), d.sim.Transport()); err != nil {

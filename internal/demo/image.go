@@ -2,47 +2,35 @@ package demo
 
 import (
 	"context"
-	"embed"
+	_ "embed" // for hello
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/sockerless/backend-azf/examples"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuresim/reexec"
+	"github.com/sockerless/backend-azf/internal/handler"
+	"github.com/sockerless/backend-azf/internal/wrap"
 	"github.com/sockerless/backend-azf/invoker/protocol"
 )
 
 // wwwroot is the folder in an image in which the Functions host looks for functions.
 const wwwroot = "/home/site/wwwroot"
 
-// HandlerCommand is the hidden command of the program in which it behaves as azf-handler. Arguments follow.
-const HandlerCommand = "azf-handler"
+// Under the name of azf-handler in a wrapped image, the program is azf-handler.
+func init() { reexec.Register(wrap.HandlerName, handler.Main) }
 
-// carried holds the scripts of the image.
+// hello does what examples/hello does.
 //
-//go:embed image
-var carried embed.FS
+//go:embed hello.sh
+var hello []byte
 
-// image returns an image that runs where nothing but the executable of this program is, and a shell: the
-// image's azf-handler is a script that executes program.
-func image(program string) (appimage.Image, error) {
-	handler, err := carried.ReadFile("image/azf-handler")
-	if err != nil {
-		return nil, err
-	}
-	hello, err := carried.ReadFile("image/hello")
-	if err != nil {
-		return nil, err
-	}
-	handler = []byte(
-		strings.NewReplacer("PROGRAM", shellQuote(program), "COMMAND", HandlerCommand).Replace(string(handler)),
-	)
-	base, err := appimage.Base(program)
-	if err != nil {
-		return nil, err
-	}
-	return functionImage(base, handler, hello)
+// helloImage returns an image that knows nothing of Azure Functions: a script for the shell that all containers of a
+// demo share. It has no PATH, so that a command is found even where the image gets no root of its own.
+func helloImage() (appimage.Image, error) {
+	files := map[string]appimage.File{"/usr/local/bin/hello": {Content: hello, Mode: 0o755}}
+	return appimage.Build(files, nil, nil, "hello", "world")
 }
 
 // functionImage returns an image on base with the functions of examples/hello.
@@ -76,6 +64,3 @@ func push(ctx context.Context, sim *azuresim.Sim, ref string, img appimage.Image
 	defer transport.CloseIdleConnections()
 	return appimage.Push(ctx, ref, img, transport)
 }
-
-// shellQuote returns text as one word of a shell command.
-func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -17,6 +17,7 @@ type Step struct {
 	DurationMS int64  `json:"duration_ms"`
 	Detail     string `json:"detail,omitempty"`
 
+	Wrapped      string   `json:"wrapped,omitempty"`
 	Plan         string   `json:"plan,omitempty"`
 	Workspace    string   `json:"workspace,omitempty"`
 	FunctionApp  string   `json:"function_app,omitempty"`
@@ -100,7 +101,7 @@ func (r *Report) print(s Step) {
 	}
 	r.printf("%-6s %-7s %6.2fs  %s\n", mark, s.Step, float64(s.DurationMS)/1000, s.Detail)
 	for _, extra := range []struct{ name, value string }{
-		{"plan", s.Plan}, {"workspace", s.Workspace}, {"function app", s.FunctionApp},
+		{"wrapped as", s.Wrapped}, {"plan", s.Plan}, {"workspace", s.Workspace}, {"function app", s.FunctionApp},
 	} {
 		if extra.value != "" {
 			r.printf("         %-12s  %s\n", extra.name, extra.value)

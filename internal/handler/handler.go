@@ -6,9 +6,9 @@
 // In a wrapped image, which is a user's image with a Functions host in a folder of its own, it is the entrypoint too:
 // Host starts the Functions host. Probe prints what the container is like.
 //
-// Two programs use this package: cmd/azf-handler, which goes into users' images, and the hidden command azf-handler
-// of sockerless-backend-azf, so that a demo needs no other program. The package must import nothing but the
-// standard library and invoker/protocol, as its size adds to every image.
+// Two programs use this package: cmd/azf-handler, which goes into users' images, and sockerless-backend-azf, so that a
+// demo needs no other program. The package must import nothing but the standard library and invoker/protocol, as its
+// size adds to every image.
 package handler
 
 import (

@@ -101,9 +101,12 @@ func tempFile(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// HandlerName is the name of azf-handler in a derived image.
+const HandlerName = "init"
+
 // Names in the last layer, and what the environment says of them.
 const (
-	handlerPath = protocol.InstallFolder + "/init"
+	handlerPath = protocol.InstallFolder + "/" + HandlerName
 	homePath    = protocol.InstallFolder + "/home"
 	rootPath    = homePath + "/site/wwwroot" // the Functions host looks here, whatever protocol.ScriptRootEnv says
 )

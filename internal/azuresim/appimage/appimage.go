@@ -39,14 +39,16 @@ type File struct {
 }
 
 // Build builds an image of one layer. See BuildFrom.
-func Build(files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
-	return BuildFrom(empty.Image, files, env, labels)
+func Build(files map[string]File, env []string, labels map[string]string, cmd ...string) (v1.Image, error) {
+	return BuildFrom(empty.Image, files, env, labels, cmd...)
 }
 
 // BuildFrom builds an image of one layer more than base, for this machine's platform. Files are named by their absolute
-// path in the image; env holds NAME=value entries, which replace those of base; labels may be nil. What runs is what
-// base runs. The same input gives the same digest.
-func BuildFrom(base v1.Image, files map[string]File, env []string, labels map[string]string) (v1.Image, error) {
+// path in the image; env holds NAME=value entries, which replace those of base; labels may be nil. What runs is cmd, or
+// what base runs. The same input gives the same digest.
+func BuildFrom(
+	base v1.Image, files map[string]File, env []string, labels map[string]string, cmd ...string,
+) (v1.Image, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	dirs := map[string]bool{}
@@ -94,6 +96,9 @@ func BuildFrom(base v1.Image, files map[string]File, env []string, labels map[st
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
 	cfg.Config.Env, cfg.Config.Labels = override(cfg.Config.Env, env), labels
+	if len(cmd) > 0 {
+		cfg.Config.Cmd = cmd
+	}
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}

@@ -11,8 +11,6 @@ import (
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
 )
@@ -41,22 +39,18 @@ func Base(program string) (v1.Image, error) {
 		files[library] = File{Content: content, Mode: 0o755}
 	}
 	// As in github.com/Azure/azure-functions-docker, host/4/bookworm/dotnet.
-	img, err := BuildFrom(empty.Image, files, []string{
+	return Build(files, []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"AzureWebJobsScriptRoot=/home/site/wwwroot", "HOME=/home", "FUNCTIONS_WORKER_RUNTIME=dotnet",
 		"DOTNET_USE_POLLING_FILE_WATCHER=true", "ASPNETCORE_CONTENTROOT=" + funchost.Folder,
 		"ASPNETCORE_URLS=http://+:80",
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("build base image: %w", err)
-	}
-	file = file.DeepCopy()
-	file.Config.Cmd = []string{funchost.Folder + "/" + funchost.Program}
-	return mutate.ConfigFile(img, file)
+	}, nil, funchost.Folder+"/"+funchost.Program)
+}
+
+// IsStatic reports whether an executable of this machine needs neither a loader nor shared libraries.
+func IsStatic(program string) (bool, error) {
+	loader, _, err := links(program)
+	return loader == "", err
 }
 
 // Libraries returns the paths of the shared libraries that an executable of this machine needs, its loader among them;
