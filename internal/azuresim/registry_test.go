@@ -73,6 +73,34 @@ func TestPrivateRegistry(t *testing.T) {
 	if !ok || refused.StatusCode != http.StatusUnauthorized || get(identity) != nil {
 		t.Errorf("without AcrPush: %v", refused)
 	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove := func(ref name.Reference) error {
+		return remote.Delete(ref,
+			remote.WithAuth(identity), remote.WithTransport(a.cloud.Transport), remote.WithContext(t.Context()))
+	}
+	a.Deny("Microsoft.ContainerRegistry/registries/artifacts/delete")
+	refused, ok = errors.AsType[*transport.Error](remove(ref.Context().Digest(digest.String())))
+	if !ok || refused.StatusCode != http.StatusUnauthorized || get(identity) != nil {
+		t.Errorf("without AcrDelete: %v", refused)
+	}
+	a.Allow()
+	if err := push("3"); err != nil {
+		t.Error(err)
+	}
+	if err := remove(ref.Context().Tag("3")); err != nil || get(identity) != nil {
+		t.Errorf("one tag is deleted: %v", err)
+	}
+	if err := remove(ref.Context().Digest(digest.String())); err != nil {
+		t.Errorf("with AcrDelete: %v", err)
+	}
+	// With a manifest, all its tags go.
+	refused, ok = errors.AsType[*transport.Error](get(identity))
+	if !ok || refused.StatusCode != http.StatusNotFound {
+		t.Errorf("the image is still there: %v", refused)
+	}
 	if status, _ := exchange(a.URL()); status != http.StatusUnauthorized {
 		t.Errorf("a token for Resource Manager is exchanged: %d", status)
 	}

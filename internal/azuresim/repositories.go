@@ -23,18 +23,19 @@ type repositories struct {
 	next http.Handler
 
 	mu   sync.Mutex
-	seen map[string]bool // by REPOSITORY@DIGEST
+	seen map[string]bool              // by REPOSITORY@DIGEST
+	tags map[string]map[string]string // digests by repository and tag
 }
 
 func newRepositories(next http.Handler) *repositories {
-	return &repositories{next: next, seen: make(map[string]bool)}
+	return &repositories{next: next, seen: make(map[string]bool), tags: make(map[string]map[string]string)}
 }
 
 // Paths below /v2/ that concern blobs and manifests.
 var (
 	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([a-z0-9]+:[0-9a-f]+)$`)
 	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/`)
-	manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/`)
+	manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
 )
 
 func (h *repositories) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -71,14 +72,60 @@ func (h *repositories) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	if m := manifestPath.FindStringSubmatch(r.URL.Path); m != nil && r.Method == http.MethodPut {
+	m := manifestPath.FindStringSubmatch(r.URL.Path)
+	switch {
+	case m == nil:
+		h.next.ServeHTTP(w, r)
+	case r.Method == http.MethodPut:
 		if missing, ok := h.complete(m[1], r); !ok {
 			refuseBlob(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", missing)
 			return
 		}
+		h.next.ServeHTTP(w, r)
+		h.name(m[1], m[2], w.Header().Get("Docker-Content-Digest"))
+	case r.Method == http.MethodDelete:
+		// With a manifest, its tags go (learn.microsoft.com/azure/container-registry/container-registry-delete).
+		for _, tag := range h.tagsOf(m[1], m[2]) {
+			also := r.Clone(r.Context())
+			also.URL.Path = "/v2/" + m[1] + "/manifests/" + tag
+			h.next.ServeHTTP(nowhere{}, also)
+		}
+		h.next.ServeHTTP(w, r)
+	default:
+		h.next.ServeHTTP(w, r)
 	}
-	h.next.ServeHTTP(w, r)
 }
+
+// name records what a reference within a repository names, a tag or a digest.
+func (h *repositories) name(repository, reference, digest string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tags[repository] == nil {
+		h.tags[repository] = make(map[string]string)
+	}
+	if reference != digest {
+		h.tags[repository][reference] = digest
+	}
+}
+
+// tagsOf returns the tags of a manifest, if it is given by its digest.
+func (h *repositories) tagsOf(repository, digest string) (tags []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for tag, of := range h.tags[repository] {
+		if of == digest {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// nowhere is a response that nobody reads.
+type nowhere struct{}
+
+func (nowhere) Header() http.Header         { return http.Header{} }
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) WriteHeader(int)             {}
 
 // spool reads a body into a file without a name, and returns the file.
 func spool(body io.Reader) (*os.File, error) {
