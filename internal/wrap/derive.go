@@ -29,6 +29,11 @@ type Source struct {
 	Auth api.AuthConfig
 	// Base is the image with the Functions host.
 	Base reference.Canonical
+	// Owner is whose derived image it is: those of two owners have different digests, so that each owner can delete its
+	// own. It may be empty.
+	Owner string
+	// Claim, if not nil, is called with the derived image before the registry is asked for it. Its error ends Derive.
+	Claim func(ctx context.Context, d Derived) error
 }
 
 // Derived is a derived image and what it consists of. References have digests.
@@ -41,8 +46,11 @@ type Derived struct {
 	HostLayers                []string // digests
 	HandlerDigest             string
 	Recipe                    int
-	PushedBytes               int64 // of this call
-	MountedBlobs              int64 // of this call: blobs that the registry took over from another repository
+	// Bytes is what the registry needs for the image alone: not the host layers, and not layers of an image in the same
+	// registry.
+	Bytes        int64
+	PushedBytes  int64 // of this call
+	MountedBlobs int64 // of this call: blobs that the registry took over from another repository
 }
 
 // Derive ensures that the registry has the image derived from a source, and returns it. It may take minutes; only ctx
@@ -69,28 +77,34 @@ func (w *Wrapper) Derive(ctx context.Context, source Source) (Derived, error) {
 	if err != nil {
 		return Derived{}, err
 	}
-	ref, tag := c.wrapped.Digest(img.digest.String()), "w-"+img.digest.Hex[:24]
-	there, err := c.exists(ctx, c.wrapped, ref, img.digest)
-	if err == nil && there {
-		there, err = c.exists(ctx, c.wrapped, c.wrapped.Tag(tag), img.digest)
-	}
-	if err == nil && !there {
-		err = c.push(ctx, c.wrapped, tag, img)
-	}
-	if err != nil {
-		return Derived{}, err
-	}
 	hosts, err := digests(host.layers)
 	if err != nil {
 		return Derived{}, err
 	}
-	return Derived{
-		Reference: c.wrapped.named.Name() + "@" + img.digest.String(), Digest: img.digest.String(), Tag: tag,
+	d := Derived{
+		Reference: c.wrapped.named.Name() + "@" + img.digest.String(), Digest: img.digest.String(),
+		Tag:             "w-" + img.digest.Hex[:24],
 		SourceReference: withDigest(source.Image), SourceDigest: source.Image.Digest().String(),
 		BaseReference: withDigest(source.Base), BaseDigest: source.Base.Digest().String(),
-		HostLayers: hosts, HandlerDigest: w.handlerDigest, Recipe: Recipe,
-		PushedBytes: c.traffic.pushed.Load(), MountedBlobs: c.traffic.mounted.Load(),
-	}, nil
+		HostLayers: hosts, HandlerDigest: w.handlerDigest, Recipe: Recipe, Bytes: user.copied + img.added(),
+	}
+	if source.Claim != nil {
+		if err := source.Claim(ctx, d); err != nil {
+			return Derived{}, err
+		}
+	}
+	there, err := c.exists(ctx, c.wrapped, c.wrapped.Digest(d.Digest), img.digest)
+	if err == nil && there {
+		there, err = c.exists(ctx, c.wrapped, c.wrapped.Tag(d.Tag), img.digest)
+	}
+	if err == nil && !there {
+		err = c.push(ctx, c.wrapped, d.Tag, img)
+	}
+	if err != nil {
+		return Derived{}, err
+	}
+	d.PushedBytes, d.MountedBlobs = c.traffic.pushed.Load(), c.traffic.mounted.Load()
+	return d, nil
 }
 
 // withDigest returns a reference without a tag.
@@ -101,6 +115,7 @@ type userImage struct {
 	manifest *v1.Manifest
 	config   *v1.ConfigFile
 	layers   []v1.Layer
+	copied   int64 // bytes of its layers, if they come from another registry
 }
 
 // openUser reads the user's image, except for its layers, and checks it.
@@ -141,6 +156,9 @@ func (c *call) openUser(ctx context.Context, source Source) (*userImage, error) 
 	}
 	for i, l := range u.layers {
 		u.layers[i] = c.sourceLayer(l, from, session, source.Image)
+	}
+	if from.RegistryStr() != c.wrapped.RegistryStr() {
+		u.copied = size - u.manifest.Config.Size
 	}
 	return u, nil
 }
@@ -208,6 +226,9 @@ func (w *Wrapper) derive(user *userImage, host *hostLayers, source Source) (comp
 			},
 		},
 	}
+	if source.Owner != "" {
+		config.Config.Labels[LabelOwner] = source.Owner
+	}
 	img := composed{
 		mediaType: user.manifest.MediaType, configFile: config, kept: user.manifest.Layers, layers: user.layers,
 	}
@@ -274,6 +295,11 @@ func (i *composed) compose() (err error) {
 	})
 	i.digest = hashOf(i.manifest)
 	return err
+}
+
+// added returns the bytes of what only a derived image has: manifest, configuration and last layer.
+func (i *composed) added() int64 {
+	return int64(len(i.manifest)+len(i.config)) + i.descriptors[len(i.descriptors)-1].Size
 }
 
 func hashOf(content []byte) v1.Hash {

@@ -110,7 +110,7 @@ func (w *Wrapper) sourceOf(config []byte, base reference.Named) (Source, string)
 	if err != nil {
 		return Source{}, err.Error()
 	}
-	return Source{Image: image, Base: from}, ""
+	return Source{Image: image, Base: from, Owner: labels[LabelOwner]}, ""
 }
 
 // compareLayer compares layer i of an image with that of a composed one.

@@ -5,18 +5,14 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/distribution/reference"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/wrap"
@@ -32,6 +28,12 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	img, manifest, _ := pulled(t, derived.Reference)
+	owned := source
+	owned.Owner = "one"
+	if derived, err = w.Derive(t.Context(), owned); err != nil {
+		t.Fatal(err)
+	}
+	ownedImage, _, _ := pulled(t, derived.Reference)
 	digestOf := func(n int) string { return manifest.Layers[n].Digest.String() }
 	changed := strings.Replace(program(t, ""), "ELF", "ELf", 1)
 	changedHost := gzipLayer(t, executable(".sockerless/host/"+hostProgram, changed))
@@ -39,7 +41,7 @@ func TestVerify(t *testing.T) {
 		image v1.Image
 		want  []string
 	}{
-		"as derived": {img, nil},
+		"as derived": {img, nil}, "as derived for an owner": {ownedImage, nil},
 		"a byte of a host layer": {replaced(t, img, 3, changedHost), []string{
 			"has as layer 4 of 5 " + hash(t, changedHost) + ", whose content is not that of " + digestOf(3),
 		}},
@@ -88,44 +90,6 @@ func hash(t *testing.T, l v1.Layer) string {
 		t.Fatal(err)
 	}
 	return h.String()
-}
-
-func TestDelete(t *testing.T) {
-	s := newShelf(t)
-	source := wrap.Source{Image: s.put(t, "team/app", userImage(t)), Base: s.put(t, "functions/base", staticBase(t))}
-	w := newWrapper(t, s)
-	derived, err := w.Derive(t.Context(), source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // what is gone is deleted
-		if err := w.Delete(t.Context(), digest.Digest(derived.Digest)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ref, err := name.ParseReference(derived.Reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := remote.Head(ref); err == nil {
-		t.Error("the derived image is still there")
-	}
-	if _, err := w.Derive(t.Context(), source); err != nil {
-		t.Fatal(err)
-	}
-	checkDerived(t, userImage(t), derived, source)
-
-	s.intercepts(func(_ int, w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodDelete {
-			refuse(w, http.StatusForbidden, "DENIED", "no")
-		}
-		return r.Method == http.MethodDelete
-	})
-	identity := newWrapper(t, s, func(c *wrap.Config) { withIdentity(s, c) })
-	check(t, identity.Delete(t.Context(), digest.Digest(derived.Digest)), api.Forbidden,
-		"cannot delete from "+s.host()+"/sockerless/wrapped: the identity needs AcrDelete")
-	check(t, w.Delete(t.Context(), "latest"), api.InvalidParameter,
-		`invalid digest "latest": invalid checksum digest format`)
 }
 
 // replaced returns an image with another layer n, from 0.

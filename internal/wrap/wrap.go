@@ -10,9 +10,10 @@
 //	// derived.Reference is ci.azurecr.io/sockerless/wrapped@sha256:...
 //
 // Three repositories take part: the user's, REPOSITORY/host with the rewritten layers of each base image, and
-// REPOSITORY/wrapped with the derived images. All results depend on digests only, so everyone who derives the same
-// image derives the same digest, and what exists is not uploaded again. A manifest is pushed after all that it names:
-// a call that ends anywhere leaves nothing that a repeated call, by anyone, does not use or replace.
+// REPOSITORY/wrapped with the derived images. All results depend on digests and on Source.Owner only, so everyone who
+// derives the same image for the same owner derives the same digest, and what exists is not uploaded again. A manifest
+// is pushed after all that it names: a call that ends anywhere leaves nothing that a repeated call, by anyone, does not
+// use or replace.
 package wrap
 
 import (
@@ -41,6 +42,7 @@ const (
 	LabelBaseDigest    = "io.sockerless.azf.base.digest"
 	LabelHandlerDigest = "io.sockerless.azf.handler.digest"
 	LabelRecipe        = "io.sockerless.azf.recipe"
+	LabelOwner         = "io.sockerless.azf.owner"
 )
 
 // Config configures New. Registry, Repository and Handler are required.
@@ -163,19 +165,21 @@ func acquire(ctx context.Context, slots chan struct{}) error {
 	}
 }
 
-// Delete deletes a derived image by the digest of its manifest. An image that does not exist is deleted. The error is
-// Forbidden when the identity may not delete, and Unavailable when the registry gives no usable answer.
-func (w *Wrapper) Delete(ctx context.Context, manifest digest.Digest) error {
-	if err := manifest.Validate(); err != nil {
-		return api.Errorf(api.InvalidParameter, "invalid digest %q: %w", manifest, err)
-	}
-	c, err := w.open(ctx)
+// Delete deletes a derived image in its registry, with its tags. An image that does not exist is deleted. client is the
+// client id of the daemon's identity for error messages, or "". The error is Forbidden when the identity may not
+// delete, and Unavailable when the registry gives no usable answer.
+func Delete(ctx context.Context, images *registry.Client, image reference.Canonical, client string) error {
+	session, err := images.Open(image, api.AuthConfig{})
 	if err != nil {
 		return err
 	}
-	err = c.pusher.Delete(ctx, w.wrapped.Digest(manifest.String()))
+	ref, err := name.NewDigest(withDigest(image))
+	if err != nil {
+		return api.Errorf(api.InvalidParameter, "invalid reference format: %w", err)
+	}
+	err = remote.Delete(ref, session.Options(ctx)...)
 	if err == nil || missing(err) {
 		return nil
 	}
-	return c.session.WriteError(ctx, w.wrapped.named, "delete from", "AcrDelete", w.clientID(), err)
+	return session.WriteError(ctx, reference.TrimNamed(image), "delete from", "AcrDelete", client, err)
 }
