@@ -63,6 +63,8 @@ func TestTrailOfAContainer(t *testing.T) {
 		}, Derived: &api.Derived{}}
 		ctx := api.WithOrigin(t.Context(), origin)
 		succeed(t, db.CreateContainer(ctx, c, nothing))
+		_, err := db.ClaimDerived(ctx, c.ID, store.DerivedImage{Reference: "own/wrapped@sha256:d"})
+		succeed(t, err)
 		succeed(t, db.RecordDerived(ctx, c.ID, api.Derived{
 			Reference: "own/wrapped@sha256:d", Digest: "sha256:d", Source: "team/job@sha256:s", Base: "base@sha256:b",
 			Handler: "sha256:h", Recipe: 2, HostLayers: []string{"sha256:l"},

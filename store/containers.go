@@ -248,6 +248,9 @@ func (db *DB) Delete(ctx context.Context, id string, complete InTx) error {
 		if err != nil {
 			return err
 		}
+		if err := db.leaveDerived(ctx, tx, c.ID); err != nil {
+			return err
+		}
 		res, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = $1 AND state IN ($2, $3)", id, Creating, Removing)
 		if err := changed(ctx, tx, id, res, err); err != nil {
 			return err

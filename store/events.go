@@ -136,9 +136,10 @@ func (db *DB) Restarted(ctx context.Context, id string) error {
 	})
 }
 
-// Pruned records that unused containers or images were removed. It frees no space on this machine.
-func (db *DB) Pruned(ctx context.Context, kind api.EventType) error {
+// Pruned records that unused containers or images were removed, and the bytes that this has freed.
+func (db *DB) Pruned(ctx context.Context, kind api.EventType, reclaimed int64) error {
 	return db.tx(ctx, func(tx *txn) error {
-		return db.insertEvent(ctx, tx, kind, api.EventPrune, "", map[string]string{"reclaimed": "0"})
+		attributes := map[string]string{"reclaimed": strconv.FormatInt(reclaimed, 10)}
+		return db.insertEvent(ctx, tx, kind, api.EventPrune, "", attributes)
 	})
 }

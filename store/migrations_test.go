@@ -185,6 +185,8 @@ func TestChecks(t *testing.T) {
 			"orphan of unknown kind":   strings.Replace(orphan, "workspace", "plan", 1) + "1, '', NULL)",
 			"app in a state folder":    strings.Replace(orphan, "workspace", "function app", 1) + "1, '', NULL)",
 			"truncated is not boolean": "UPDATE runs SET truncated = 2",
+			"derived image by its tag": "INSERT INTO derived_images (ref, bytes, created_at, last_used_at) VALUES " +
+				"('a:1', 1, 1, 1)",
 		} {
 			if _, err := db.SQL().ExecContext(t.Context(), statement); err == nil {
 				t.Errorf("%s: the database accepts it", name)

@@ -124,7 +124,7 @@ func checkKeep(text string) error {
 	return nil
 }
 
-func checkShutdownTimeout(text string) error {
+func checkNotNegative(text string) error {
 	if d, err := parseDuration(text); err == nil && d < 0 {
 		return fmt.Errorf("%s is negative: use 0s or more", text)
 	}

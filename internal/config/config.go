@@ -92,6 +92,8 @@ type Wrap struct {
 	Repository, MaxSize string
 	// Handler is the path of azf-handler; "" is the one beside the program.
 	Handler string
+	// Keep is the time for which derived images are kept that no container uses; 0 is for ever.
+	Keep time.Duration
 }
 
 // Policy configures the policies.

@@ -127,6 +127,7 @@ var samples = map[string][3]string{
 	"wrap_repository":         {"file", "environment/wrapped", "flag-1"},
 	"wrap_max_size":           {"512MiB", "1", "10GiB"},
 	"wrap_handler":            {"/file", "/environment", "/flag"},
+	"wrap_keep":               {"0s", "12h", "30d"},
 	"cloud":                   {"usgovernment", "china", "https://management.example.com"},
 	"credential":              {"azure-cli", "environment", "managed-identity"},
 	"owner":                   {"file", "environment", "flag"},
@@ -309,6 +310,7 @@ azf:
   wrap_repository: ci
   wrap_max_size: 1GiB
   wrap_handler: /opt/azf-handler
+  wrap_keep: 48h
   credential: azure-cli
   owner: team-a
   tags:
@@ -338,7 +340,7 @@ azf:
 		},
 		Wrap: Wrap{
 			Mode: WrapOff, Base: "r.example.com/base:4", Refresh: 12 * time.Hour, Repository: "ci", MaxSize: "1GiB",
-			Handler: "/opt/azf-handler",
+			Handler: "/opt/azf-handler", Keep: 48 * time.Hour,
 		},
 		Providers: Providers{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerTerraformRuns: 8},
 		Azure: engine.Settings{

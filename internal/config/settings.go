@@ -88,7 +88,7 @@ func settings() []setting {
 			help: "allow TCP without TLS beyond loopback"},
 		{key: "state_dir", fallback: "/var/lib/sockerless-backend-azf", field: func(g *given) any { return &g.StateDir },
 			help: "`folder` of database and Terraform workspaces"},
-		{key: "shutdown_timeout", fallback: "30s", check: checkShutdownTimeout,
+		{key: "shutdown_timeout", fallback: "30s", check: checkNotNegative,
 			field: func(g *given) any { return &g.ShutdownTimeout },
 			help: "how long requests and Terraform runs may continue after a signal before they are " +
 				"interrupted, as a `duration`"},
@@ -237,6 +237,9 @@ func settings() []setting {
 		{section: azureSection, key: "wrap_handler", check: checkAbsolute,
 			field: func(g *given) any { return &g.Wrap.Handler },
 			help:  "`path` of azf-handler for wrapped images, for linux/amd64; empty means the one of this release"},
+		{section: azureSection, key: "wrap_keep", fallback: "168h", check: checkNotNegative,
+			field: func(g *given) any { return &g.Wrap.Keep },
+			help:  "how long wrapped images are kept that no container uses, as a `duration`; 0s keeps them for ever"},
 		{section: azureSection, key: "cloud", fallback: azurecloud.Public, check: azurecloud.Check,
 			field: func(g *given) any { return &g.CloudName },
 			help:  "public, usgovernment, china, or the https `URL` of another cloud's Resource Manager"},

@@ -164,12 +164,18 @@ func New(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		if d.wrapping, err = newWrapping(cfg, images); err != nil {
 			return d, err
 		}
+		head, err := d.db.AuditHead(ctx)
+		if err != nil {
+			return d, err
+		}
+		d.wrapping.owner = head.Log // of all that a database holds, it alone names the database
 		wrapper = d.wrapping
 	}
 	settings := cfg.Azure
 	settings.SubscriptionID = cfg.SubscriptionID
 	d.engine, err = engine.New(ctx, engine.Config{
-		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images, Wrapper: wrapper,
+		Store: d.db, Workspaces: workspaces, Invoker: inv, Logs: reader, Registry: images,
+		Wrapper: wrapper, WrapKeep: cfg.Wrap.Keep,
 		Azure:    azure,
 		Settings: settings, Version: cfg.Version, ShutdownTimeout: cfg.ShutdownTimeout, TakeOverAfter: cfg.TakeOverAfter,
 		Limits: cfg.Limits, RemoteState: cfg.Backend.Remote(), Home: home,

@@ -32,6 +32,9 @@ type wrapping struct {
 	now     func() time.Time
 	log     zerolog.Logger
 	slots   chan struct{}
+	// owner names the daemon's database: derived images belong to it.
+	owner    string
+	clientID string // of the daemon's identity, for error messages
 	// wrapper is nil where images cannot be wrapped: without a registry, or without azf-handler, for the reason in
 	// problem.
 	wrapper *wrap.Wrapper
@@ -88,6 +91,9 @@ func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 		images: images, base: base, refresh: cfg.Wrap.Refresh, now: time.Now, log: cfg.Log, slots: make(chan struct{}, wraps),
 		limits: wrap.Limits{Architecture: cfg.Architecture, MaxSize: size},
 	}
+	if id := cfg.Azure.Identity; id != nil {
+		w.clientID = id.ClientID
+	}
 	if cfg.Azure.Registry == "" {
 		return w, nil
 	}
@@ -96,13 +102,9 @@ func newWrapping(cfg Config, images *registry.Client) (*wrapping, error) {
 		w.problem = err
 		return w, nil
 	}
-	clientID := ""
-	if id := cfg.Azure.Identity; id != nil {
-		clientID = id.ClientID
-	}
 	wrapper, err := wrap.New(wrap.Config{
 		Registry: images, Repository: cfg.Azure.Registry + "/" + cfg.Wrap.Repository, Handler: handler, Limits: w.limits,
-		TempDir: cfg.StateDir, ClientID: func() string { return clientID },
+		TempDir: cfg.StateDir, ClientID: func() string { return w.clientID },
 	})
 	if err != nil {
 		w.problem = err // such as the handler of another architecture: all other images run without it
@@ -153,7 +155,9 @@ func (w *wrapping) Needs(shown string, image registry.Image) (bool, error) {
 }
 
 // Derive implements engine.Wrapper.
-func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Derived, error) {
+func (w *wrapping) Derive(
+	ctx context.Context, image reference.Named, claim func(ctx context.Context, ref string, bytes int64) error,
+) (api.Derived, error) {
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
@@ -174,7 +178,10 @@ func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Deriv
 		}
 		return api.Derived{}, api.Errorf(api.KindOf(err), "look up wrap_base: %w", err)
 	}
-	d, err := w.wrapper.Derive(ctx, wrap.Source{Image: source, Base: base})
+	d, err := w.wrapper.Derive(ctx, wrap.Source{
+		Image: source, Base: base, Owner: w.owner,
+		Claim: func(ctx context.Context, d wrap.Derived) error { return claim(ctx, d.Reference, d.Bytes) },
+	})
 	if err != nil {
 		return api.Derived{}, err
 	}
@@ -183,6 +190,15 @@ func (w *wrapping) Derive(ctx context.Context, image reference.Named) (api.Deriv
 		Handler: d.HandlerDigest, Recipe: d.Recipe,
 		HostLayers: d.HostLayers, PushedBytes: d.PushedBytes, MountedBlobs: d.MountedBlobs,
 	}, nil
+}
+
+// Remove implements engine.Wrapper.
+func (w *wrapping) Remove(ctx context.Context, ref string) error {
+	image, err := WrappedReference(ref)
+	if err != nil {
+		return err
+	}
+	return wrap.Delete(ctx, w.images, image, w.clientID)
 }
 
 // lookUpBase looks up the base before the first image needs it. Without a registry to push to, nothing ever does.

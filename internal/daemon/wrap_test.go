@@ -2,8 +2,9 @@ package daemon_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
@@ -293,6 +295,91 @@ func (p *playground) removeBase(t *testing.T) {
 	if err := remote.Delete(ref, remote.WithTransport(transport), remote.WithContext(t.Context())); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPruneOfWrappedImages deletes wrapped images in the registry, and no others.
+func TestPruneOfWrappedImages(t *testing.T) {
+	p := wraps(t, nil)
+	const image = "team.azurecr.io/team/tool:1"
+	p.plain(t, "team/tool", nil)
+	p.plain(t, "team/pause", func(config *v1.Config) { config.Cmd = []string{"tool", "pause"} })
+	derived := func(name, image string, command ...string) string {
+		t.Helper()
+		p.create(t, name, api.Config{Image: image, Cmd: command})
+		var inspected api.InspectResponse
+		p.must(t, http.MethodGet, "/containers/"+name, nil, &inspected)
+		return inspected.AZF.Derived.Reference
+	}
+	prune := func() api.ImagePruneReport {
+		t.Helper()
+		var report api.ImagePruneReport
+		p.must(t, http.MethodPost, "/images/prune?filters="+url.QueryEscape(`{"dangling":["false"]}`), nil, &report)
+		return report
+	}
+	used := derived("runs", "team.azurecr.io/team/pause:1")
+	p.must(t, http.MethodPost, "/containers/runs/start", nil, nil)
+	gone := derived("web", image, "tool", "show")
+	if report := prune(); report.SpaceReclaimed != 0 {
+		t.Errorf("the images of containers are pruned: %+v", report)
+	}
+	p.must(t, http.MethodDelete, "/containers/web", nil, nil)
+
+	p.sim.Deny("Microsoft.ContainerRegistry/registries/artifacts/delete")
+	if report := prune(); report.SpaceReclaimed != 0 || !p.hasImage(t, gone) {
+		t.Errorf("pruned without AcrDelete: %+v", report)
+	}
+	var info api.Info
+	p.must(t, http.MethodGet, "/info", nil, &info)
+	if !slices.Contains(info.DriverStatus, [2]string{"Wrapped Images", "2"}) ||
+		!slices.ContainsFunc(info.Warnings, func(w string) bool { return strings.Contains(w, "needs AcrDelete") }) {
+		t.Errorf("%v, warnings %q", info.DriverStatus, info.Warnings)
+	}
+	p.sim.Allow()
+	report := prune()
+	_, digest, _ := strings.Cut(gone, "@")
+	for _, want := range []api.ImageDeleted{{Untagged: gone}, {Deleted: digest}} {
+		if !slices.Contains(report.ImagesDeleted, want) {
+			t.Errorf("%+v is not in %+v", want, report.ImagesDeleted)
+		}
+	}
+	if report.SpaceReclaimed < 1<<20 || report.SpaceReclaimed > 10<<20 { // azf-handler, and little more
+		t.Errorf("%d bytes are freed", report.SpaceReclaimed)
+	}
+	for ref, want := range map[string]bool{gone: false, used: true, image: true, "team.azurecr.io/team/pause:1": true} {
+		if p.hasImage(t, ref) != want {
+			t.Errorf("%s is in the registry: %t, want %t", ref, !want, want)
+		}
+	}
+
+	if again := derived("again", image, "tool", "show"); again != gone {
+		t.Errorf("derived again is %s, want %s", again, gone)
+	}
+	var res api.WaitResponse
+	p.must(t, http.MethodPost, "/containers/again/start", nil, nil)
+	p.must(t, http.MethodPost, "/containers/again/wait", nil, &res)
+	if res.StatusCode != 0 {
+		t.Errorf("a container of an image that was derived again ends with %+v", res)
+	}
+}
+
+// hasImage reports whether the simulator's registry has an image.
+func (p *playground) hasImage(t *testing.T, image string) bool {
+	t.Helper()
+	_, path, _ := strings.Cut(image, "/")
+	ref, err := name.ParseReference(p.sim.Registry() + "/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection := p.sim.Transport()
+	defer connection.CloseIdleConnections()
+	_, err = remote.Head(ref, remote.WithTransport(connection), remote.WithContext(t.Context()))
+	if te, ok := errors.AsType[*transport.Error](err); ok && te.StatusCode == http.StatusNotFound {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return true
 }
 
 // TestAnonymousPullOfWrappedImages has a daemon that pushes by its own credential, and apps without an identity.

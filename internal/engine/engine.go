@@ -116,6 +116,8 @@ type Config struct {
 	Gate *gate.Gate
 	// Wrapper derives images for those without a Functions host; nil means that they are left as they are.
 	Wrapper Wrapper
+	// WrapKeep is the time for which derived images are kept that no container uses; 0 is for ever.
+	WrapKeep time.Duration
 	// Clock measures TakeOverAfter, ReconcileInterval and the pauses of waiting requests; nil means the real time. Times
 	// of rows come from the store's clock.
 	Clock clockwork.Clock
@@ -154,7 +156,8 @@ type Engine struct {
 
 	compareNow chan struct{} // asks for a comparison
 
-	anchorProblem atomic.Pointer[string] // nil: there is none
+	anchorProblem  atomic.Pointer[string] // nil: there is none
+	derivedProblem atomic.Pointer[string] // nil: there is none
 }
 
 var _ api.Backend = (*Engine)(nil)
@@ -243,6 +246,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	if err := e.river.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start job queue: %w", err)
+	}
+	if e.cfg.Wrapper != nil && e.cfg.WrapKeep > 0 {
+		e.background.Go(func() { e.keepDerived(background) })
 	}
 	if e.cfg.HoldFoundation {
 		e.background.Go(func() { e.findHeld(background) })

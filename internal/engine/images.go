@@ -266,7 +266,8 @@ func (e *Engine) ImageHistory(ctx context.Context, name string) ([]api.ImageHist
 	return out, nil
 }
 
-// ImagePrune implements api.Backend.
+// ImagePrune implements api.Backend. A prune that selects images with names, and none by labels, removes derived images
+// too.
 func (e *Engine) ImagePrune(ctx context.Context, given api.Filters) (api.ImagePruneReport, error) {
 	match, err := filters.PruneImages(given, e.cfg.Store.Now().Local())
 	if err != nil {
@@ -278,7 +279,20 @@ func (e *Engine) ImagePrune(ctx context.Context, given api.Filters) (api.ImagePr
 		return report, err
 	}
 	report.ImagesDeleted = append(report.ImagesDeleted, deleted...)
-	return report, e.cfg.Store.Pruned(ctx, api.ImageEvent)
+	if e.cfg.Wrapper != nil && len(given["label"])+len(given["label!"]) == 0 {
+		removed, err := e.removeDerived(ctx, func(img store.DerivedImage) bool {
+			return match(filters.Image{Tags: []string{img.Reference}, Created: img.Created})
+		})
+		for _, img := range removed {
+			report.ImagesDeleted = append(report.ImagesDeleted,
+				api.ImageDeleted{Untagged: img.Reference}, api.ImageDeleted{Deleted: img.Digest()})
+			report.SpaceReclaimed += uint64(img.Bytes)
+		}
+		if err != nil {
+			return report, err
+		}
+	}
+	return report, e.cfg.Store.Pruned(ctx, api.ImageEvent, int64(report.SpaceReclaimed))
 }
 
 // AuthLogin implements api.Backend.

@@ -249,7 +249,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, given api.Filters) (api.Pru
 			return err
 		})
 	}
-	err = errors.Join(g.Wait(), e.cfg.Store.Pruned(context.WithoutCancel(ctx), api.ContainerEvent))
+	err = errors.Join(g.Wait(), e.cfg.Store.Pruned(context.WithoutCancel(ctx), api.ContainerEvent, 0))
 	slices.Sort(report.ContainersDeleted)
 	if len(report.ContainersDeleted) > 0 && ctx.Err() == nil {
 		return report, nil // the daemon's log has the failures

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -94,6 +95,16 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 		return api.Info{}, err
 	}
 	info.Warnings = slices.Concat(info.Warnings, orphans, e.trailWarnings(), policies, e.foundationWarnings())
+	if p := e.derivedProblem.Load(); p != nil {
+		info.Warnings = append(info.Warnings, "WARNING: "+*p)
+	}
+	if e.cfg.Wrapper != nil {
+		derived, err := e.cfg.Store.CountDerived(ctx)
+		if err != nil {
+			return api.Info{}, err
+		}
+		info.DriverStatus = append(info.DriverStatus, [2]string{"Wrapped Images", strconv.Itoa(derived)})
+	}
 	if digest := e.cfg.Gate.Digest(); digest != "" {
 		info.DriverStatus = append(info.DriverStatus, [2]string{"Policy Digest", digest})
 	}

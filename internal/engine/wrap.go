@@ -16,8 +16,15 @@ type Wrapper interface {
 	// Needs reports whether an image must be wrapped. The error, for the client, says why it cannot be. shown is the image
 	// in messages.
 	Needs(shown string, image registry.Image) (bool, error)
-	// Derive makes the derived image, if the registry has none yet, and returns it. It may take minutes.
-	Derive(ctx context.Context, image reference.Named) (api.Derived, error)
+	// Derive makes the derived image, if the registry has none yet, and returns it. It may take minutes. Before it asks
+	// for the derived image, it calls claim with the reference and the bytes that the registry needs for the image
+	// alone. An error of claim ends Derive.
+	Derive(
+		ctx context.Context, image reference.Named, claim func(ctx context.Context, ref string, bytes int64) error,
+	) (api.Derived, error)
+	// Remove removes a derived image from the registry, where it may be missing. The error is Forbidden only when the
+	// registry has refused: then the image is there.
+	Remove(ctx context.Context, ref string) error
 }
 
 // needsWrap reports whether an image is to be wrapped for a container.
@@ -45,7 +52,14 @@ func (e *Engine) derive(ctx context.Context, c *store.Container) error {
 	if err != nil {
 		return err
 	}
-	derived, err := e.cfg.Wrapper.Derive(ctx, named)
+	var claimErr error // of the database, which may only be down
+	derived, err := e.cfg.Wrapper.Derive(ctx, named, func(ctx context.Context, ref string, bytes int64) error {
+		claimErr = e.claimDerived(ctx, c.ID, store.DerivedImage{Reference: ref, Bytes: bytes})
+		return claimErr
+	})
+	if claimErr != nil {
+		return claimErr
+	}
 	if err != nil {
 		return &wrapError{err}
 	}

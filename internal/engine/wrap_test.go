@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,24 +18,65 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// fakeWrapper derives the same image each time, and pushes something only the first time.
-type fakeWrapper struct{ derived int }
+// fakeWrapper derives the same image from all, and is the registry that has it.
+type fakeWrapper struct {
+	derive func()                      // between the claim and the first request
+	remove func(context.Context) error // before the registry deletes
+
+	mu    sync.Mutex
+	there bool     // whether the registry has the image
+	log   []string // what it was asked for
+}
 
 func digestOf(c string) string { return "sha256:" + strings.Repeat(c, 64) }
 
-func (f *fakeWrapper) Needs(string, registry.Image) (bool, error) { return true, nil }
+var fakeDerived = api.Derived{
+	Reference: "registry.example.com/sockerless/wrapped@" + digestOf("d"), Digest: digestOf("d"),
+	Source: "registry.example.com/team/app@" + digestOf("5"), Base: "mcr.example.com/base@" + digestOf("b"),
+	Handler: digestOf("a"), Recipe: 2, HostLayers: []string{digestOf("1")},
+}
 
-func (f *fakeWrapper) Derive(context.Context, reference.Named) (api.Derived, error) {
-	f.derived++
-	d := api.Derived{
-		Reference: "registry.example.com/sockerless/wrapped@" + digestOf("d"), Digest: digestOf("d"),
-		Source: "registry.example.com/team/app@" + digestOf("5"), Base: "mcr.example.com/base@" + digestOf("b"),
-		Handler: digestOf("a"), Recipe: 2, HostLayers: []string{digestOf("1")},
+func (w *fakeWrapper) Needs(string, registry.Image) (bool, error) { return true, nil }
+
+func (w *fakeWrapper) Derive(
+	ctx context.Context, _ reference.Named, claim func(context.Context, string, int64) error,
+) (api.Derived, error) {
+	d := fakeDerived
+	if err := claim(ctx, d.Reference, 7); err != nil {
+		return api.Derived{}, err
 	}
-	if f.derived == 1 {
+	if w.derive != nil {
+		w.derive()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, "HEAD "+strconv.FormatBool(w.there))
+	if !w.there {
+		w.log, w.there = append(w.log, "PUT"), true
 		d.PushedBytes, d.MountedBlobs = 42, 3
 	}
 	return d, nil
+}
+
+func (w *fakeWrapper) Remove(ctx context.Context, ref string) error {
+	if w.remove != nil {
+		if err := w.remove(ctx); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log, w.there = append(w.log, "DELETE "+api.DigestIn(ref)[:9]), false
+	return nil
+}
+
+// asked returns what the registry was asked for since the last call.
+func (w *fakeWrapper) asked() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	log := w.log
+	w.log = nil
+	return strings.Join(log, ", ")
 }
 
 // TestRecordOfDerivedImage: each attempt to create a container, by whichever daemon, keeps the same of its image.
@@ -71,8 +114,8 @@ func TestRecordOfDerivedImage(t *testing.T) {
 	f.start(t)
 	f.until(t, "web", store.Created)
 	f.workspaces.set(func() { second = f.workspaces.app })
-	if diff := cmp.Diff(first, second); diff != "" || wrapper.derived != 1 {
-		t.Errorf("derived %d times; the second attempt differs: %s", wrapper.derived, diff)
+	if diff, asked := cmp.Diff(first, second), wrapper.asked(); diff != "" || asked != "HEAD false, PUT" {
+		t.Errorf("the registry was asked for %s; the second attempt differs: %s", asked, diff)
 	}
 	c, err := f.db.Container(t.Context(), "web")
 	if err != nil {
