@@ -46,7 +46,7 @@ The Azure SDK for Go:
   DisableInstanceDiscovery: true in the options of the credential
   SSL_CERT_FILE and HTTPS_PROXY as for the daemon
 
-sockerless-backend-azf demo --serve starts a daemon and a simulator of its own, with all settings of serve.
+sockerless-backend-azf demo --serve starts a daemon and a simulator of its own, with the settings of serve.
 
 GET /azuresim/resources and /azuresim/calls, without a token, show what there is and what was asked.`
 

@@ -3,9 +3,9 @@
 // benchmark and tests. It must not know commands or flags.
 //
 // A demo needs nothing but the program itself, and neither a checkout nor Go. Its image knows nothing of Azure
-// Functions, so the daemon wraps it. In a wrapped image, the program is the Functions host of the simulator and
-// azf-handler, under their names, which only a static program can be. Commands of the image are scripts for the shell of
-// this machine, which containers share.
+// Functions, so the daemon wraps it. In the wrapped image, a copy of the program is the Functions host, and another
+// is azf-handler where there is none beside the program. So the program must be static. The image's own command is a
+// script for the shell of this machine, whose programs all containers share.
 //
 //	err := demo.Run(ctx, demo.Config{Settings: settings, Program: executable, Out: os.Stdout, Err: os.Stderr})
 package demo
@@ -150,8 +150,8 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	if !static {
-		return errors.New("this program needs shared libraries, which the containers of a demo lack: use make demo, or build " +
-			"it with CGO_ENABLED=0")
+		return errors.New("this program needs shared libraries, which the containers of a demo lack: use make demo, or " +
+			"build it with CGO_ENABLED=0")
 	}
 	// The toolchain prints progress of its own here.
 	return d.report.quietStep(ctx, "tools", func(s *Step) (err error) {
@@ -205,7 +205,7 @@ func (d *demo) daemon(ctx context.Context) (wired *daemon.Daemon, err error) {
 		id, clientID := d.sim.Identity()
 		d.Settings.Azure.Identity = &workspace.Identity{ID: id, ClientID: clientID}
 		d.Settings.Azure.Registry = registry
-		if _, err := daemon.FindHandler(); err != nil { // it need not be there
+		if _, err := daemon.FindHandler(); err != nil { // without a release or make build
 			d.Settings.Wrap.Handler = cmp.Or(d.Settings.Wrap.Handler, d.Program)
 		}
 		cfg := daemon.Config{Config: d.Settings, Version: d.Version, Tools: d.tools, Environ: d.Environ, Log: d.log}

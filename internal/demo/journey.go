@@ -50,10 +50,9 @@ func Journey(
 		s.Detail = "container " + created.ID[:12] + ", " + strings.Join(created.Warnings, ", ")
 		s.Detail = strings.TrimSuffix(s.Detail, ", ")
 		s.Plan, s.Workspace, s.FunctionApp = info.AZF.Plan, info.AZF.Workspace, info.AZF.FunctionApp
-		if info.AZF.Derived == nil {
-			return fmt.Errorf("image %s was not wrapped", image)
+		if info.AZF.Derived != nil {
+			s.Wrapped = info.AZF.Derived.Reference
 		}
-		s.Wrapped = info.AZF.Derived.Reference
 		return nil
 	})
 	if err == nil {
