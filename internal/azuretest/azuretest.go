@@ -3,6 +3,7 @@
 //
 //	azuretest.Needs(t, "PostgreSQL")         // go test -short leaves this test out
 //	azuretest.NeedsProgram(t, "docker")      // the same, and the test fails where docker is not on PATH
+//	azuretest.NeedsIsolation(t, container.Supported) // the test fails where containers get no root of their own
 //	dir := azuretest.ShortDir(t)             // for unix sockets, removed with the test
 //	clock := azuretest.NewClock()            // cfg.Now = clock.Now; clock.Advance(time.Minute)
 //	cred := azuretest.Credential{}           // an azcore.TokenCredential that asks nobody
@@ -36,6 +37,15 @@ func NeedsProgram(t testing.TB, name string) string {
 		t.Fatalf("this test needs %s (make programs installs it where it may): %v", name, err)
 	}
 	return path
+}
+
+// NeedsIsolation fails the test if containers of the simulator get no root of their own here. supported is
+// container.Supported, whose error says what to do. This package must not import it.
+func NeedsIsolation[Isolation any](t testing.TB, supported func() (Isolation, error)) {
+	t.Helper()
+	if _, err := supported(); err != nil {
+		t.Fatalf("this test needs isolated containers: %v", err)
+	}
 }
 
 // maxShortDir leaves room for a name in the 108 bytes that Linux allows for the path of a unix socket.

@@ -17,6 +17,7 @@ import (
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/invoker/protocol"
@@ -281,6 +282,7 @@ func TestUserOfTheRequest(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("run this test as root, since azf-handler changes the user")
 	}
+	azuretest.NeedsIsolation(t, container.Supported)
 	p := newPlayground(t)
 	image := p.pushWith(t, "user", func(config *v1.Config) { config.User = "65534:65533" })
 	for name, row := range map[string]struct{ image, user, want string }{

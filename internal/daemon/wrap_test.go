@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/internal/azuresim"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/daemon"
 	"github.com/sockerless/backend-azf/workspace"
@@ -51,6 +53,7 @@ func (p *playground) canWrap(t *testing.T) {
 // wraps starts a daemon that wraps images.
 func wraps(t *testing.T, change func(*daemon.Config)) *playground {
 	t.Helper()
+	azuretest.NeedsIsolation(t, container.Supported)
 	p := newAzure(t, func(cfg *azuresim.Config) { cfg.Shared = nil }) // an image has what is in it, and nothing else
 	p.canWrap(t)
 	p.run(t, func(cfg *daemon.Config) {

@@ -6,13 +6,11 @@ import (
 	"debug/elf"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/azuresim/rootfs"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 	"github.com/sockerless/backend-azf/internal/wrap"
 )
 
@@ -248,6 +248,7 @@ func dynamicBase(t *testing.T, change func(map[string]item)) v1.Image {
 
 // The shell of this machine runs below the prefix in an image that has nothing else.
 func TestPatchedProgramRuns(t *testing.T) {
+	azuretest.NeedsIsolation(t, container.Supported)
 	s := newShelf(t)
 	user := imageOf(t, v1.Config{}, gzipLayer(t, file("etc/app", "x=1")))
 	source := wrap.Source{
@@ -273,17 +274,17 @@ func TestPatchedProgramRuns(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, "lib64")); err == nil {
 		t.Fatal("the user's image has a /lib64 of its own")
 	}
-	cmd := exec.Command("/.sockerless/host/"+hostProgram, "-c", "echo it runs; exit 7")
-	cmd.Dir = "/"
-	cmd.Env = []string{"LD_LIBRARY_PATH=" + strings.TrimSpace(last[".sockerless/libs"].content)}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
-	if os.Geteuid() != 0 {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	var output bytes.Buffer
+	c, err := container.Start(container.Config{
+		Root: root, Args: []string{"/.sockerless/host/" + hostProgram, "-c", "echo it runs; exit 7"}, Output: &output,
+		Env: []string{"LD_LIBRARY_PATH=" + strings.TrimSpace(last[".sockerless/libs"].content)},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	output, err := cmd.CombinedOutput()
-	if string(output) != "it runs\n" || cmd.ProcessState.ExitCode() != 7 {
-		t.Errorf("%q, %v", output, err)
+	<-c.Done()
+	if output.String() != "it runs\n" || c.ExitCode() != 7 {
+		t.Errorf("%q, code %d", &output, c.ExitCode())
 	}
 }
 

@@ -211,6 +211,9 @@ func TestUnpack(t *testing.T) {
 // TestAttributes: modes, owners, capabilities and devices are those of the image.
 func TestAttributes(t *testing.T) {
 	azuretest.Needs(t, "root")
+	if os.Geteuid() != 0 {
+		t.Fatal("run this test as root, which may change owners and create devices")
+	}
 	const capability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw=ep
 	setuid, tmp, ping := file("usr/bin/passwd", "x"), entry(tar.TypeDir, "tmp/", ""), file("usr/bin/ping", "x")
 	setuid.Mode, setuid.Uid, setuid.Gid = 0o4755, 0, 42

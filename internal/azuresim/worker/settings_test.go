@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
+	"github.com/sockerless/backend-azf/internal/azuretest"
 )
 
 func TestVariables(t *testing.T) {
@@ -54,6 +57,7 @@ func TestSettingsThatChangeTheHost(t *testing.T) {
 
 // TestTheContainersProcesses have what App Service gives, and no capability that Docker does not give.
 func TestTheContainersProcesses(t *testing.T) {
+	azuretest.NeedsIsolation(t, container.Supported)
 	f := setup(t, func(_ map[string]string, cfg *Config) {
 		cfg.Settings["TOKEN"], cfg.Platform = "of-the-app", map[string]string{"IDENTITY_HEADER": "of-the-platform"}
 	}).up()

@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sockerless/backend-azf/internal/azuresim/appimage"
+	"github.com/sockerless/backend-azf/internal/azuresim/container"
 	"github.com/sockerless/backend-azf/internal/azuresim/funchost"
 	"github.com/sockerless/backend-azf/internal/azuretest"
 )
@@ -297,6 +298,7 @@ func TestHostsThatDoNotComeUp(t *testing.T) {
 
 // TestImagesOfOtherKinds: nothing in them answers as a Functions host, or writes telemetry.
 func TestImagesOfOtherKinds(t *testing.T) {
+	azuretest.NeedsIsolation(t, container.Supported)
 	for name, row := range map[string]struct {
 		change func(*v1.ConfigFile)
 		want   string
@@ -337,6 +339,7 @@ func TestImagesOfOtherKinds(t *testing.T) {
 
 // TestNoHostJSON has hosts that answer, and know no function.
 func TestNoHostJSON(t *testing.T) {
+	azuretest.NeedsIsolation(t, container.Supported)
 	for name, change := range map[string]func(map[string]string, *Config){
 		"missing": func(files map[string]string, _ *Config) { files["host.json"] = "" },
 		"hidden by the shared storage": func(_ map[string]string, cfg *Config) {
