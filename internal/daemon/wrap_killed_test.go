@@ -16,11 +16,11 @@ import (
 // TestLongKilledDuringWrap kills one daemon after the other, before and after each step of a wrap: each read of
 // the base image, and each write to the registry.
 func TestLongKilledDuringWrap(t *testing.T) {
-	steps := &registrySteps{met: map[string]int{}, killed: make(chan string)}
+	steps := &registrySteps{met: map[string]int{}, killed: make(chan string), next: make(chan bool)}
 	p := newAzure(t, func(cfg *azuresim.Config) {
 		cfg.Shared = nil
 		cfg.Wrap = func(next http.Handler) http.Handler {
-			steps.next = next
+			steps.handler = next
 			return steps
 		}
 	})
@@ -28,28 +28,34 @@ func TestLongKilledDuringWrap(t *testing.T) {
 	p.canWrap(t)
 	p.plain(t, "team/tool", nil)
 	p.launch(t)
+	azuretest.Eventually(t, "the look-up of the base at start", func() bool {
+		return strings.Contains(p.log(t), "wraps images without a Functions host")
+	})
 	steps.armed.Store(true)
-	created := make(chan struct{})
 	answer := p.request(t, http.MethodPost, "/containers?name=web", api.CreateRequest{
 		Config: &api.Config{Image: "team.azurecr.io/team/tool:1", Cmd: []string{"tool", "show"}},
 	})
-	go func() {
-		defer close(created)
-		azuretest.Eventually(t, "container", func() bool {
+	kills := map[string]int{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("daemons were killed %v\n%s", kills, p.log(t))
+		}
+	})
+	for created := false; !created; {
+		azuretest.Eventually(t, "a step, or the container", func() bool {
+			select {
+			case step := <-steps.killed:
+				kills[step]++
+				p.spawn(t)
+				steps.next <- true
+				return true
+			default:
+			}
 			var info api.InspectResponse
 			err := p.Call(t.Context(), http.MethodGet, "/containers/web", nil, &info)
-			return err == nil && info.AZF.ResourceID != ""
+			created = err == nil && info.AZF.ResourceID != ""
+			return created
 		})
-	}()
-	kills := map[string]int{}
-	for done := false; !done; {
-		select {
-		case step := <-steps.killed:
-			kills[step]++
-			p.spawn(t)
-		case <-created:
-			done = true
-		}
 	}
 	if err := <-answer; err == nil {
 		t.Error("a dead daemon has answered")
@@ -75,15 +81,17 @@ func TestLongKilledDuringWrap(t *testing.T) {
 	p.lives(t, "web")
 }
 
-// registrySteps kills a daemon before and after each step of a wrap: two times in all for each.
+// registrySteps kills a daemon before each step of a wrap, and another one after it.
 type registrySteps struct {
-	next   http.Handler
-	kill   func()
-	killed chan string
-	armed  atomic.Bool
+	handler http.Handler
+	kill    func()
+	armed   atomic.Bool
+	killed  chan string // the step at which a daemon was killed
+	next    chan bool   // the next daemon is there
 
-	mu  sync.Mutex
-	met map[string]int
+	mu    sync.Mutex // from the death of a daemon until the next one is there
+	kills atomic.Int32
+	met   map[string]int
 }
 
 var stepPath = regexp.MustCompile(`^/v2/(azure-functions/base|sockerless/[a-z]+)/(blobs/uploads/|blobs/|manifests/)`)
@@ -92,26 +100,35 @@ func (s *registrySteps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := stepPath.FindString(r.URL.Path)
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if !s.armed.Load() || path == "" || reads != strings.Contains(path, "/base/") {
-		s.next.ServeHTTP(w, r)
+		s.handler.ServeHTTP(w, r)
 		return
 	}
-	step := r.Method + " " + path
+	kills := s.kills.Load()
 	s.mu.Lock()
-	key := step + r.URL.Query().Get("mount") + r.URL.Query().Get("digest")
-	n := s.met[key]
+	if kills != s.kills.Load() {
+		s.mu.Unlock()
+		panic(http.ErrAbortHandler) // the daemon that asks was killed at another request
+	}
+	key := r.Method + path + r.URL.Query().Get("mount") + r.URL.Query().Get("digest")
+	if reads {
+		key = r.Method + r.URL.Path
+	}
 	s.met[key]++
-	s.mu.Unlock()
-	switch n {
-	case 0:
-		s.kill()
-		s.killed <- "before " + step
-	case 1:
-		s.next.ServeHTTP(w, r)
-		s.kill()
-		s.killed <- "after " + step
-	default:
-		s.next.ServeHTTP(w, r)
+	times := s.met[key]
+	if times > 2 {
+		s.mu.Unlock()
+		s.handler.ServeHTTP(w, r)
 		return
 	}
+	defer s.mu.Unlock()
+	when := "before "
+	if times == 2 {
+		when = "after "
+		s.handler.ServeHTTP(w, r)
+	}
+	s.kills.Add(1)
+	s.kill()
+	s.killed <- when + r.Method + " " + path
+	<-s.next
 	panic(http.ErrAbortHandler)
 }
