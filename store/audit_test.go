@@ -62,7 +62,7 @@ func TestTrailOfAContainer(t *testing.T) {
 			Labels: map[string]string{"label": "canary"},
 		}, Derived: &api.Derived{}}
 		ctx := api.WithOrigin(t.Context(), origin)
-		succeed(t, db.CreateContainer(ctx, c, nothing))
+		succeed(t, db.CreateContainer(ctx, c))
 		_, err := db.ClaimDerived(ctx, c.ID, store.DerivedImage{Reference: "own/wrapped@sha256:d"})
 		succeed(t, err)
 		succeed(t, db.RecordDerived(ctx, c.ID, api.Derived{
@@ -114,7 +114,7 @@ func TestTrailIsWrittenOrNothing(t *testing.T) {
 		db, _ := in.open(t)
 		at(t, db, id("a"), store.Created)
 		exec(t, db, "ALTER TABLE audit_hashes RENAME TO hidden")
-		err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "web", FunctionApp: "app"}, nothing)
+		err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "web", FunctionApp: "app"})
 		if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "nothing was changed") {
 			t.Errorf("create: %v", err)
 		}
@@ -410,8 +410,8 @@ func TestAuditCursors(t *testing.T) {
 		}
 		changed := db.WatchAudit()
 		refused := errors.New("refused")
-		err = db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "aa"},
-			func(context.Context, *sql.Tx) error { return refused })
+		placing(t, db, func(context.Context, *sql.Tx) error { return refused })
+		err = db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "aa"})
 		if !errors.Is(err, refused) {
 			t.Errorf("got %v", err)
 		}
@@ -420,6 +420,7 @@ func TestAuditCursors(t *testing.T) {
 			t.Error("a change that did not happen wakes the sinks")
 		default:
 		}
+		placing(t, db, nothing)
 		at(t, db, id("a"), store.Creating)
 		<-changed
 	})

@@ -34,8 +34,9 @@ func (db *DB) Answered(ctx context.Context, id string) error {
 }
 
 // Lose records that the client of a container's create has gone without the answer. Nobody knows a container whose name
-// the daemon has chosen, so Lose removes it as soon as it is Created, with the job that enqueueRemoval inserts. A
-// container with a name of the client's stays: Join finds it. Lose leaves alone what is answered or gone.
+// the daemon has chosen, so Lose forgets it while it waits for a place, and otherwise removes it as soon as it is
+// Created, with the job that enqueueRemoval inserts. A container with a name of the client's stays: Join finds it. Lose
+// leaves alone what is answered or gone.
 func (db *DB) Lose(ctx context.Context, id string, enqueueRemoval InTx) error {
 	return db.tx(ctx, func(tx *txn) error {
 		c, err := findContainer(ctx, tx, id)
@@ -44,6 +45,15 @@ func (db *DB) Lose(ctx context.Context, id string, enqueueRemoval InTx) error {
 		}
 		if err != nil {
 			return err
+		}
+		if c.Unnamed && c.State == Creating && c.ServicePlan == "" && c.PlaceError == nil {
+			// It waits for a place on a service plan, so that there is neither a job nor anything in Azure.
+			if _, err := tx.ExecContext(ctx, "DELETE FROM containers WHERE id = $1", id); err != nil {
+				return fmt.Errorf("give up container %s: %w", id, err)
+			}
+			tx.recordContainer(audit.ActionRemoved, "", c)
+			tx.wake(id)
+			return nil
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE containers SET claim = $1 WHERE id = $2", claimLost, id); err != nil {
 			return fmt.Errorf("give up container %s: %w", id, err)
@@ -66,9 +76,9 @@ func (db *DB) Unanswered(ctx context.Context) (list []Container, err error) {
 }
 
 // Join gives a client the container that an earlier create with the same name and the same request has made and whose
-// client has gone without the answer. enqueue inserts the job that creates the function app, if that is not done. The
-// result is "" when there is no such container.
-func (db *DB) Join(ctx context.Context, c Container, enqueue func(id string) InTx) (id string, err error) {
+// client has gone without the answer. joining is called with its id in the transaction. The result is "" when there is
+// no such container.
+func (db *DB) Join(ctx context.Context, c Container, joining func(id string)) (id string, err error) {
 	err = db.tx(ctx, func(tx *txn) error {
 		earlier, err := findContainer(ctx, tx, c.Name)
 		if api.KindOf(err) == api.NotFound {
@@ -90,11 +100,9 @@ func (db *DB) Join(ctx context.Context, c Container, enqueue func(id string) InT
 			return err
 		}
 		id = earlier.ID
+		joining(id)
 		tx.recordContainer(audit.ActionRequest, "create", earlier)
-		if earlier.State == Created {
-			return nil
-		}
-		return enqueue(id)(ctx, tx.Tx)
+		return nil
 	})
 	if err != nil {
 		return "", err

@@ -61,6 +61,10 @@ type Container struct {
 	// Derived is the image that Azure runs in place of the container's; nil if it runs the container's own. RecordDerived
 	// fills it in.
 	Derived *api.Derived
+	// ServicePlan is the id of the service plan on which the function app is, or will be; "" while the container waits for
+	// a place. PlaceError is the error of the one that could not be created for it.
+	ServicePlan string
+	PlaceError  *api.Error
 	// Claim says who waits for the answer to the create. CreateContainer sets it.
 	Claim string
 
@@ -79,9 +83,10 @@ type App struct {
 	PlanSummary string
 }
 
-// CreateContainer inserts c in state Creating, with Created from the clock, and the job that creates its function app.
-// A name in use is a Conflict error.
-func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) error {
+// CreateContainer inserts c in state Creating, with Created from the clock. The job that creates its function app is
+// inserted as soon as the container has a place on a service plan that is ready: see Pool. A name in use is a Conflict
+// error.
+func (db *DB) CreateContainer(ctx context.Context, c Container) error {
 	config, err := json.Marshal(c.Config)
 	if err != nil {
 		return fmt.Errorf("encode config: %w", err)
@@ -130,7 +135,7 @@ func (db *DB) CreateContainer(ctx context.Context, c Container, enqueue InTx) er
 			return err
 		}
 		tx.recordContainer(audit.ActionRequest, "create", created)
-		return enqueue(ctx, tx.Tx)
+		return db.place(ctx, tx)
 	})
 }
 
@@ -256,6 +261,9 @@ func (db *DB) Delete(ctx context.Context, id string, complete InTx) error {
 			return err
 		}
 		tx.recordContainer(audit.ActionRemoved, "", c)
+		if err := errors.Join(db.recount(ctx, tx, c.ServicePlan), db.place(ctx, tx)); err != nil {
+			return err
+		}
 		if c.State == Creating {
 			return nil // clients got no create event either
 		}
@@ -273,7 +281,16 @@ func transition(ctx context.Context, tx *txn, id string, from []State, to State,
 	}
 	query := "UPDATE containers SET state = $1, " + set + " WHERE id = $2 AND state IN (" + states + ")"
 	res, err := tx.ExecContext(ctx, query, args...)
-	return changed(ctx, tx, id, res, err)
+	if err := changed(ctx, tx, id, res, err); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE service_plans SET
+		busy = (SELECT count(*) FROM containers WHERE service_plan = service_plans.id AND state IN ($1, $2))
+		WHERE id = (SELECT service_plan FROM containers WHERE id = $3)`, Creating, Removing, id)
+	if err != nil {
+		return fmt.Errorf("count the changes of a service plan: %w", err)
+	}
+	return nil
 }
 
 // changed checks that a change has changed one row. Otherwise there is no such container, or its state forbids the

@@ -15,7 +15,7 @@ import (
 const containerColumns = `id, name, config, host_config, networking, state, error, exit_code,
 	created_at, started_at, finished_at,
 	function_app, resource_id, host_name, plan_summary, COALESCE(image_id, ''), failures, retry_at,
-	image_config, has_handler, origin, unnamed, stop_asked, claim, policy, derived`
+	image_config, has_handler, origin, unnamed, stop_asked, claim, policy, derived, service_plan, place_error`
 
 // Container finds a container by its id, its name with or without a leading slash, or a unique prefix of its id, in
 // this order. It returns a NotFound error for no container and an InvalidParameter error for an ambiguous prefix.
@@ -122,12 +122,13 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var c Container
-		var config, hostConfig, networking, imageConfig, origin, policy, derived string
+		var config, hostConfig, networking, imageConfig, origin, policy, derived, placeError string
 		var created, started, finished, retry sql.NullInt64
 		err := rows.Scan(&c.ID, &c.Name, &config, &hostConfig, &networking, &c.State, &c.Error, &c.ExitCode,
 			&created, &started, &finished,
 			&c.FunctionApp, &c.ResourceID, &c.HostName, &c.PlanSummary, &c.ImageID, &c.Failures, &retry,
-			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim, &policy, &derived)
+			&imageConfig, &c.HasHandler, &origin, &c.Unnamed, &c.StopAsked, &c.Claim, &policy, &derived,
+			&c.ServicePlan, &placeError)
 		if err != nil {
 			return nil, fmt.Errorf("read container: %w", err)
 		}
@@ -146,6 +147,13 @@ func scanContainers(rows *sql.Rows) (list []Container, err error) {
 			if err := json.Unmarshal([]byte(field.from), field.into); err != nil {
 				return nil, fmt.Errorf("decode container %s: %w", c.ID, err)
 			}
+		}
+		if placeError != "" {
+			var outcome Outcome
+			if err := outcome.UnmarshalJSON([]byte(placeError)); err != nil {
+				return nil, fmt.Errorf("decode container %s: %w", c.ID, err)
+			}
+			c.PlaceError = outcome.Err
 		}
 		list = append(list, c)
 	}

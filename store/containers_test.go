@@ -30,7 +30,7 @@ func TestContainerSurvivesReopening(t *testing.T) {
 			},
 			HostConfig: api.HostConfig{AutoRemove: true, Binds: []string{"/a:/b"}},
 		}
-		succeed(t, db.CreateContainer(t.Context(), want, nothing), db.Close())
+		succeed(t, db.CreateContainer(t.Context(), want), db.Close())
 		db = open(t, cfg)
 		got, err := db.Container(t.Context(), "web")
 		succeed(t, err)
@@ -59,7 +59,7 @@ func TestFindContainer(t *testing.T) {
 			{ID: "ab" + strings.Repeat("0", 62), Name: "aa0"},
 			{ID: strings.Repeat("c", 64), Name: "%"},
 		} {
-			succeed(t, db.CreateContainer(t.Context(), c, nothing))
+			succeed(t, db.CreateContainer(t.Context(), c))
 		}
 		for ref, name := range map[string]string{
 			"aa" + strings.Repeat("0", 62): "web", "web": "web", "/web": "web", "ab": "aa0", "c": "%",
@@ -186,7 +186,7 @@ func TestNameInUse(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
 		at(t, db, id("a"), store.Created)
-		err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "naaaa"}, nothing)
+		err := db.CreateContainer(t.Context(), store.Container{ID: id("b"), Name: "naaaa"})
 		if api.KindOf(err) != api.Conflict || !strings.Contains(err.Error(), id("a")) {
 			t.Errorf("got %v, want a conflict that names the holder", err)
 		}

@@ -80,7 +80,8 @@ func TestOneJobForEachChange(t *testing.T) {
 	for name, change := range map[string]func(db *store.DB, n int, enqueue store.InTx) error{
 		"create": func(db *store.DB, n int, enqueue store.InTx) error {
 			c := store.Container{ID: id(fmt.Sprintf("%x", n)), Name: "same"}
-			return db.CreateContainer(t.Context(), c, enqueue)
+			placing(t, db, enqueue)
+			return db.CreateContainer(t.Context(), c)
 		},
 		"start": func(db *store.DB, n int, enqueue store.InTx) error {
 			return db.Start(t.Context(), store.Run{ID: fmt.Sprint(n), ContainerID: id("a")}, enqueue)

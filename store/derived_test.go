@@ -175,7 +175,7 @@ type shelf struct{ there atomic.Bool }
 
 // create is the life of a container that needs an image. A removal is tried while it lives.
 func (s *shelf) create(ctx context.Context, db *store.DB, c string, img store.DerivedImage) error {
-	if err := db.CreateContainer(ctx, store.Container{ID: id(c), Name: c, FunctionApp: "app"}, nothing); err != nil {
+	if err := db.CreateContainer(ctx, store.Container{ID: id(c), Name: c, FunctionApp: "app"}); err != nil {
 		return err
 	}
 	for {

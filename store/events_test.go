@@ -34,7 +34,7 @@ func live(t *testing.T, in database) (*store.DB, time.Time) {
 	db, clock := in.open(t)
 	c := store.Container{ID: id("a"), Name: "web"}
 	c.Config.Image, c.Config.Labels = "alpine", map[string]string{"k": "v"}
-	succeed(t, db.CreateContainer(t.Context(), c, nothing))
+	succeed(t, db.CreateContainer(t.Context(), c))
 	if got := story(t, db, 0, time.Time{}); got != "" {
 		t.Errorf("before its app is created: %s", got)
 	}

@@ -49,7 +49,7 @@ func find(t *testing.T, db *store.DB, name string) store.Image {
 func use(t *testing.T, db *store.DB, container, image string, state store.State) {
 	t.Helper()
 	c := store.Container{ID: id(container), Name: "n" + container, FunctionApp: "app", Config: api.Config{Image: image}}
-	succeed(t, db.CreateContainer(t.Context(), c, nothing))
+	succeed(t, db.CreateContainer(t.Context(), c))
 	if state == store.Running {
 		run := store.Run{ID: "run-" + container, ContainerID: c.ID, TraceID: "t", SpanID: "s"}
 		succeed(t, db.Provisioned(t.Context(), c.ID, testApp, nothing))
@@ -212,7 +212,7 @@ func TestFailedCreateRecordsNoImage(t *testing.T) {
 		db, _ := in.open(t)
 		use(t, db, "a", "alpine", store.Creating)
 		c := store.Container{ID: id("b"), Name: "na", FunctionApp: "app", Config: api.Config{Image: "other"}}
-		err := db.CreateContainer(t.Context(), c, nothing)
+		err := db.CreateContainer(t.Context(), c)
 		if api.KindOf(err) != api.Conflict {
 			t.Fatal(err)
 		}

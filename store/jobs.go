@@ -90,6 +90,22 @@ func (db *DB) Outcome(ctx context.Context, job int64) (o Outcome, ok bool, err e
 	return o, true, nil
 }
 
+// CreateOutcome is Outcome of the job that created, or could not create, the function app of a container.
+func (db *DB) CreateOutcome(ctx context.Context, containerID string) (o Outcome, ok bool, err error) {
+	defer db.explain(&err)
+	var job int64
+	err = db.sql.QueryRowContext(ctx, `SELECT id FROM river_job
+		WHERE kind = 'provision' AND state = 'completed' AND args ->> 'container_id' = $1 ORDER BY id DESC LIMIT 1`,
+		containerID).Scan(&job)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Outcome{}, false, nil
+	}
+	if err != nil {
+		return Outcome{}, false, fmt.Errorf("find the job of container %s: %w", containerID, err)
+	}
+	return db.Outcome(ctx, job)
+}
+
 // Due reads the container of a job that works on containers in the given state. due is false when the container is in
 // another state or gone. Then Due completes the job in the transaction that finds this out: whoever brings the
 // container into that state afterwards inserts a new job.

@@ -356,7 +356,8 @@ func TestRowAndJobAreOne(t *testing.T) {
 			}
 			return refused
 		}
-		err := db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "a"}, enqueue)
+		placing(t, db, enqueue)
+		err := db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "a"})
 		if !errors.Is(err, refused) {
 			t.Errorf("got %v, want the queue's error", err)
 		}

@@ -89,7 +89,11 @@ func (db *DB) policyEvents(ctx context.Context, tx *txn, r audit.Record, c *Cont
 		case r.Container != nil: // an orphan's
 			err = db.insertEvent(ctx, tx, api.ContainerEvent, action, r.Container.ID, attributes)
 		default:
-			err = db.insertEvent(ctx, tx, api.DaemonEvent, action, foundationWorkspace, attributes)
+			about := foundationWorkspace
+			if r.Operation != nil {
+				about = r.Operation.Workspace
+			}
+			err = db.insertEvent(ctx, tx, api.DaemonEvent, action, about, attributes)
 		}
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ func TestPolicyEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(t *testing.T, in database) {
 				db, _ := in.open(t)
-				succeed(t, db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "web"}, nothing))
+				succeed(t, db.CreateContainer(t.Context(), store.Container{ID: id("a"), Name: "web"}))
 				row.record.Action = audit.ActionPlan
 				seq, err := db.RecordVerdicts(t.Context(), row.record, nil)
 				succeed(t, err)

@@ -123,7 +123,7 @@ func TestAutoRemove(t *testing.T) {
 	both(t, func(t *testing.T, in database) {
 		db, _ := in.open(t)
 		c := store.Container{ID: id("a"), Name: "a", HostConfig: api.HostConfig{AutoRemove: true}}
-		succeed(t, db.CreateContainer(t.Context(), c, nothing))
+		succeed(t, db.CreateContainer(t.Context(), c))
 		succeed(t, db.Provisioned(t.Context(), c.ID, testApp, nothing))
 		succeed(t, db.Start(t.Context(), store.Run{ID: "r", ContainerID: c.ID}, nothing))
 		full := errors.New("queue is full")

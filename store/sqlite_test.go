@@ -49,7 +49,7 @@ func TestSQLiteThatCannotBeWritten(t *testing.T) {
 			c := store.Container{ID: id(row.name[:1]), Name: "n" + row.name, FunctionApp: "app"}
 			c.Config.Labels = map[string]string{"long": strings.Repeat("x", 1<<16)} // more than is free in a page
 			undo := row.hinder(t, db, other)
-			err := db.CreateContainer(t.Context(), c, nothing)
+			err := db.CreateContainer(t.Context(), c)
 			if api.KindOf(err) != api.Unavailable || !strings.HasPrefix(err.Error(), row.want) {
 				t.Errorf("got %v, want %s", err, row.want)
 			}
@@ -57,7 +57,7 @@ func TestSQLiteThatCannotBeWritten(t *testing.T) {
 			if _, err := db.Container(t.Context(), c.ID); api.KindOf(err) != api.NotFound {
 				t.Errorf("the refused container is there: %v", err)
 			}
-			if err := db.CreateContainer(t.Context(), c, nothing); err != nil {
+			if err := db.CreateContainer(t.Context(), c); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 		})

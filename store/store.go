@@ -60,6 +60,8 @@ type DB struct {
 	auditor audit.Daemon
 	// policies is the digest of the policies in force, nil before there are any.
 	policies atomic.Pointer[string]
+	// pools is the rule by which containers are placed, nil before there is one.
+	pools atomic.Pointer[Pool]
 
 	closing sync.Once
 	closed  error // of Close

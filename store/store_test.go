@@ -119,7 +119,7 @@ func at(t *testing.T, db *store.DB, id string, state store.State) {
 		store.Dead:     {func() error { return db.Fail(t.Context(), id, "quota", retryMinutes, nothing) }},
 	}
 	c := store.Container{ID: id, Name: "n" + id[:4], FunctionApp: "app"}
-	succeed(t, db.CreateContainer(t.Context(), c, nothing))
+	succeed(t, db.CreateContainer(t.Context(), c))
 	for _, change := range changes[state] {
 		succeed(t, change())
 	}

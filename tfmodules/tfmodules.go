@@ -1,7 +1,8 @@
-// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one for each container, removal,
-// which deletes what functionapp has created, and foundation, which all containers of a daemon share. They are root
-// modules: a workspace copies the files as they are, and adds the values of the variables, the provider's exact version
-// and the backend. The package must not know who fills in the variables.
+// Package tfmodules holds the Terraform modules that the daemon carries: functionapp, one for each container;
+// serviceplan, one for each service plan; removal and serviceplanremoval, which delete what these have created; and
+// foundation, which all containers of a daemon share. They are root modules: a workspace copies the files as they are,
+// and adds the values of the variables, the provider's exact version and the backend. The package must not know who
+// fills in the variables.
 //
 //	files := tfmodules.FunctionApp() // main.tf, variables.tf, outputs.tf
 //
@@ -14,7 +15,7 @@ import (
 	"io/fs"
 )
 
-//go:embed functionapp/*.tf removal/*.tf foundation/*.tf
+//go:embed functionapp/*.tf removal/*.tf serviceplan/*.tf serviceplanremoval/*.tf foundation/*.tf
 var modules embed.FS
 
 // Resource is a managed resource of a module whose id in Azure follows from the module's variables, so that recovery
@@ -41,8 +42,19 @@ func FunctionAppResources() []Resource {
 	return []Resource{{Address: "azurerm_linux_function_app.this", Type: "Microsoft.Web/sites"}}
 }
 
-// Foundation returns the files of the module of the resources that containers share: Log Analytics workspace,
-// Application Insights and service plan.
+// ServicePlan returns the files of the module of one service plan.
+func ServicePlan() fs.FS { return sub("serviceplan") }
+
+// ServicePlanRemoval returns the files of the module that deletes the resources of the module serviceplan.
+func ServicePlanRemoval() fs.FS { return sub("serviceplanremoval") }
+
+// ServicePlanResources returns every managed resource of the modules serviceplan and serviceplanremoval.
+func ServicePlanResources() []Resource {
+	return []Resource{{Address: "azurerm_service_plan.this", Type: "Microsoft.Web/serverFarms"}}
+}
+
+// Foundation returns the files of the module of the resources that containers share: Log Analytics workspace and
+// Application Insights.
 func Foundation() fs.FS { return sub("foundation") }
 
 // FoundationResources returns every managed resource of the module foundation, each after the ones that it needs.
@@ -54,9 +66,6 @@ func FoundationResources() []Resource {
 		}, {
 			Address: "azurerm_application_insights.this[0]", Type: "Microsoft.Insights/components",
 			Suffix: "-insights", Unless: "application_insights",
-		}, {
-			Address: "azurerm_service_plan.this[0]", Type: "Microsoft.Web/serverFarms",
-			Suffix: "-plan", Unless: "service_plan",
 		},
 	}
 }

@@ -19,9 +19,11 @@ func TestResourcesAreThoseOfTheModules(t *testing.T) {
 		files  fs.FS
 		listed []Resource
 	}{
-		"functionapp": {FunctionApp(), FunctionAppResources()},
-		"removal":     {Removal(), FunctionAppResources()},
-		"foundation":  {Foundation(), FoundationResources()},
+		"functionapp":        {FunctionApp(), FunctionAppResources()},
+		"removal":            {Removal(), FunctionAppResources()},
+		"serviceplan":        {ServicePlan(), ServicePlanResources()},
+		"serviceplanremoval": {ServicePlanRemoval(), ServicePlanResources()},
+		"foundation":         {Foundation(), FoundationResources()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			content, err := fs.ReadFile(row.files, "main.tf")

@@ -97,14 +97,21 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// TestExpiredOperationsOfTheFoundation leaves those that the next operation needs.
-func TestExpiredOperationsOfTheFoundation(t *testing.T) {
+// TestExpiredOperations of the foundation and of a service plan leaves those that the next operation needs.
+func TestExpiredOperations(t *testing.T) {
 	m := local(t, nil)
 	finished := time.Now().Add(-time.Hour)
-	for n, applied := range map[int]bool{9997: true, 9998: true, 9999: false, 10000: false} {
-		leave(t, m.foundation(), n, Operation{Finished: finished, Applied: applied})
+	for _, dir := range []string{m.foundation(), m.ServicePlanPath(FirstServicePlan)} {
+		for n, applied := range map[int]bool{9997: true, 9998: true, 9999: false, 10000: false} {
+			leave(t, dir, n, Operation{Finished: finished, Applied: applied})
+		}
 	}
-	wantExpired(t, m, time.Now(), 10, "foundation/operations/9997-apply", "foundation/operations/9999-apply")
+	wantExpired(t, m, time.Now(), 10, "foundation/operations/9997-apply", "foundation/operations/9999-apply",
+		"plans/first/operations/9997-apply", "plans/first/operations/9999-apply")
+	if err := m.archive(m.ServicePlanPath(FirstServicePlan)); err != nil {
+		t.Fatal(err)
+	}
+	wantExpired(t, m, time.Now(), 2, "archive/first", "foundation/operations/9997-apply")
 }
 
 // TestArchiveOfAnEarlierRelease removes the secrets of a workspace whose operations have no folders.

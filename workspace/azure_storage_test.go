@@ -69,6 +69,7 @@ func TestLongStatesInAzureStorage(t *testing.T) {
 	}
 	want := []string{
 		"sockerless-azf/v1/containers/" + testID + ".tfstate", "sockerless-azf/v1/foundation/test.tfstate",
+		"sockerless-azf/v1/plans/test/first.tfstate",
 	}
 	if diff := cmp.Diff(want, storage.blobs(t)); diff != "" {
 		t.Error(diff)

@@ -20,7 +20,8 @@ type Backend struct {
 	// Settings are those of Terraform's documentation of the backend: strings, numbers, booleans, and lists and maps of
 	// them. The name of a state is not among them; in strings of http, {key} stands for it.
 	Settings map[string]any
-	// Owner is part of the key of the foundation's state: daemons with different owners have different foundations.
+	// Owner is part of the keys of the states of the foundation and of service plans: daemons with different owners have
+	// different ones.
 	Owner string
 }
 
@@ -153,8 +154,9 @@ func (b Backend) Env() map[string]string {
 const keyMark = "{key}"
 
 // Keys of states. The number is the version of the scheme.
-func containerKey(id string) string     { return "v1/containers/" + id }
-func (b Backend) foundationKey() string { return "v1/foundation/" + b.Owner }
+func containerKey(id string) string               { return "v1/containers/" + id }
+func (b Backend) foundationKey() string           { return "v1/foundation/" + b.Owner }
+func (b Backend) servicePlanKey(id string) string { return "v1/plans/" + b.Owner + "/" + id }
 
 // flat returns a key as a single name.
 func flat(key string) string { return "sockerless-azf-" + strings.ReplaceAll(key, "/", "-") }

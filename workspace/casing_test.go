@@ -11,8 +11,11 @@ func TestIDsInAnotherCase(t *testing.T) {
 		t.Errorf("the second plan of the foundation is %+v, %v", again.Operation.Plan, err)
 	}
 	existing, err := peer(t, m, func(*Config) {}).Foundation(t.Context(), named(shared), nil)
-	if err != nil || existing.ServicePlanID != again.ServicePlanID || existing.LogAnalyticsID != again.LogAnalyticsID {
+	if err != nil || existing.LogAnalyticsID != again.LogAnalyticsID {
 		t.Errorf("as existing resources: got %+v, want %+v, %v", existing, again, err)
+	}
+	if again := servicePlan(t, m, FirstServicePlan); again.Operation.Plan != (Changes{}) {
+		t.Errorf("the second plan of the service plan is %+v", again.Operation.Plan)
 	}
 	id, clientID := sim.Identity()
 	spec.Identity = &Identity{ID: id, ClientID: clientID}

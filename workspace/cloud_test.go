@@ -145,24 +145,54 @@ func peer(t *testing.T, m *Manager, change func(*Config)) *Manager {
 	return other
 }
 
-// foundation creates the shared workspace and returns a spec that fits it.
+// foundation creates what containers share and the first service plan, and returns a spec that fits them.
 func foundation(t *testing.T, m *Manager) (FunctionApp, Foundation) {
 	t.Helper()
 	f := Foundation{
 		Name: "skls-test", ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation,
-		ServicePlanSKU: "B1", Tags: map[string]string{OwnerTag: "test"},
+		Tags: map[string]string{OwnerTag: "test"},
 	}
 	outputs, err := m.Foundation(t.Context(), f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if outputs.Operation.Plan != (Changes{Add: 3}) || outputs.ServicePlanSKU != "B1" || outputs.LogAnalyticsID == "" ||
-		outputs.InsightsConnection == "" {
+	if outputs.Operation.Plan != (Changes{Add: 2}) || outputs.LogAnalyticsID == "" || outputs.InsightsConnection == "" ||
+		outputs.EarlierServicePlan != "" {
 		t.Errorf("got %+v", outputs)
 	}
 	spec := testSpec()
-	spec.ServicePlanID, spec.ApplicationInsightsConnectionString = outputs.ServicePlanID, outputs.InsightsConnection
+	spec.ServicePlanID = servicePlan(t, m, FirstServicePlan).ResourceID
+	spec.ApplicationInsightsConnectionString = outputs.InsightsConnection
 	return spec, f
+}
+
+// planSpec returns the spec of a service plan.
+func planSpec(id string) ServicePlan {
+	name := "skls-test-plan"
+	if id != FirstServicePlan {
+		name += "-" + id
+	}
+	return ServicePlan{
+		Name: name, ResourceGroupName: azuresim.DefaultResourceGroup, Location: azuresim.DefaultLocation, SKU: "B1",
+		Tags: map[string]string{OwnerTag: "test"},
+	}
+}
+
+// planOf returns what DestroyServicePlan must know of a service plan. Its creation may have begun.
+func planOf(id string) PlanRemoval {
+	return PlanRemoval{
+		ID: id, Name: planSpec(id).Name, ResourceGroup: azuresim.DefaultResourceGroup, Owner: "test", Begun: true,
+	}
+}
+
+// servicePlan provisions a service plan and fails the test if that fails.
+func servicePlan(t *testing.T, m *Manager, id string) ServicePlanOutputs {
+	t.Helper()
+	outputs, err := m.ProvisionServicePlan(t.Context(), id, planSpec(id), nil)
+	if err != nil || outputs.SKU != "B1" || outputs.TaggedOtherwise {
+		t.Fatalf("got %+v, %v", outputs, err)
+	}
+	return outputs
 }
 
 // named returns f with the resources of foundation as existing ones.
@@ -171,7 +201,6 @@ func named(f Foundation) Foundation {
 		return &Existing{Name: name, ResourceGroupName: azuresim.DefaultResourceGroup}
 	}
 	f.LogAnalyticsWorkspace, f.ApplicationInsights = existing("skls-test-logs"), existing("skls-test-insights")
-	f.ServicePlan = existing("skls-test-plan")
 	return f
 }
 

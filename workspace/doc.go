@@ -6,19 +6,21 @@
 //	outputs, err := m.Provision(ctx, id, workspace.FunctionApp{...}, nil)
 //	operation, err := m.Destroy(ctx, workspace.Container{...}, nil)
 //
+// A workspace is that of a container (Provision, Destroy), of a service plan (ProvisionServicePlan, DestroyServicePlan)
+// or of the foundation, which all containers share. KindOf returns the kind by the name.
+//
 // # Files
 //
-// Config.Dir holds foundation, containers/ID for each container and archive/ID for each removed one. A workspace keeps
-// configuration and variables. Each operation has the folder operations/NUMBER-KIND for plan, masked plan JSON, output,
-// verdict and what FunctionApp.DerivedImage holds, which no later one changes; the kind is apply, import or destroy.
-// Plans, variables and state hold
-// secrets in plain text: folders have mode 0700 and files 0600. The archive keeps none of the three, unless
-// Config.KeepSecrets is set.
+// Config.Dir holds foundation, plans/ID for each service plan, containers/ID for each container and archive/ID for each
+// removed one of both. A workspace keeps configuration and variables. Each operation has the folder
+// operations/NUMBER-KIND for plan, masked plan JSON, output, verdict and what FunctionApp.DerivedImage holds, which no
+// later one changes; the kind is apply, import or destroy. Plans, variables and state hold secrets in plain text:
+// folders have mode 0700 and files 0600. The archive keeps none of the three, unless Config.KeepSecrets is set.
 //
-// No operation trusts these files. Provision, Foundation and Destroy write configuration and variables anew. A state
-// file that does not hold a state is set aside (.damaged) and never taken for an empty state: what it should hold is
-// looked for in Azure. A state that is encrypted, of a newer Terraform or another workspace's stays, and nothing is
-// changed. Lineage and resource ids tell whose state it is.
+// No operation trusts these files. Each writes configuration and variables anew. A state file that does not hold a
+// state is set aside (.damaged) and never taken for an empty state: what it should hold is looked for in Azure. A state
+// that is encrypted, of a newer Terraform or another workspace's stays, and nothing is changed. Lineage and resource
+// ids tell whose state it is.
 //
 // # Retries
 //
@@ -55,6 +57,12 @@
 // Destroy replaces the configuration by the module removal, which names the function app and reads nothing else: what
 // the app was created with may be gone, and the version of azurerm another one. When its plan fails all the same,
 // Destroy works from the state alone, and puts an app that it cannot import into the state by its id.
+// DestroyServicePlan does the same with the module serviceplanremoval.
+//
+// # Service plans of earlier releases
+//
+// The foundation of earlier releases had the service plan. ProvisionServicePlan imports it, and the next Foundation
+// takes it out of its state: neither changes anything in Azure, and a kill between the two leaves it in both states.
 //
 // The project's design fixes the packages at the root of the repository, this one too. They may change with any
 // release: only invoker/protocol is a Go API that is promised to others.

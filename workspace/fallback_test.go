@@ -45,9 +45,9 @@ func TestProvidersThatDoNotStartAreReplaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, sim := cloudWith(t, func(_ *Config, pool *provider.Config) { pool.Path = script(t, content) })
-			foundation(t, m)
+			servicePlan(t, m, FirstServicePlan)
 			wantFallbacks(t, m, 1)
-			if len(sim.Resources()) < 3 {
+			if found(sim, "skls-test-plan") != 1 {
 				t.Errorf("got %v", sim.Resources())
 			}
 		})

@@ -17,8 +17,6 @@ import (
 // FoundationOutputs is the outcome of Foundation.
 type FoundationOutputs struct {
 	Operation          Operation
-	ServicePlanID      string
-	ServicePlanSKU     string
 	LogAnalyticsID     string // the Log Analytics workspace's customer id, a UUID
 	InsightsConnection string // a secret
 	// Held is a change that Foundation.Hold has kept from what is there, nil when there is none. The rest is what there
@@ -27,6 +25,9 @@ type FoundationOutputs struct {
 	// TaggedOtherwise holds the ids, with blanks between, of the resources of ours that lack one of Foundation.Tags or
 	// have another value.
 	TaggedOtherwise string
+	// EarlierServicePlan is the resource id of the service plan that the state of an earlier release holds, "" when there
+	// is none. ProvisionServicePlan adopts it, and the next Foundation forgets it then.
+	EarlierServicePlan string
 }
 
 // Held is a change of what all containers share that is not applied before somebody approves it.
@@ -61,12 +62,21 @@ func (e *OtherChangeError) Error() string {
 
 func (m *Manager) foundation() string { return filepath.Join(m.cfg.Dir, "foundation") }
 
-// planOverride makes Terraform apply a new SKU to a service plan that exists.
-const planOverride = "service_plan_override.tf.json"
+// earlierOverride is a file of earlier releases, which changed the service plan of the foundation.
+const earlierOverride = "service_plan_override.tf.json"
+
+// renderFoundation writes the files of the foundation's workspace.
+func (m *Manager) renderFoundation(dir string, vars any) error {
+	if err := m.render(dir, tfmodules.Foundation(), vars); err != nil {
+		return err
+	}
+	return remove(dir, earlierOverride)
+}
 
 // Foundation creates or updates the resources that all containers share. It blocks until Terraform is done. What people
 // or Azure Policy have set on them stays. A plan that deletes, replaces or shrinks anything is ErrFoundationChanges,
-// unless f.Replace allows it. A change that f.Hold keeps back is in the outputs. dead may be nil.
+// unless f.Replace allows it. A change that f.Hold keeps back is in the outputs. A service plan of an earlier release
+// leaves the state when it is f.AdoptedServicePlan. dead may be nil.
 func (m *Manager) Foundation(
 	ctx context.Context, f Foundation, dead DeadHolder,
 ) (outputs FoundationOutputs, err error) {
@@ -75,7 +85,7 @@ func (m *Manager) Foundation(
 	dir := m.foundation()
 	// As long as there is no component, the flag would make its creation wait.
 	f.RemoveGeneratedRule = false
-	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
+	if err := m.renderFoundation(dir, f); err != nil {
 		return FoundationOutputs{}, err
 	}
 	if err := m.repair(dir, ""); err != nil {
@@ -91,7 +101,7 @@ func (m *Manager) Foundation(
 		s.review = func(plan *tfjson.Plan, change string) error {
 			err := f.hold(plan, change, whole, accepted)
 			if err == nil {
-				err = reviewFoundation(dir, plan, f.Replace)
+				err = reviewFoundation(dir, plan, f)
 			}
 			accepted = accepted || err == nil
 			return err
@@ -143,18 +153,10 @@ func (m *Manager) followState(ctx context.Context, s *session, f Foundation) (wh
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	whole = known.hasOutput("service_plan_id") && known.hasOutput("log_analytics_workspace_id") &&
-		known.hasOutput("application_insights_connection_string")
-	// Terraform would replace what a failed create left. It exists, so that the next plan can complete it.
-	for _, address := range known.withStatus("tainted") {
-		if s.unlocked {
-			break
-		}
-		s.leavePool() // the command cannot be told of a started provider
-		err := m.command(ctx, s, "untaint", func(tf *tfexec.Terraform) error {
-			return tf.Untaint(ctx, address, m.lockTimeout())
-		})
-		if err != nil {
+	whole = known.output("log_analytics_workspace_id") != "" &&
+		known.output("application_insights_connection_string") != ""
+	if !s.unlocked {
+		if err := m.untaint(ctx, s, known); err != nil {
 			return false, err
 		}
 	}
@@ -162,17 +164,21 @@ func (m *Manager) followState(ctx context.Context, s *session, f Foundation) (wh
 	if err := writeVars(s.dir, f); err != nil {
 		return false, fmt.Errorf("render workspace %s: %w", s.dir, err)
 	}
-	if known == nil || known.Outputs["requested_service_plan_sku"].Value == any(f.ServicePlanSKU) ||
-		known.Outputs["requested_service_plan_sku"].Value == nil {
-		return whole, remove(s.dir, planOverride)
+	return whole, nil
+}
+
+// untaint has the next plan complete what a failed create left, which Terraform would replace.
+func (m *Manager) untaint(ctx context.Context, s *session, known *state) error {
+	for _, address := range known.withStatus("tainted") {
+		s.leavePool() // the command cannot be told of a started provider
+		err := m.command(ctx, s, "untaint", func(tf *tfexec.Terraform) error {
+			return tf.Untaint(ctx, address, m.lockTimeout())
+		})
+		if err != nil {
+			return err
+		}
 	}
-	// The setting has changed, so that it counts, and not what people have made of the service plan.
-	lifecycle := map[string]any{"ignore_changes": []string{
-		"maximum_elastic_worker_count", "per_site_scaling_enabled", "premium_plan_auto_scale_enabled", "tags",
-		"worker_count", "zone_balancing_enabled",
-	}}
-	plan := map[string]any{"azurerm_service_plan": map[string]any{"this": map[string]any{"lifecycle": lifecycle}}}
-	return whole, writeJSON(filepath.Join(s.dir, planOverride), map[string]any{"resource": plan})
+	return nil
 }
 
 // ErrNoWorkspace is wrapped by FoundationOutputs before the first Foundation.
@@ -189,6 +195,9 @@ func (m *Manager) FoundationOutputs(ctx context.Context) (outputs FoundationOutp
 	if err := m.refreshFoundation(dir); err != nil {
 		return FoundationOutputs{}, err
 	}
+	if !m.cfg.Backend.Remote() { // no command runs
+		return m.foundationOutputs(ctx, Operation{}, &session{dir: dir})
+	}
 	err = m.retry(ctx, task{dir: dir, do: func(ctx context.Context, s *session) (err error) {
 		outputs, err = m.foundationOutputs(ctx, Operation{}, s)
 		return err
@@ -204,7 +213,7 @@ func (m *Manager) refreshFoundation(dir string) error {
 	}
 	defer m.founding.Unlock()
 	// Outputs need no variables.
-	if err := m.render(dir, tfmodules.Foundation(), nil); err != nil {
+	if err := m.renderFoundation(dir, nil); err != nil {
 		return err
 	}
 	// A state in use stays as it is, and can be read.
@@ -214,20 +223,15 @@ func (m *Manager) refreshFoundation(dir string) error {
 	return nil
 }
 
+// foundationOutputs reads the outputs from the state.
 func (m *Manager) foundationOutputs(ctx context.Context, op Operation, s *session) (FoundationOutputs, error) {
-	var out struct {
-		PlanID         output[string] `json:"service_plan_id"`
-		ServicePlanSKU output[string] `json:"service_plan_sku"`
-		Logs           output[string] `json:"log_analytics_workspace_id"`
-		Insights       output[string] `json:"application_insights_connection_string"`
-		Otherwise      output[string] `json:"tagged_otherwise"`
-	}
-	if err := m.outputs(ctx, op, s, &out); err != nil {
+	known, err := m.knownState(ctx, s, "")
+	if err != nil {
 		return FoundationOutputs{}, err
 	}
 	return FoundationOutputs{
-		Operation: op, ServicePlanID: out.PlanID.Value, ServicePlanSKU: out.ServicePlanSKU.Value,
-		LogAnalyticsID: out.Logs.Value, InsightsConnection: out.Insights.Value,
-		TaggedOtherwise: out.Otherwise.Value,
+		Operation: op, LogAnalyticsID: known.output("log_analytics_workspace_id"),
+		InsightsConnection: known.output("application_insights_connection_string"),
+		TaggedOtherwise:    known.output("tagged_otherwise"), EarlierServicePlan: known.idOf("azurerm_service_plan"),
 	}, nil
 }

@@ -36,7 +36,7 @@ func TestExistingFoundation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if existing.Operation.Plan != (Changes{}) || !strings.EqualFold(existing.ServicePlanID, again.ServicePlanID) ||
+	if existing.Operation.Plan != (Changes{}) ||
 		existing.LogAnalyticsID != again.LogAnalyticsID || existing.InsightsConnection != again.InsightsConnection {
 		t.Errorf("got %+v, want %+v", existing, again)
 	}
@@ -55,7 +55,7 @@ func TestFoundationWhoseFolderWasLost(t *testing.T) {
 		lose(t)
 		outputs, err := m.Foundation(t.Context(), f, nil)
 		plan := outputs.Operation.Plan
-		if err != nil || plan.Import != 3 || plan.Add != 0 || plan.Destroy != 0 || outputs.ServicePlanID == "" ||
+		if err != nil || plan.Import != 2 || plan.Add != 0 || plan.Destroy != 0 || outputs.LogAnalyticsID == "" ||
 			len(sim.Resources()) != before {
 			t.Errorf("got %+v, %v; want it imported", plan, err)
 		}

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"io/fs"
 
 	"github.com/sockerless/backend-azf/tfmodules"
 )
@@ -24,13 +25,9 @@ func (m *Manager) Provision(
 		return FunctionAppOutputs{}, fmt.Errorf("provision: %q is not a container id", id)
 	}
 	dir := m.Path(id)
-	if err := m.render(dir, tfmodules.FunctionApp(), app); err != nil {
+	if err := m.ready(dir, app.Name, tfmodules.FunctionApp(), app); err != nil {
 		return FunctionAppOutputs{}, err
 	}
-	if err := m.repair(dir, app.Name); err != nil {
-		return FunctionAppOutputs{}, err
-	}
-	var op Operation
 	var out struct {
 		ID       output[string] `json:"id"`
 		HostName output[string] `json:"default_hostname"`
@@ -38,25 +35,43 @@ func (m *Manager) Provision(
 	resources := m.ofFunctionApp(id, app.Name, app.ResourceGroupName)
 	provision := func(ctx context.Context, s *session) (err error) {
 		s.derivedImage = app.DerivedImage
-		if op, err = m.apply(ctx, s, app.Name, resources); err != nil {
-			return err
-		}
-		return m.outputs(ctx, op, s, &out)
+		outputs.Operation, err = m.applyInto(ctx, s, app.Name, resources, &out)
+		return err
 	}
-	err = m.retry(ctx, task{dir: dir, app: app.Name, do: provision, dead: dead, applies: resources})
+	err = m.retry(ctx, task{dir: dir, name: app.Name, do: provision, dead: dead, applies: resources})
 	if err != nil {
 		return FunctionAppOutputs{}, err
 	}
-	return FunctionAppOutputs{Operation: op, ResourceID: out.ID.Value, HostName: out.HostName.Value}, nil
+	outputs.ResourceID, outputs.HostName = out.ID.Value, out.HostName.Value
+	return outputs, nil
+}
+
+// ready makes a workspace ready for operations on the one resource of a module. name is the resource's in Azure.
+func (m *Manager) ready(dir, name string, module fs.FS, vars any) error {
+	if err := m.render(dir, module, vars); err != nil {
+		return err
+	}
+	return m.repair(dir, name)
+}
+
+// applyInto is apply, and decodes the workspace's outputs into a struct of output fields.
+func (m *Manager) applyInto(
+	ctx context.Context, s *session, name string, resources []importable, into any,
+) (Operation, error) {
+	op, err := m.apply(ctx, s, name, resources)
+	if err != nil {
+		return Operation{}, err
+	}
+	return op, m.outputs(ctx, op, s, into)
 }
 
 // apply creates the resources that the workspace's files describe. Resources of ours that Azure holds and the state
-// does not know are imported. app is the function app's name, "" for the foundation.
-func (m *Manager) apply(ctx context.Context, s *session, app string, resources []importable) (Operation, error) {
-	if err := m.pushErrored(ctx, s, app); err != nil {
+// does not know are imported. name is the resource's, "" for the foundation.
+func (m *Manager) apply(ctx context.Context, s *session, name string, resources []importable) (Operation, error) {
+	if err := m.pushErrored(ctx, s, name); err != nil {
 		return Operation{}, err
 	}
-	left, err := m.leftovers(ctx, s, app, resources)
+	left, err := m.leftovers(ctx, s, name, resources)
 	if err != nil {
 		return Operation{}, err
 	}

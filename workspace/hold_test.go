@@ -48,17 +48,24 @@ func TestHold(t *testing.T) {
 
 // TestApprovedTwice applies a held change, and wants to do so again.
 func TestApprovedTwice(t *testing.T) {
-	m, _ := cloud(t)
-	m.cfg.Log = zerolog.Nop()
-	_, f := foundation(t, m)
-	f.Hold, f.ServicePlanSKU = true, "B2"
+	first, _ := cloud(t)
+	first.cfg.Log = zerolog.Nop()
+	_, f := foundation(t, first)
+	m := peer(t, first, func(*Config) {})
+	f = named(f)
+	f.Name, f.Hold = "skls-second", true
+	before, err := m.Foundation(t.Context(), f, nil)
+	if err != nil || before.Held != nil {
+		t.Fatalf("got %+v, %v", before, err)
+	}
+	f.ApplicationInsights = nil // one is to be created
 	held, err := m.Foundation(t.Context(), f, nil)
-	if err != nil || held.Held == nil || held.ServicePlanSKU != "B1" || held.ServicePlanID == "" {
+	if err != nil || held.Held == nil || held.InsightsConnection != before.InsightsConnection {
 		t.Fatalf("got %+v, %v", held, err)
 	}
 	f.Approved = held.Held.Change
 	if applied, err := m.Foundation(t.Context(), f, nil); err != nil || applied.Held != nil ||
-		applied.ServicePlanSKU != "B2" {
+		applied.InsightsConnection == before.InsightsConnection {
 		t.Errorf("got %+v, %v", applied, err)
 	}
 	_, err = m.Foundation(t.Context(), f, nil)

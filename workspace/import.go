@@ -34,7 +34,8 @@ const importsFile = "imports.tf.json"
 // importable is a resource of a workspace's module, with its id in Azure and the tag that makes it ours.
 type importable struct {
 	tfmodules.Resource
-	id         string
+	id string
+	// tag is empty when the resource is ours whatever its tags are.
 	tag, value string
 	// shared: the resource may exist before the first apply, because a daemon that lost its state folder created it.
 	shared bool
@@ -52,11 +53,19 @@ func (m *Manager) ofFunctionApp(id, app, group string) (all []importable) {
 	return all
 }
 
+// ofServicePlan returns the resources of the modules serviceplan and serviceplanremoval.
+func (m *Manager) ofServicePlan(name, group, owner string) (all []importable) {
+	for _, r := range tfmodules.ServicePlanResources() {
+		azureID := m.resourceID(group, r.Type, name+r.Suffix)
+		all = append(all, importable{Resource: r, id: azureID, tag: OwnerTag, value: owner, shared: true})
+	}
+	return all
+}
+
 // ofFoundation returns the resources that the module foundation creates because no existing ones are named.
 func (m *Manager) ofFoundation(f Foundation) (all []importable) {
 	existing := map[string]*Existing{
 		"log_analytics_workspace": f.LogAnalyticsWorkspace, "application_insights": f.ApplicationInsights,
-		"service_plan": f.ServicePlan,
 	}
 	for _, r := range tfmodules.FoundationResources() {
 		if existing[r.Unless] == nil {
@@ -82,7 +91,7 @@ func (m *Manager) missing(ctx context.Context, known *state, all []importable) (
 		if !ok {
 			continue
 		}
-		if there.Tags[r.tag] != r.value {
+		if r.tag != "" && there.Tags[r.tag] != r.value {
 			return nil, fmt.Errorf("%s exists: its tags are %s=%q and %s=%q: %w",
 				r.id, IDTag, there.Tags[IDTag], OwnerTag, there.Tags[OwnerTag], ErrForeign)
 		}
@@ -92,14 +101,14 @@ func (m *Manager) missing(ctx context.Context, known *state, all []importable) (
 }
 
 // leftovers returns what is missing in the state before an apply. With a local backend, a workspace that was never
-// applied can have left only what is shared. Another workspace's state is ErrOtherState. app is the function app's
-// name, "" for the foundation.
-func (m *Manager) leftovers(ctx context.Context, s *session, app string, all []importable) ([]importable, error) {
+// applied can have left only what is shared. Another workspace's state is ErrOtherState. name is the resource's, "" for
+// the foundation.
+func (m *Manager) leftovers(ctx context.Context, s *session, name string, all []importable) ([]importable, error) {
 	last, err := newestOperation(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	known, err := m.knownState(ctx, s, app)
+	known, err := m.knownState(ctx, s, name)
 	if err != nil {
 		return nil, err
 	}

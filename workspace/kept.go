@@ -13,7 +13,7 @@ import (
 
 // KeptPlan is the newest plan in a workspace that was applied to create or change its resources.
 type KeptPlan struct {
-	// Workspace is the container's id, or FoundationID. An archived workspace is that of a removed container.
+	// Workspace is the name of the workspace, see KindOf. An archived one is that of a removed container or service plan.
 	Workspace string
 	Archived  bool
 	// Plan is the path of the masked plan. Context is that of what Step.Keep has kept beside it, "" for a plan of an
@@ -21,13 +21,14 @@ type KeptPlan struct {
 	Plan, Context string
 }
 
-// KeptPlans lists the plans below the folder dir of all workspaces, in the order of the containers' ids. The foundation
-// is the first. Workspaces in which nothing was applied are left out.
+// KeptPlans lists the plans below the folder dir of all workspaces: the foundation, the service plans and the
+// containers, each in the order of their ids, and then the archive. Workspaces in which nothing was applied are left
+// out.
 func KeptPlans(dir string, archived bool) (list []KeptPlan, err error) {
 	if list, err = appendKept(list, filepath.Join(dir, FoundationID), FoundationID, false); err != nil {
 		return nil, err
 	}
-	folders := []string{"containers"}
+	folders := []string{plansDir, containersDir}
 	if archived {
 		folders = append(folders, "archive")
 	}
@@ -37,11 +38,14 @@ func KeptPlans(dir string, archived bool) (list []KeptPlan, err error) {
 			return nil, fmt.Errorf("list workspaces: %w", err)
 		}
 		for _, entry := range entries {
-			id, _, _ := strings.Cut(entry.Name(), "-") // the second archived workspace of a container is ID-2
-			if !idPattern.MatchString(id) {
+			name, _, _ := strings.Cut(entry.Name(), "-") // the second archived workspace of the same id is ID-2
+			switch {
+			case servicePlanPattern.MatchString(name):
+				name = ServicePlanWorkspace(name)
+			case !idPattern.MatchString(name):
 				continue
 			}
-			if list, err = appendKept(list, filepath.Join(dir, folder, entry.Name()), id, folder == "archive"); err != nil {
+			if list, err = appendKept(list, filepath.Join(dir, folder, entry.Name()), name, folder == "archive"); err != nil {
 				return nil, err
 			}
 		}
@@ -49,12 +53,12 @@ func KeptPlans(dir string, archived bool) (list []KeptPlan, err error) {
 	return list, nil
 }
 
-func appendKept(list []KeptPlan, dir, id string, archived bool) ([]KeptPlan, error) {
+func appendKept(list []KeptPlan, dir, name string, archived bool) ([]KeptPlan, error) {
 	folders, _, err := operationFolders(dir)
 	if err != nil {
 		return nil, err
 	}
-	kept := KeptPlan{Workspace: id, Archived: archived}
+	kept := KeptPlan{Workspace: name, Archived: archived}
 	for _, n := range slices.Backward(slices.Sorted(maps.Keys(folders))) {
 		op, err := readVerdict(filepath.Join(folders[n], verdict))
 		if err != nil {

@@ -52,9 +52,6 @@ func LockOf(err error) (Lock, bool) {
 	return Lock{ID: m[1], Who: m[2], Created: created}, err == nil
 }
 
-// FoundationID stands for the foundation where a container's id is expected.
-const FoundationID = "foundation"
-
 // unlock removes a lock, whoever holds it.
 func (m *Manager) unlock(ctx context.Context, s *session, lock Lock) error {
 	err := m.command(ctx, s, "force-unlock", func(tf *tfexec.Terraform) error {

@@ -114,7 +114,7 @@ func (m *Manager) operate(ctx context.Context, k kind, s *session) (op Operation
 	}
 	op = Operation{Number: number, Kind: string(k), CorrelationID: s.correlation, Started: m.cfg.Now().UTC()}
 	t := &trace{
-		workspace: filepath.Base(s.dir), folder: filepath.Join(s.dir, s.folder), secrets: s.secrets, record: m.cfg.Record,
+		workspace: m.nameOf(s.dir), folder: filepath.Join(s.dir, s.folder), secrets: s.secrets, record: m.cfg.Record,
 	}
 	err = errors.Join(m.carryOut(ctx, k, s, &op, t), secureState(s.dir))
 	op.Finished = m.cfg.Now().UTC()

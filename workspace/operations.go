@@ -52,7 +52,7 @@ func operationFolders(dir string) (folders map[int]string, last int, err error) 
 }
 
 // nextNumber returns the number of the next operation in a workspace. A workspace goes on where the archived ones of
-// the same container have ended.
+// the same id have ended.
 func (m *Manager) nextNumber(dir string) (int, error) {
 	_, last, err := operationFolders(dir)
 	if err != nil || last > 0 || dir == m.foundation() {

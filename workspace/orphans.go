@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,17 @@ import (
 )
 
 // IDs returns the ids of the containers that have a workspace in use.
-func (m *Manager) IDs() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(m.cfg.Dir, "containers"))
+func (m *Manager) IDs() ([]string, error) { return m.ids(containersDir, idPattern) }
+
+// ids returns the names of the workspaces in a folder.
+func (m *Manager) ids(folder string, form *regexp.Regexp) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(m.cfg.Dir, folder))
 	if err != nil {
 		return nil, fmt.Errorf("list workspaces: %w", err)
 	}
 	var ids []string
 	for _, entry := range entries {
-		if entry.IsDir() && idPattern.MatchString(entry.Name()) {
+		if entry.IsDir() && form.MatchString(entry.Name()) {
 			ids = append(ids, entry.Name())
 		}
 	}
@@ -31,8 +35,10 @@ func (m *Manager) IDs() ([]string, error) {
 // Archive moves the workspace of a removed container, which holds nothing in Azure, to the archive. What terraform init
 // can create again is removed, and unless Config.KeepSecrets is set what holds secrets. A workspace with a state that
 // cannot be read stays where it is, and is an error.
-func (m *Manager) Archive(id string) error {
-	dir := m.Path(id)
+func (m *Manager) Archive(id string) error { return m.archive(m.Path(id)) }
+
+// archive is Archive.
+func (m *Manager) archive(dir string) error {
 	if _, err := localStates(dir, ""); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
 	}
@@ -50,7 +56,7 @@ func (m *Manager) Archive(id string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, to := m.archived(id)
+	_, to := m.archived(filepath.Base(dir))
 	now := m.cfg.Now() // see expired
 	if err := errors.Join(os.Chtimes(dir, now, now), os.Rename(dir, to)); err != nil {
 		return fmt.Errorf("archive workspace: %w", err)
@@ -81,37 +87,61 @@ func removeSecrets(dir string) error {
 	return nil
 }
 
-// Expired returns up to limit archived workspaces, and operations of the foundation, that are older than before, as
-// paths below Config.Dir. The foundation's last operation always stays, and so does the last one that was applied.
+// Expired returns up to limit archived workspaces, and operations of the foundation and of service plans in use, that
+// are older than before, as paths below Config.Dir. The last operation of a workspace in use always stays, and so does
+// the last one that was applied.
 func (m *Manager) Expired(before time.Time, limit int) (paths []string, err error) {
-	_, last, err := operationFolders(m.foundation())
+	add := func(parent string, kept func(name string) bool) error {
+		found, err := expiredIn(filepath.Join(m.cfg.Dir, parent), before, limit-len(paths), kept)
+		if err != nil {
+			return fmt.Errorf("list the archive: %w", err)
+		}
+		for _, name := range found {
+			paths = append(paths, filepath.Join(parent, name))
+		}
+		return nil
+	}
+	if err := add("archive", func(string) bool { return false }); err != nil {
+		return nil, err
+	}
+	plans, err := m.ServicePlanIDs()
 	if err != nil {
 		return nil, err
 	}
-	applied, err := newestOperation(m.foundation())
+	inUse := []string{FoundationID}
+	for _, id := range plans {
+		inUse = append(inUse, ServicePlanWorkspace(id))
+	}
+	for _, name := range inUse {
+		kept, err := m.neededOperations(filepath.Join(m.cfg.Dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if err := add(filepath.Join(name, operationsDir), kept); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+// neededOperations returns the function that reports whether a folder of a workspace's operations must stay.
+func (m *Manager) neededOperations(dir string) (func(folder string) bool, error) {
+	_, last, err := operationFolders(dir)
 	if err != nil {
 		return nil, err
 	}
-	kept := func(name string) bool {
-		form := folderForm.FindStringSubmatch(name)
+	applied, err := newestOperation(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func(folder string) bool {
+		form := folderForm.FindStringSubmatch(folder)
 		if form == nil {
 			return true
 		}
 		n, err := strconv.Atoi(form[1])
 		return err != nil || n == last || applied != nil && n == applied.Number
-	}
-	for _, parent := range []string{"archive", filepath.Join(FoundationID, operationsDir)} {
-		found, err := expiredIn(filepath.Join(m.cfg.Dir, parent), before, limit-len(paths), func(name string) bool {
-			return parent != "archive" && kept(name)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the archive: %w", err)
-		}
-		for _, name := range found {
-			paths = append(paths, filepath.Join(parent, name))
-		}
-	}
-	return paths, nil
+	}, nil
 }
 
 // listed is the number of entries that are read at a time of a folder that may have very many.

@@ -10,8 +10,6 @@ import (
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	tfjson "github.com/hashicorp/terraform-json"
-
-	"github.com/sockerless/backend-azf/tfmodules"
 )
 
 // Preview is what Foundation would do.
@@ -31,7 +29,7 @@ type Preview struct {
 // leaves to others. workspaces is the Config.Dir of the daemon with the foundation; m has another one, for this alone.
 func (m *Manager) PreviewFoundation(ctx context.Context, workspaces string, f Foundation) (p Preview, err error) {
 	dir := m.foundation()
-	if err := m.render(dir, tfmodules.Foundation(), f); err != nil {
+	if err := m.renderFoundation(dir, f); err != nil {
 		return p, err
 	}
 	if !m.cfg.Backend.Remote() {
@@ -83,7 +81,7 @@ func (m *Manager) PreviewFoundation(ctx context.Context, workspaces string, f Fo
 	if err != nil {
 		return p, err
 	}
-	p.Text, p.Plan, p.Harm = s.secrets.text(p.Text), count(plan), harm(plan)
+	p.Text, p.Plan, p.Harm = s.secrets.text(p.Text), count(plan), harm(plan, f.AdoptedServicePlan)
 	given, err := readAllowance(filepath.Join(workspaces, filepath.Base(dir)))
 	if err != nil {
 		return p, err

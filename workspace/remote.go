@@ -27,10 +27,14 @@ func (m *Manager) lockTimeout() *tfexec.LockTimeoutOption {
 
 // key returns the key of the state of a workspace.
 func (m *Manager) key(dir string) string {
-	if dir == m.foundation() {
+	switch name := m.nameOf(dir); KindOf(name) {
+	case KindFoundation:
 		return m.cfg.Backend.foundationKey()
+	case KindServicePlan:
+		return m.cfg.Backend.servicePlanKey(filepath.Base(dir))
+	default:
+		return containerKey(name)
 	}
-	return containerKey(filepath.Base(dir))
 }
 
 // stateName returns a name of the state of a workspace, for messages.

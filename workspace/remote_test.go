@@ -60,7 +60,8 @@ func TestFoundationInPostgres(t *testing.T) {
 	m, _, _ := inPostgres(t)
 	other := withoutPool(t, m)
 	spec, f := foundation(t, m)
-	if outputs, err := other.FoundationOutputs(t.Context()); err != nil || outputs.ServicePlanID != spec.ServicePlanID {
+	if outputs, err := other.FoundationOutputs(t.Context()); err != nil ||
+		outputs.InsightsConnection != spec.ApplicationInsightsConnectionString {
 		t.Errorf("the other daemon reads %+v, %v", outputs, err)
 	}
 	if again, err := other.Foundation(t.Context(), f, nil); err != nil || again.Operation.Plan != (Changes{}) {

@@ -27,30 +27,59 @@ type Container struct {
 	Begun bool
 }
 
-// removal is the spec of a workspace that Destroy empties: the variables of the module removal.
+// removal is what the removal of a workspace's one resource must know.
 type removal struct {
+	dir string
+	// name is that of the resource in Azure.
+	name  string
+	begun bool
+	// module names the resource and reads nothing else, and vars are its variables.
+	module    fs.FS
+	vars      removalVars
+	resources []importable
+}
+
+// removalVars are the variables of the modules removal and serviceplanremoval.
+type removalVars struct {
 	Name              string `json:"name"`
 	ResourceGroupName string `json:"resource_group_name"`
-	ServicePlanID     string `json:"service_plan_id"`
+	ServicePlanID     string `json:"service_plan_id,omitempty"`
+}
+
+// ofContainer returns what the removal of a container's function app must know.
+func (m *Manager) ofContainer(c Container) removal {
+	dir := m.Path(c.ID)
+	group := groupOf(dir, c.ResourceGroup)
+	return removal{
+		dir: dir, name: c.FunctionApp, begun: c.Begun, module: tfmodules.Removal(),
+		vars: removalVars{
+			Name: c.FunctionApp, ResourceGroupName: group,
+			ServicePlanID: m.resourceID(group, "Microsoft.Web/serverFarms", "unknown"),
+		},
+		resources: m.ofFunctionApp(c.ID, c.FunctionApp, group),
+	}
 }
 
 // Holds reports whether a container's workspace may still have a resource in Azure: its state has resources, or the app
 // exists although no state knows it. It changes nothing. A workspace that another process works in is ErrLocked. A
 // state that cannot be read is an error.
 func (m *Manager) Holds(ctx context.Context, c Container) (bool, error) {
-	dir := m.Path(c.ID)
-	if err := stateFree(dir); err != nil {
+	return m.holds(ctx, m.ofContainer(c))
+}
+
+// holds is Holds.
+func (m *Manager) holds(ctx context.Context, r removal) (bool, error) {
+	if err := stateFree(r.dir); err != nil {
 		return false, err
 	}
-	c.ResourceGroup = groupOf(dir, c.ResourceGroup)
-	known, err := localStates(dir, c.FunctionApp)
+	known, err := localStates(r.dir, r.name)
 	if err != nil {
 		return false, err
 	}
 	if slices.ContainsFunc(known, func(s *state) bool { return len(s.managed()) > 0 }) {
 		return true, nil
 	}
-	left, err := m.missing(ctx, nil, m.ofFunctionApp(c.ID, c.FunctionApp, c.ResourceGroup))
+	left, err := m.missing(ctx, nil, r.resources)
 	if errors.Is(err, ErrForeign) {
 		return false, nil
 	}
@@ -62,47 +91,50 @@ func (m *Manager) Holds(ctx context.Context, c Container) (bool, error) {
 // workspace, and what the state does not know it looks for in Azure and imports, by an operation of its own. An app
 // that is gone, and one that has another container's tags, is not an error. Destroy can be called again after any
 // failure. dead may be nil.
-func (m *Manager) Destroy(ctx context.Context, c Container, dead DeadHolder) (op Operation, err error) {
+func (m *Manager) Destroy(ctx context.Context, c Container, dead DeadHolder) (Operation, error) {
 	if !idPattern.MatchString(c.ID) {
 		return Operation{}, fmt.Errorf("destroy: %q is not a container id", c.ID)
 	}
-	dir := m.Path(c.ID)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if there, err := m.remains(ctx, c); err != nil || !there {
+	return m.remove(ctx, m.ofContainer(c), dead)
+}
+
+// remove is Destroy.
+func (m *Manager) remove(ctx context.Context, r removal, dead DeadHolder) (op Operation, err error) {
+	if _, err := os.Stat(r.dir); errors.Is(err, fs.ErrNotExist) {
+		if there, err := m.remains(ctx, r); err != nil || !there {
 			return Operation{}, err
 		}
 	}
-	if err := m.repair(dir, c.FunctionApp); err != nil {
+	if err := m.repair(r.dir, r.name); err != nil {
 		return Operation{}, err
 	}
-	begun := c.Begun || touched(dir)
-	c.ResourceGroup = groupOf(dir, c.ResourceGroup)
-	if err := m.renderRemoval(dir, c); err != nil {
+	r.begun = r.begun || touched(r.dir)
+	if err := m.renderRemoval(r); err != nil {
 		return Operation{}, err
 	}
 	err = m.retry(ctx, task{
-		dir: dir, dead: dead, app: c.FunctionApp, removes: m.ofFunctionApp(c.ID, c.FunctionApp, c.ResourceGroup),
+		dir: r.dir, dead: dead, name: r.name, removes: r.resources,
 		do: func(ctx context.Context, s *session) (err error) {
-			op, err = m.destroy(ctx, c, begun, s)
+			op, err = m.destroy(ctx, r, s)
 			return err
 		},
 	})
 	if err != nil {
 		return Operation{}, err
 	}
-	return op, m.Archive(c.ID)
+	return op, m.archive(r.dir)
 }
 
-// remains reports whether a container without a workspace may have something in Azure or in a remote backend.
-func (m *Manager) remains(ctx context.Context, c Container) (bool, error) {
-	if !c.Begun {
+// remains reports whether there may be something in Azure or in a remote backend although there is no workspace.
+func (m *Manager) remains(ctx context.Context, r removal) (bool, error) {
+	if !r.begun {
 		return false, nil
 	}
-	if archived, _ := m.archived(c.ID); len(archived) == 0 && m.cfg.Backend.Remote() {
+	if archived, _ := m.archived(filepath.Base(r.dir)); len(archived) == 0 && m.cfg.Backend.Remote() {
 		return true, nil // the state may be there
 	}
 	// What is in the archive was destroyed, unless somebody else knows better.
-	return m.Holds(ctx, c)
+	return m.holds(ctx, r)
 }
 
 // touched reports whether an apply was begun in a workspace, or left a state in whatever condition.
@@ -117,17 +149,17 @@ func touched(dir string) bool {
 // groupOf returns the resource group in a workspace's variables, or the given one when they cannot be read.
 func groupOf(dir, group string) string {
 	content, err := os.ReadFile(filepath.Join(dir, varsFile))
-	var vars removal
+	var vars removalVars
 	if err != nil || json.Unmarshal(content, &vars) != nil || vars.ResourceGroupName == "" {
 		return group
 	}
 	return vars.ResourceGroupName
 }
 
-// renderRemoval makes a workspace's configuration the module removal, and nothing else.
-func (m *Manager) renderRemoval(dir string, c Container) error {
+// renderRemoval makes a workspace's configuration the module of the removal, and nothing else.
+func (m *Manager) renderRemoval(r removal) error {
 	for _, pattern := range []string{"*.tf", "*.tf.json", "*.tfvars", "*.tfvars.json"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		found, err := filepath.Glob(filepath.Join(r.dir, pattern))
 		if err != nil {
 			return fmt.Errorf("render workspace: %w", err)
 		}
@@ -137,23 +169,20 @@ func (m *Manager) renderRemoval(dir string, c Container) error {
 			}
 		}
 	}
-	return m.render(dir, tfmodules.Removal(), removal{
-		Name: c.FunctionApp, ResourceGroupName: c.ResourceGroup,
-		ServicePlanID: m.resourceID(c.ResourceGroup, "Microsoft.Web/serverFarms", "unknown"),
-	})
+	return m.render(r.dir, r.module, r.vars)
 }
 
-// destroy empties the workspace's state. begun reports whether Azure may hold something that the state does not know.
-func (m *Manager) destroy(ctx context.Context, c Container, begun bool, s *session) (Operation, error) {
-	if err := m.pushErrored(ctx, s, c.FunctionApp); err != nil {
+// destroy empties the workspace's state.
+func (m *Manager) destroy(ctx context.Context, r removal, s *session) (Operation, error) {
+	if err := m.pushErrored(ctx, s, r.name); err != nil {
 		return Operation{}, err
 	}
-	known, err := m.knownState(ctx, s, c.FunctionApp)
+	known, err := m.knownState(ctx, s, r.name)
 	if err != nil {
 		return Operation{}, err
 	}
-	if begun {
-		if known, err = m.importMissing(ctx, c, known, s); err != nil {
+	if r.begun {
+		if known, err = m.importMissing(ctx, r, known, s); err != nil {
 			return Operation{}, err
 		}
 	}
@@ -164,7 +193,7 @@ func (m *Manager) destroy(ctx context.Context, c Container, begun bool, s *sessi
 	if err != nil {
 		return Operation{}, err
 	}
-	if known, err = m.knownState(ctx, s, c.FunctionApp); err != nil {
+	if known, err = m.knownState(ctx, s, r.name); err != nil {
 		return Operation{}, err
 	}
 	if left := known.managed(); len(left) > 0 {
@@ -179,7 +208,7 @@ func (m *Manager) destroy(ctx context.Context, c Container, begun bool, s *sessi
 }
 
 // knownState returns the workspace's state, nil when there is none.
-func (m *Manager) knownState(ctx context.Context, s *session, app string) (*state, error) {
+func (m *Manager) knownState(ctx context.Context, s *session, name string) (*state, error) {
 	known, err := m.readState(ctx, s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -187,15 +216,15 @@ func (m *Manager) knownState(ctx context.Context, s *session, app string) (*stat
 	if err != nil {
 		return nil, err
 	}
-	if foreign := known.foreign(app); foreign != "" {
+	if foreign := known.foreign(name); foreign != "" {
 		return nil, fmt.Errorf("%s has %s: %w", m.stateName(s.dir), foreign, ErrOtherState)
 	}
 	return known, nil
 }
 
 // importMissing imports what Azure holds and the state does not know, and returns the state afterwards.
-func (m *Manager) importMissing(ctx context.Context, c Container, known *state, s *session) (*state, error) {
-	left, err := m.missing(ctx, known, m.ofFunctionApp(c.ID, c.FunctionApp, c.ResourceGroup))
+func (m *Manager) importMissing(ctx context.Context, r removal, known *state, s *session) (*state, error) {
+	left, err := m.missing(ctx, known, r.resources)
 	if errors.Is(err, ErrForeign) {
 		return known, nil
 	}
@@ -203,19 +232,19 @@ func (m *Manager) importMissing(ctx context.Context, c Container, known *state, 
 		return known, err
 	}
 	if s.stateOnly {
-		err = m.adopt(ctx, c, known, left, s)
+		err = m.adopt(ctx, r, known, left, s)
 	} else {
 		_, err = m.operateImporting(ctx, importing, s, left)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return m.knownState(ctx, s, c.FunctionApp)
+	return m.knownState(ctx, s, r.name)
 }
 
 // adopt puts resources into the state by their ids alone. The provider deletes them by these, and an import, which
 // reads, has failed.
-func (m *Manager) adopt(ctx context.Context, c Container, known *state, left []importable, s *session) error {
+func (m *Manager) adopt(ctx context.Context, r removal, known *state, left []importable, s *session) error {
 	adopted := map[string]any{"version": stateVersion, "serial": 1, "lineage": uuid.NewString()}
 	if last, err := newestOperation(s.dir); err == nil && last != nil && last.Lineage != "" {
 		adopted["serial"], adopted["lineage"] = last.Serial+1, last.Lineage
@@ -228,13 +257,13 @@ func (m *Manager) adopt(ctx context.Context, c Container, known *state, left []i
 		address = dir + "/hashicorp/azurerm"
 	}
 	var resources []map[string]any
-	for _, r := range left {
-		kind, name, _ := strings.Cut(r.Address, ".")
+	for _, l := range left {
+		kind, name, _ := strings.Cut(l.Address, ".")
 		resources = append(resources, map[string]any{
 			"mode": "managed", "type": kind, "name": name, "provider": `provider["` + address + `"]`,
-			"instances": []map[string]any{{"schema_version": 1, "attributes": map[string]string{"id": r.id}}},
+			"instances": []map[string]any{{"schema_version": 1, "attributes": map[string]string{"id": l.id}}},
 		})
-		m.cfg.Log.Warn().Str("workspace", s.dir).Str("resource", r.id).Str("correlation_id", s.correlation).
+		m.cfg.Log.Warn().Str("workspace", s.dir).Str("resource", l.id).Str("correlation_id", s.correlation).
 			Msg("a resource that cannot be imported was put into the state by its id, to be deleted")
 	}
 	adopted["resources"] = resources
@@ -245,5 +274,5 @@ func (m *Manager) adopt(ctx context.Context, c Container, known *state, left []i
 	if err := writeFile(filepath.Join(s.dir, erroredFile), content); err != nil {
 		return err
 	}
-	return m.pushErrored(ctx, s, c.FunctionApp)
+	return m.pushErrored(ctx, s, r.name)
 }

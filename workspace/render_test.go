@@ -65,7 +65,10 @@ func TestRenderedDirectory(t *testing.T) {
 
 // TestSpecsAreTheModulesVariables compares the fields of the specs with the variables of the modules.
 func TestSpecsAreTheModulesVariables(t *testing.T) {
-	for name, spec := range map[string]any{"functionapp": FunctionApp{}, "foundation": Foundation{}} {
+	for name, spec := range map[string]any{
+		"functionapp": FunctionApp{}, "foundation": Foundation{}, "serviceplan": ServicePlan{},
+		"removal": removalVars{ServicePlanID: "x"}, "serviceplanremoval": removalVars{},
+	} {
 		content, err := os.ReadFile(filepath.Join("../tfmodules", name, "variables.tf"))
 		if err != nil {
 			t.Fatal(err)

@@ -29,16 +29,16 @@ var ErrLocked = errors.New("another Terraform run holds the lock of its state")
 // repair makes the files of a workspace fit for the next operation after the last one was killed, its disk was full or
 // its files were lost or damaged. While another process works in the workspace, repair does nothing and returns
 // ErrLocked. Nor does it do anything when a state is encrypted, another workspace's or of a newer Terraform, which is
-// an error. pushErrored repairs what only Terraform can. app is the name of the function app, "" in the foundation's
-// workspace.
-func (m *Manager) repair(dir, app string) error {
+// an error. pushErrored repairs what only Terraform can. name is that of the resource in Azure, "" in the foundation's
+// workspace, which has several.
+func (m *Manager) repair(dir, name string) error {
 	remote := m.cfg.Backend.Remote()
 	if !remote {
 		if err := stateFree(dir); err != nil {
 			return err
 		}
 	}
-	if _, err := localStates(dir, app); err != nil {
+	if _, err := localStates(dir, name); err != nil {
 		return fmt.Errorf("repair workspace: %w", err)
 	}
 	for _, pattern := range []string{temporary, "imports*.tf.json"} {
@@ -55,7 +55,7 @@ func (m *Manager) repair(dir, app string) error {
 	if remote {
 		return nil
 	}
-	if err := m.repairState(dir, app); err != nil {
+	if err := m.repairState(dir, name); err != nil {
 		return fmt.Errorf("repair workspace %s: %w", dir, err)
 	}
 	return nil
@@ -86,7 +86,7 @@ func stateFree(dir string) error {
 // killed terraform leaves such a file: it empties the file when it locks it and writes it in place. The backup
 // holds the state from before the operation. What neither knows is found in Azure by the next operation. The caller
 // knows from localStates that the state need not stay.
-func (m *Manager) repairState(dir, app string) error {
+func (m *Manager) repairState(dir, name string) error {
 	if err := remove(dir, lockInfo); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (m *Manager) repairState(dir, app string) error {
 		return err
 	}
 	log := m.cfg.Log.With().Str("workspace", dir).Logger()
-	known, problem := ownState(content, last, app)
+	known, problem := ownState(content, last, name)
 	if problem == nil {
 		if last != nil && last.Lineage == known.Lineage && known.Serial < last.Serial {
 			log.Warn().Uint64("serial", known.Serial).Uint64("last_serial", last.Serial).
@@ -122,21 +122,21 @@ func (m *Manager) repairState(dir, app string) error {
 		}
 		log.Warn().Err(problem).Msg("the state file was set aside: what it should hold is looked for in Azure")
 	}
-	if _, err := ownState(backup, last, app); err != nil {
+	if _, err := ownState(backup, last, name); err != nil {
 		return os.Remove(path)
 	}
 	log.Warn().Msg("restored the state from before the last operation")
 	return writeFile(path, backup)
 }
 
-// ownState parses a state and checks that it is the one of a workspace whose last operation and function app are given.
-// last may be nil, and app empty.
-func ownState(content []byte, last *Operation, app string) (*state, error) {
+// ownState parses a state and checks that it is the one of a workspace whose last operation and resource are given.
+// last may be nil, and name empty.
+func ownState(content []byte, last *Operation, name string) (*state, error) {
 	known, err := parseState(content)
 	if err != nil {
 		return nil, err
 	}
-	if foreign := known.foreign(app); foreign != "" {
+	if foreign := known.foreign(name); foreign != "" {
 		return nil, fmt.Errorf("%s is in it: %w", foreign, ErrOtherState)
 	}
 	if last != nil && last.Lineage != "" && last.Lineage != known.Lineage {
@@ -165,7 +165,7 @@ func setAside(path string, content []byte) error {
 
 // pushErrored puts the content of errored.tfstate into the state. Terraform writes that file when it cannot write the
 // state. A file that is not a state, or older than the state, is set aside.
-func (m *Manager) pushErrored(ctx context.Context, s *session, app string) error {
+func (m *Manager) pushErrored(ctx context.Context, s *session, name string) error {
 	path := filepath.Join(s.dir, erroredFile)
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -178,7 +178,7 @@ func (m *Manager) pushErrored(ctx context.Context, s *session, app string) error
 	if err != nil {
 		return err
 	}
-	if _, err := ownState(content, last, app); err != nil { // the disk may have been full for it as well
+	if _, err := ownState(content, last, name); err != nil { // the disk may have been full for it as well
 		if stays(err) {
 			return fmt.Errorf("%s: %w", path, err)
 		}

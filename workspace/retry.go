@@ -17,7 +17,8 @@ import (
 // task is one operation in a workspace, or a read of its state.
 type task struct {
 	dir string
-	app string // the function app's name, "" for the foundation
+	// name is that of the resource in Azure, "" for the foundation, which has several.
+	name string
 	// do must bear being repeated.
 	do func(ctx context.Context, s *session) error
 	// dead reports whether the holder of a lock is dead. When nil, no lock is removed.
@@ -127,7 +128,7 @@ func (m *Manager) clearUp(_ context.Context, t task, s *session, failure error) 
 	} else if err := m.endProcesses(correlationEnv, s.correlation); err != nil {
 		return false, errors.Join(failure, err) // a provider that goes on would change Azure beside the next attempt
 	}
-	if err := m.repair(t.dir, t.app); err != nil {
+	if err := m.repair(t.dir, t.name); err != nil {
 		return false, errors.Join(failure, err)
 	}
 	return true, nil
@@ -190,7 +191,7 @@ func (m *Manager) findLeftovers(ctx context.Context, t task, s *session, failure
 	if failed, ok := errors.AsType[*TerraformError](failure); !ok || failed.Step != stepApply || len(t.applies) == 0 {
 		return false, nil
 	}
-	found, err := m.leftovers(ctx, s, t.app, t.applies)
+	found, err := m.leftovers(ctx, s, t.name, t.applies)
 	if err != nil {
 		return false, nil
 	}

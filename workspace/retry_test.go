@@ -50,7 +50,7 @@ type failing struct {
 func (f *failing) retry(t *testing.T) error {
 	t.Helper()
 	return f.m.retry(t.Context(), task{
-		dir: f.m.Path(testID), app: testSpec().Name, dead: f.dead, applies: f.applies, removes: f.removes,
+		dir: f.m.Path(testID), name: testSpec().Name, dead: f.dead, applies: f.applies, removes: f.removes,
 		do: func(_ context.Context, s *session) error {
 			f.calls++
 			f.sessions = append(f.sessions, *s)

@@ -30,20 +30,20 @@ type allowance struct {
 	Used bool `json:"used"`
 }
 
-// reviewFoundation decides whether a plan for the foundation may be applied. replace allows one harmful plan, and again
-// after it was interrupted, until it was applied. The allowance ends when reviewFoundation is called without it.
-func reviewFoundation(dir string, plan *tfjson.Plan, replace bool) error {
+// reviewFoundation decides whether a plan for the foundation may be applied. f.Replace allows one harmful plan, and
+// again after it was interrupted, until it was applied. The allowance ends when reviewFoundation is called without it.
+func reviewFoundation(dir string, plan *tfjson.Plan, f Foundation) error {
 	given, err := readAllowance(dir)
 	if err != nil {
 		return err
 	}
-	if !replace {
+	if !f.Replace {
 		if err := remove(dir, allowedFile); err != nil {
 			return fmt.Errorf("review plan: %w", err)
 		}
 	}
-	found := harm(plan)
-	if err := given.refusal(found, replace); err != nil || len(found) == 0 || len(given.Harm) > 0 {
+	found := harm(plan, f.AdoptedServicePlan)
+	if err := given.refusal(found, f.Replace); err != nil || len(found) == 0 || len(given.Harm) > 0 {
 		return err
 	}
 	return writeJSON(filepath.Join(dir, allowedFile), allowance{Harm: found})
@@ -106,8 +106,9 @@ func subset(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// harm returns what a plan would delete, replace or shrink, and why.
-func harm(plan *tfjson.Plan) (found []string) {
+// harm returns what a plan would delete, replace, forget or shrink, and why. The service plan with the id adopted may
+// be forgotten.
+func harm(plan *tfjson.Plan, adopted string) (found []string) {
 	for _, rc := range plan.ResourceChanges {
 		if rc.Mode != tfjson.ManagedResourceMode || rc.Change == nil {
 			continue
@@ -115,7 +116,8 @@ func harm(plan *tfjson.Plan) (found []string) {
 		before, _ := rc.Change.Before.(map[string]any)
 		after, _ := rc.Change.After.(map[string]any)
 		what := rc.Address
-		if id, ok := before["id"].(string); ok {
+		id, _ := before["id"].(string)
+		if id != "" {
 			what += " (" + id + ")"
 		}
 		actions := rc.Change.Actions
@@ -124,6 +126,7 @@ func harm(plan *tfjson.Plan) (found []string) {
 			found = append(found, what+" would be deleted and created again"+replaceReason(rc, before, after))
 		case actions.Delete():
 			found = append(found, what+" would be deleted"+deleteReason(rc))
+		case actions.Forget() && adopted != "" && strings.EqualFold(id, adopted):
 		case actions.Forget():
 			found = append(found, what+" would not be managed any more")
 		case actions.Update():

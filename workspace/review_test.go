@@ -24,10 +24,13 @@ func TestHarm(t *testing.T) {
 		before, after object
 		want          string
 	}{
-		"create":  {tfjson.Actions{tfjson.ActionCreate}, nil, object{"sku_name": "B1"}, ""},
-		"delete":  {tfjson.Actions{tfjson.ActionDelete}, object{"id": "/x"}, nil, "a.b (/x) would be deleted"},
-		"forget":  {tfjson.Actions{tfjson.ActionForget}, object{}, nil, "not be managed"},
-		"replace": {replace, object{"location": "a"}, object{"location": "b"}, "location from a to b"},
+		"create": {tfjson.Actions{tfjson.ActionCreate}, nil, object{"sku_name": "B1"}, ""},
+		"delete": {tfjson.Actions{tfjson.ActionDelete}, object{"id": "/x"}, nil, "a.b (/x) would be deleted"},
+		"forget": {
+			tfjson.Actions{tfjson.ActionForget}, object{"id": "/x"}, nil, "a.b (/x) would not be managed",
+		},
+		"forget what is adopted": {tfjson.Actions{tfjson.ActionForget}, object{"id": "/Adopted"}, nil, ""},
+		"replace":                {replace, object{"location": "a"}, object{"location": "b"}, "location from a to b"},
 		"create first": {
 			tfjson.Actions{tfjson.ActionCreate, tfjson.ActionDelete}, object{}, object{}, "created again",
 		},
@@ -53,7 +56,7 @@ func TestHarm(t *testing.T) {
 		got := strings.Join(harm(&tfjson.Plan{ResourceChanges: []*tfjson.ResourceChange{
 			{Address: "a.b", Mode: tfjson.ManagedResourceMode, Change: change},
 			{Address: "data.a.b", Mode: tfjson.DataResourceMode, Change: change},
-		}}), "; ")
+		}}, "/adopted"), "; ")
 		if row.want == "" && got != "" || !strings.Contains(got, row.want) || strings.Contains(got, "data.") {
 			t.Errorf("%s: got %q, want %q", name, got, row.want)
 		}
@@ -96,14 +99,10 @@ func TestHarmToTheFoundationIsRefused(t *testing.T) {
 	moved := f
 	moved.Location = "eastus"
 	wantRefused(t, m, sim, moved, "azurerm_log_analytics_workspace.this[0]", "skls-test-logs", "created again",
-		"location from "+f.Location+" to eastus", "azurerm_service_plan", "azurerm_application_insights",
-		"foundation_changes")
-	lowered := f
-	lowered.ServicePlanSKU = "F1"
-	wantRefused(t, m, sim, lowered, "sku_name from B1 to F1")
+		"location from "+f.Location+" to eastus", "azurerm_application_insights", "foundation_changes")
 	existing := f
-	existing.ServicePlan = named(f).ServicePlan
-	wantRefused(t, m, sim, existing, "skls-test-plan", "would be deleted", "existing one")
+	existing.ApplicationInsights = named(f).ApplicationInsights
+	wantRefused(t, m, sim, existing, "skls-test-insights", "would be deleted", "existing one")
 	if again, err := m.Foundation(t.Context(), f, nil); err != nil || again.Operation.Plan != (Changes{}) {
 		t.Errorf("after the refusals: got %+v, %v", again, err)
 	}
@@ -113,14 +112,14 @@ func TestHarmToTheFoundationIsRefused(t *testing.T) {
 	wantRefused(t, m, sim, moved, "created again", "location from")
 }
 
-// TestHarmToTheFoundationIsAllowedOnce moves a service plan, and then wants to move it back.
+// TestHarmToTheFoundationIsAllowedOnce moves Application Insights, and then wants to move it back.
 func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	first, sim := cloud(t)
 	first.cfg.Log = zerolog.Nop()
 	_, f := foundation(t, first)
 	m := peer(t, first, func(*Config) {})
 	f = named(f)
-	f.Name, f.ServicePlan = "skls-second", nil
+	f.Name, f.ApplicationInsights = "skls-second", nil
 	if _, err := m.Foundation(t.Context(), f, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +138,7 @@ func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	}
 	// It is interrupted, and goes on.
 	sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{
-		Method: http.MethodPut, Path: regexp.MustCompile(`/serverFarms/`), Status: http.StatusForbidden, Code: "NoQuota",
+		Method: http.MethodPut, Path: regexp.MustCompile(`/components/`), Status: http.StatusForbidden, Code: "NoQuota",
 	}}})
 	if _, err := m.Foundation(t.Context(), moved, nil); err == nil || errors.Is(err, ErrFoundationChanges) {
 		t.Fatalf("got %v, want Azure's failure", err)
@@ -198,40 +197,43 @@ func TestWhatPeopleSetByHandStays(t *testing.T) {
 		}
 	}
 	outputs, err := m.Foundation(t.Context(), f, nil)
-	if err != nil || outputs.Operation.Plan != (Changes{}) || outputs.ServicePlanSKU != "P1v3" {
+	if err != nil || outputs.Operation.Plan != (Changes{}) {
 		t.Fatalf("got %+v, %v; want no change", outputs, err)
 	}
-	// A setting that is changed counts: to less than there is, it is refused.
-	f.ServicePlanSKU = "B2"
-	wantRefused(t, m, sim, f, "sku_name from P1v3 to B2")
-	f.ServicePlanSKU = "P2v3"
-	if outputs, err = m.Foundation(t.Context(), f, nil); err != nil || outputs.ServicePlanSKU != "P2v3" {
-		t.Errorf("got %+v, %v; want the new SKU", outputs, err)
+	// The settings of a service plan count when it is created.
+	p := planSpec(FirstServicePlan)
+	p.SKU, p.PerSiteScaling = "B2", true
+	plan, err := m.ProvisionServicePlan(t.Context(), FirstServicePlan, p, nil)
+	if err != nil || plan.Operation.Plan != (Changes{}) || plan.SKU != "P1v3" {
+		t.Errorf("got %+v, %v; want no change", plan, err)
 	}
-	if again, err := m.Foundation(t.Context(), f, nil); err != nil || again.Operation.Plan != (Changes{}) {
-		t.Errorf("second time: got %+v, %v", again, err)
-	}
-	spec.ServicePlanID = outputs.ServicePlanID
 	provision(t, m, spec)
 }
 
-// TestFailedFoundationIsCompleted lets the creation of the service plan fail after Azure has made it.
+// TestFailedFoundationIsCompleted has a state that says that the creation has failed after Azure has made everything.
 func TestFailedFoundationIsCompleted(t *testing.T) {
 	m, sim := cloud(t)
 	m.cfg.Log = zerolog.Nop()
 	_, f := foundation(t, m)
-	known, err := os.ReadFile(filepath.Join(m.foundation(), stateFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tainted := strings.Replace(string(known), `"schema_version"`, `"status": "tainted", "schema_version"`, 9)
-	if err := os.WriteFile(filepath.Join(m.foundation(), stateFile), []byte(tainted), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	taint(t, m.foundation())
 	before := len(sim.Resources())
 	outputs, err := m.Foundation(t.Context(), f, nil)
 	if err != nil || outputs.Operation.Plan != (Changes{}) || len(sim.Resources()) != before {
 		t.Errorf("got %+v, %v; want nothing replaced", outputs, err)
+	}
+}
+
+// taint has the state of a workspace say of each resource that its creation has failed.
+func taint(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, stateFile)
+	known, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tainted := strings.ReplaceAll(string(known), `"schema_version"`, `"status": "tainted", "schema_version"`)
+	if err := os.WriteFile(path, []byte(tainted), 0o600); err != nil || tainted == string(known) {
+		t.Fatal(err, "the test tests nothing")
 	}
 }
 
@@ -240,6 +242,9 @@ func TestNothingOfTheFoundationStays(t *testing.T) {
 	m, sim := cloud(t)
 	before := len(sim.Resources())
 	foundation(t, m)
+	if _, err := m.DestroyServicePlan(t.Context(), planOf(FirstServicePlan), nil); err != nil {
+		t.Fatal(err)
+	}
 	if n := found(sim, "Failure Anomalies - skls-test-insights"); n != 1 {
 		t.Fatalf("%d alert rules: the test tests nothing", n)
 	}

@@ -46,8 +46,6 @@ type Foundation struct {
 	Location              string            `json:"location"`
 	LogAnalyticsWorkspace *Existing         `json:"log_analytics_workspace"`
 	ApplicationInsights   *Existing         `json:"application_insights"`
-	ServicePlan           *Existing         `json:"service_plan"`
-	ServicePlanSKU        string            `json:"service_plan_sku"`
 	Tags                  map[string]string `json:"tags"`
 	// RemoveGeneratedRule is set by Foundation.
 	RemoveGeneratedRule bool `json:"remove_generated_rule"`
@@ -57,6 +55,24 @@ type Foundation struct {
 	// there is created.
 	Hold     bool   `json:"-"`
 	Approved string `json:"-"`
+	// AdoptedServicePlan is the resource id of a service plan that has a workspace of its own. A state of an earlier
+	// release that holds it, too, forgets it without a change in Azure. It forgets no other one.
+	AdoptedServicePlan string `json:"-"`
+}
+
+// ServicePlan is the spec of the workspace of one service plan: the variables of the module serviceplan. They count
+// when the service plan is created, and change no service plan that exists.
+type ServicePlan struct {
+	Name              string `json:"name"`
+	ResourceGroupName string `json:"resource_group_name"`
+	Location          string `json:"location"`
+	SKU               string `json:"sku"`
+	PerSiteScaling    bool   `json:"per_site_scaling"`
+	// MaximumElasticWorkers is for Elastic Premium alone. Nil leaves it to Azure.
+	MaximumElasticWorkers *int              `json:"maximum_elastic_workers"`
+	Tags                  map[string]string `json:"tags"`
+	// Adopt is FoundationOutputs.EarlierServicePlan: when that is this service plan, it is ours whatever its tags are.
+	Adopt string `json:"-"`
 }
 
 // Existing names a resource that others created.

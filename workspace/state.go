@@ -55,13 +55,13 @@ type state struct {
 	EncryptionVersion string `json:"encryption_version"`
 }
 
-// hasOutput reports whether a state, which may be nil, has an output that is a text and not empty.
-func (s *state) hasOutput(name string) bool {
+// output returns an output of a state, which may be nil: "" when it has none of that name, or one that is not a text.
+func (s *state) output(name string) string {
 	if s == nil {
-		return false
+		return ""
 	}
-	text, ok := s.Outputs[name].Value.(string)
-	return ok && text != ""
+	text, _ := s.Outputs[name].Value.(string)
+	return text
 }
 
 // stays reports whether an error means that a file holds a state that must stay as it is: it may describe what nothing
@@ -110,18 +110,18 @@ func readState(dir string) (*state, error) {
 
 // localStates reads the state files of a workspace: the state, and the one that Terraform could not write. A file that
 // is missing or not a state is left out. Any other file that cannot be read is an error, and so is a state that stays.
-// app is the name of the function app, "" when it does not matter.
-func localStates(dir, app string) (found []*state, err error) {
+// name is that of the resource in Azure, "" when it does not matter.
+func localStates(dir, name string) (found []*state, err error) {
 	last, err := newestOperation(dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{stateFile, erroredFile} {
-		path := filepath.Join(dir, name)
+	for _, file := range []string{stateFile, erroredFile} {
+		path := filepath.Join(dir, file)
 		content, err := os.ReadFile(path)
 		var known *state
 		if err == nil {
-			known, err = ownState(content, last, app)
+			known, err = ownState(content, last, name)
 		}
 		switch {
 		case err == nil:
@@ -133,18 +133,32 @@ func localStates(dir, app string) (found []*state, err error) {
 	return found, nil
 }
 
-// foreign returns the resource id of a managed resource that does not have the name of the given function app, "" when
-// there is none. app is empty for the foundation, whose resources have names that change with its settings.
-func (s *state) foreign(app string) string {
-	if s == nil || app == "" {
+// foreign returns the resource id of a managed resource that does not have the given name, "" when there is none. name
+// is empty for the foundation, whose resources have names that change with its settings.
+func (s *state) foreign(name string) string {
+	if s == nil || name == "" {
 		return ""
 	}
 	for _, r := range s.Resources {
 		for _, i := range r.Instances {
 			id := i.Attributes.ID
-			if r.Mode == "managed" && id != "" && !strings.EqualFold(path.Base(id), app) {
+			if r.Mode == "managed" && id != "" && !strings.EqualFold(path.Base(id), name) {
 				return id
 			}
+		}
+	}
+	return ""
+}
+
+// idOf returns the resource id of the first managed resource of an azurerm type, "" when a state, which may be nil, has
+// none.
+func (s *state) idOf(kind string) string {
+	if s == nil {
+		return ""
+	}
+	for _, r := range s.Resources {
+		if r.Mode == "managed" && r.Type == kind && len(r.Instances) > 0 {
+			return r.Instances[0].Attributes.ID
 		}
 	}
 	return ""

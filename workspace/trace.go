@@ -33,7 +33,7 @@ const (
 
 // Step is one step of an operation, for the audit trail.
 type Step struct {
-	Workspace string // the container's id, or FoundationID
+	Workspace string // its name, see KindOf
 	Stage     Stage
 	Operation Operation
 	// Files are the SHA-256 digests, in hex, of those files of the operation that are complete, stay in the archive and

@@ -55,11 +55,15 @@ func TestOtherVersionsOfTheProvider(t *testing.T) {
 				t.Fatal(err)
 			}
 			newer := use(toolchain.ProviderVersion)
-			if outputs, err := newer.FoundationOutputs(t.Context()); err != nil || outputs.ServicePlanID != spec.ServicePlanID {
+			if outputs, err := newer.FoundationOutputs(t.Context()); err != nil ||
+				outputs.InsightsConnection != spec.ApplicationInsightsConnectionString {
 				t.Errorf("the newer one reads %+v, %v", outputs, err)
 			}
 			if again, err := newer.Foundation(t.Context(), f, nil); err != nil || again.Operation.Plan != (Changes{}) {
 				t.Errorf("the newer one changes the foundation: %+v, %v", again, err)
+			}
+			if again := servicePlan(t, newer, FirstServicePlan); again.Operation.Plan != (Changes{}) {
+				t.Errorf("the newer one changes the service plan: %+v", again)
 			}
 			if again := provision(t, newer, spec); again.Operation.Plan != (Changes{}) {
 				t.Errorf("the newer one changes the app: %+v", again)

@@ -104,7 +104,8 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, "containers"), filepath.Join(cfg.Dir, "archive")} {
+	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, containersDir), filepath.Join(cfg.Dir, plansDir),
+		filepath.Join(cfg.Dir, "archive")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("configure workspaces: %w", err)
 		}
@@ -129,10 +130,16 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
+// Folders of workspaces in use, beside the foundation's.
+const (
+	containersDir = "containers"
+	plansDir      = "plans"
+)
+
 var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Path returns the folder of a container's workspace, whether it exists or not.
-func (m *Manager) Path(id string) string { return filepath.Join(m.cfg.Dir, "containers", id) }
+func (m *Manager) Path(id string) string { return filepath.Join(m.cfg.Dir, containersDir, id) }
 
 // ArchivePath returns the folder where a container's workspace is kept after Destroy.
 func (m *Manager) ArchivePath(id string) string { return filepath.Join(m.cfg.Dir, "archive", id) }

@@ -13,8 +13,8 @@ func foundationCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "foundation", GroupID: running,
 		Short: "Create what all containers share, ahead of the first container",
-		Long: "foundation has the running daemon create what all containers share: the service plan, the Log Analytics\n" +
-			"workspace and Application Insights, as far as the settings do not name existing ones. Otherwise the first\n" +
+		Long: "foundation has the running daemon create what all containers share: the Log Analytics workspace and\n" +
+			"Application Insights, as far as the settings do not name existing ones. Otherwise the first\n" +
 			"create of a container does so, and takes longer than some clients wait.\n" +
 			"The daemon's address comes from --listen, SOCKERLESS_AZF_LISTEN or the configuration file.",
 	}
@@ -25,8 +25,7 @@ func foundationCommand(environ []string) *cobra.Command {
 		if err := daemon.call(cmd.Context(), environ, http.MethodPost, "/foundation", nil, &f); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "service plan: %s (%s)\nLog Analytics workspace: %s\n",
-			f.ServicePlan, f.ServicePlanSKU, f.LogAnalyticsWorkspace)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "Log Analytics workspace: %s\n", f.LogAnalyticsWorkspace)
 		return err
 	}
 	return cmd

@@ -44,7 +44,7 @@ func orphanage(t *testing.T, listener net.Listener, list []api.Orphan, confirmed
 		send(w, 200, []api.Orphan{due})
 	})
 	mux.HandleFunc("POST "+server.Prefix+"/foundation", func(w http.ResponseWriter, _ *http.Request) {
-		send(w, 200, api.Foundation{ServicePlan: "/s/p", ServicePlanSKU: "EP1", LogAnalyticsWorkspace: "w"})
+		send(w, 200, api.Foundation{LogAnalyticsWorkspace: "w"})
 	})
 	s := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
 	s.Start()
@@ -91,7 +91,7 @@ func TestGC(t *testing.T) {
 		{args: "gc", environ: "SOCKERLESS_AZF_CONFIG=" + file, want: table},
 		{args: "gc", environ: "SOCKERLESS_AZF_LISTEN=" + socket, want: table},
 		{args: "gc --listen " + none, want: "no orphans"},
-		{args: "foundation --listen " + socket, want: "service plan: /s/p (EP1) Log Analytics workspace: w"},
+		{args: "foundation --listen " + socket, want: "Log Analytics workspace: w"},
 		{args: "gc confirm --all --listen " + none, want: "no orphans"},
 		{args: "gc confirm aaa skls-b --listen " + socket, want: due, confirmed: "aaa skls-b"},
 		{args: "gc --listen " + socket + " confirm --all", want: due, confirmed: a + " " + b},

@@ -18,9 +18,9 @@ func planCommand(environ []string) *cobra.Command {
 		Use: "plan", GroupID: running,
 		Short: "Show, and apply, what a changed configuration does to what containers share",
 		Long: "plan takes the settings of serve and shows, as Terraform prints it, what a daemon with them would do to\n" +
-			"the service plan, the Log Analytics workspace and Application Insights. It changes nothing, and the daemon\n" +
-			"may run. With --apply, the running daemon applies the change that foundation_changes: hold has kept back and\n" +
-			"that has the digest; its address comes from --listen.",
+			"the Log Analytics workspace and Application Insights. It changes nothing, and the daemon may run. With\n" +
+			"--apply, the running daemon applies the change that foundation_changes: hold has kept back and that has the\n" +
+			"digest; its address comes from --listen.",
 	}
 	flags := config.AddFlags(cmd.Flags(), config.Options{File: config.DefaultFile})
 	apply := cmd.Flags().Bool("apply", false, "have the running daemon apply the held change with --digest")
@@ -81,7 +81,6 @@ func applyHeld(cmd *cobra.Command, at *daemonAddress, environ []string, digest s
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "applied: %s\nservice plan: %s (%s)\n",
-		f.Plan, f.ServicePlan, f.ServicePlanSKU)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "applied: %s\n", f.Plan)
 	return err
 }

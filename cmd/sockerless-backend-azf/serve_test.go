@@ -84,8 +84,8 @@ func TestServeOnASimulator(t *testing.T) {
 		"apply":   "The daemon refuses this plan: ",
 		"replace": "The daemon applies this plan with the next create, because foundation_changes is replace: ",
 	} {
-		out, err := program("plan", "--service-plan-sku", "F1", "--foundation-changes", changes).Output()
-		if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "sku_name from B1 to F1") {
+		out, err := program("plan", "--location", "northeurope", "--foundation-changes", changes).Output()
+		if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "northeurope") {
 			t.Errorf("plan with %s: %v\n%s", changes, err, out)
 		}
 	}

@@ -21,13 +21,13 @@ good := {"registry_url": "https://team.azurecr.io", "image_name": "team/job", "i
 
 allowed := change({"team": "x"}, good)
 
-# foundation is the input of a plan with a service plan of this SKU in this region.
-foundation(sku, location) := {
+# service_plan is the input of the plan of a service plan of this SKU in this region.
+service_plan(sku, location) := {
 	"resource_changes": [{
-		"address": "azurerm_service_plan.this[0]", "type": "azurerm_service_plan",
+		"address": "azurerm_service_plan.this", "type": "azurerm_service_plan",
 		"change": {"actions": ["create"], "after": {"location": location, "sku_name": sku}},
 	}],
-	"sockerless": {"action": "foundation", "counts": {"containers": 1, "by_requester": 1, "created_last_hour": 0}},
+	"sockerless": {"action": "service-plan", "counts": {"containers": 1, "by_requester": 1, "created_last_hour": 0}},
 }
 
 # quiet holds when nothing is refused.
@@ -108,10 +108,10 @@ test_removal if {
 	quiet with input as json.patch(wrapping("evil.example.com/job:1", "evil.example.com/job@sha256:4567"), removal)
 }
 
-test_foundation if {
-	quiet with input as foundation("B1", "westeurope")
-	count(main.deny_location) == 1 with input as foundation("B1", "eastus")
-	count(main.deny_sku) == 1 with input as foundation("I1v2", "westeurope")
+test_service_plan if {
+	quiet with input as service_plan("B1", "westeurope")
+	count(main.deny_location) == 1 with input as service_plan("B1", "eastus")
+	count(main.deny_sku) == 1 with input as service_plan("I1v2", "westeurope")
 }
 
 test_limits if {
@@ -139,5 +139,5 @@ test_trusted_group if {
 test_no_image if {
 	some msg in main.deny_registry with input as change({"team": "x"}, {})
 	contains(msg, "which image")
-	count(main.deny_registry) == 0 with input as foundation("B1", "westeurope")
+	count(main.deny_registry) == 0 with input as service_plan("B1", "westeurope")
 }

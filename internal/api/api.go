@@ -178,6 +178,10 @@ type AzureDetails struct {
 	// FunctionApp is the name of the container's function app, ResourceID its Azure resource id.
 	FunctionApp string
 	ResourceID  string
+	// ServicePlan is the name of the service plan on which the app is, or will be. QueuePlace is the place, from 1, of a
+	// container among those that wait for room on one; 0 for one that does not wait.
+	ServicePlan string `json:",omitempty"`
+	QueuePlace  int    `json:",omitempty"`
 	// HostName is the host name of the app, for HTTPS requests.
 	HostName string
 	// Workspace is the folder of the container's Terraform workspace on the daemon's machine.

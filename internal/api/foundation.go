@@ -2,9 +2,6 @@ package api
 
 // Foundation is what all containers of a daemon share.
 type Foundation struct {
-	// ServicePlan is the resource id of the service plan, ServicePlanSKU its SKU.
-	ServicePlan    string
-	ServicePlanSKU string
 	// LogAnalyticsWorkspace is the customer id of the Log Analytics workspace.
 	LogAnalyticsWorkspace string
 	// Plan summarizes the Terraform plan that was applied. Held is the digest of a change that is not applied before

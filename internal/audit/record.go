@@ -59,6 +59,8 @@ const (
 	ActionPolicies Action = "policies"
 	// ActionKept is a container whose removal policies have refused.
 	ActionKept Action = "kept"
+	// ActionServicePlan is the decision to create or remove a service plan, with the reason.
+	ActionServicePlan Action = "service-plan"
 	// ActionPruned is the removal of old records or archived workspaces; Count says how many.
 	ActionPruned Action = "pruned"
 )
@@ -73,11 +75,12 @@ type Record struct {
 	// Asked is what a request asks for, such as create, start or remove.
 	Asked string `json:"asked,omitempty"`
 	api.Origin
-	Container *Container `json:"container,omitempty"`
-	Operation *Operation `json:"operation,omitempty"`
-	Run       *Run       `json:"run,omitempty"`
-	Image     *Image     `json:"image,omitempty"`
-	Outcome   *Outcome   `json:"outcome,omitempty"`
+	Container   *Container   `json:"container,omitempty"`
+	ServicePlan *ServicePlan `json:"service_plan,omitempty"`
+	Operation   *Operation   `json:"operation,omitempty"`
+	Run         *Run         `json:"run,omitempty"`
+	Image       *Image       `json:"image,omitempty"`
+	Outcome     *Outcome     `json:"outcome,omitempty"`
 	// Policy are the verdicts of the policies that were asked, and Override is what was asked for against them.
 	Policy   []api.PolicyVerdict `json:"policy,omitempty"`
 	Override *api.PolicyOverride `json:"override,omitempty"`
@@ -127,9 +130,19 @@ type Derived struct {
 	Recipe  int    `json:"recipe"`
 }
 
+// ServicePlan is the service plan that a record is about.
+type ServicePlan struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	SKU        string `json:"sku"`
+	ResourceID string `json:"resource_id,omitempty"`
+	// Reason says why it is created or removed, or why that failed.
+	Reason string `json:"reason,omitempty"`
+}
+
 // Operation is a Terraform operation in one workspace.
 type Operation struct {
-	// Workspace is the container's id, or foundation.
+	// Workspace is the container's id, plans/ID of a service plan, or foundation.
 	Workspace string `json:"workspace"`
 	Number    int    `json:"number"`
 	Kind      string `json:"kind"`

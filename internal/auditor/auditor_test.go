@@ -17,7 +17,7 @@ import (
 var id = strings.Repeat("a", 64)
 
 // trail returns a trail with the record of one operation, whose only file has the content "plan".
-func trail(t *testing.T) auditor.Trail {
+func trail(t *testing.T, workspace string) auditor.Trail {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "state.db"), Daemon: audit.Daemon{Home: "h"}})
@@ -34,7 +34,7 @@ func trail(t *testing.T) auditor.Trail {
 	}
 	sum := sha256.Sum256([]byte("plan"))
 	record(t, db, audit.Record{Action: audit.ActionPlan, Operation: &audit.Operation{
-		Workspace: id, Number: 1, Kind: "apply", Files: map[string]string{"plan.json": hex.EncodeToString(sum[:])},
+		Workspace: workspace, Number: 1, Kind: "apply", Files: map[string]string{"plan.json": hex.EncodeToString(sum[:])},
 	}})
 	return auditor.Trail{DB: db, StateDir: dir}
 }
@@ -63,7 +63,18 @@ func TestFilesOfOperations(t *testing.T) {
 		pruned  []string
 		altered bool
 		missing bool
+		plan    bool // the workspace is that of a service plan
 	}{
+		"plan in use": {plan: true, kept: map[string]string{"plans/first": "plan"}},
+		"plan archived": {
+			plan: true, kept: map[string]string{"plans/first": "new", "archive/first-2": "plan"},
+		},
+		"plan altered":                 {plan: true, kept: map[string]string{"plans/first": "Plan"}, altered: true},
+		"plan missing":                 {plan: true, missing: true},
+		"plan pruned":                  {plan: true, pruned: []string{"archive/first-2"}},
+		"plan's operation":             {plan: true, pruned: []string{"plans/first/operations/0001-apply"}},
+		"another plan pruned":          {plan: true, pruned: []string{"archive/0a1b2c3d"}, missing: true},
+		"container of that id":         {plan: true, kept: map[string]string{"containers/first": "plan"}, missing: true},
 		"in use":                       {kept: map[string]string{"containers/" + id: "plan"}},
 		"archived":                     {kept: map[string]string{"archive/" + id: "plan"}},
 		"archived for the second time": {kept: map[string]string{"archive/" + id: "other", "archive/" + id + "-2": "plan"}},
@@ -74,7 +85,11 @@ func TestFilesOfOperations(t *testing.T) {
 		"another one pruned":           {pruned: []string{"archive/" + strings.Repeat("b", 64)}, missing: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			trail := trail(t)
+			workspace := id
+			if row.plan {
+				workspace = "plans/first"
+			}
+			trail := trail(t, workspace)
 			for folder, content := range row.kept {
 				keep(t, trail, folder, content)
 			}
@@ -96,7 +111,7 @@ func TestFilesOfOperations(t *testing.T) {
 
 // TestFilesOfAnotherDaemon are elsewhere.
 func TestFilesOfAnotherDaemon(t *testing.T) {
-	trail := trail(t)
+	trail := trail(t, id)
 	if err := os.WriteFile(filepath.Join(trail.StateDir, "daemon.id"), []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
 	}

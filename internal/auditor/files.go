@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,8 +34,11 @@ func (f *files) compare(r audit.Record) error {
 	if r.Pruned != nil {
 		for _, path := range r.Pruned.Workspaces {
 			if id, ok := strings.CutPrefix(path, "archive/"); ok {
-				id, _, _ = strings.Cut(id, "-") // the second archived workspace of a container is ID-2
+				id, _, _ = strings.Cut(id, "-") // the second archived workspace of the same id is ID-2
 				path = "archive/" + id
+				maps.DeleteFunc(f.missing, func(folder string, _ int64) bool {
+					return strings.HasPrefix(folder, plans+id+"/")
+				})
 			}
 			delete(f.missing, path)
 		}
@@ -72,14 +76,21 @@ func (f *files) compare(r audit.Record) error {
 	}
 }
 
+// plans begins the names of the workspaces of service plans in records.
+const plans = "plans/"
+
 // folders returns where the files of an operation may be, and where they are expected when they are nowhere.
 func (f *files) folders(op audit.Operation) (found []string, expected string, err error) {
 	inside := ""
 	if op.Number > 0 { // otherwise an earlier release has kept them in the workspace itself
 		inside = filepath.Join("operations", fmt.Sprintf("%04d-%s", op.Number, op.Kind))
 	}
-	parents := []string{"containers/" + op.Workspace, "archive/" + op.Workspace, "archive/" + op.Workspace + "-*"}
-	if op.Workspace == "foundation" {
+	id, isPlan := strings.CutPrefix(op.Workspace, plans)
+	parents := []string{"containers/" + id, "archive/" + id, "archive/" + id + "-*"}
+	switch {
+	case isPlan:
+		parents[0] = op.Workspace
+	case op.Workspace == "foundation":
 		parents = []string{op.Workspace}
 	}
 	for _, parent := range parents {
@@ -89,7 +100,7 @@ func (f *files) folders(op audit.Operation) (found []string, expected string, er
 		}
 		found = append(found, paths...)
 	}
-	if op.Workspace == "foundation" {
+	if isPlan || op.Workspace == "foundation" { // single operations of these are removed, too
 		return found, filepath.Join(op.Workspace, inside), nil
 	}
 	return found, filepath.Join("archive", op.Workspace), nil

@@ -75,6 +75,7 @@ var causes = []cause{
 			"named after --owner",
 	},
 	{name: "foundation changes", wrapped: workspace.ErrFoundationChanges, kind: api.Forbidden, message: "{reason}"},
+	{name: "service plan changes", wrapped: workspace.ErrServicePlanChanges, kind: api.Forbidden, message: "{reason}"},
 	{
 		name: "newer state", wrapped: workspace.ErrNewerState, kind: api.Internal,
 		message: "{reason}. Nothing was changed. Run the daemon with that Terraform or a later one (--terraform)",

@@ -71,6 +71,8 @@ var samples = []struct {
 		".terraform.tfstate.lock.info: input/output error"), api.Conflict, 0, []string{"input/output error", "/state/w"}},
 	{"foundation changes", fmt.Errorf("workspace /w: %w: x would be deleted", workspace.ErrFoundationChanges),
 		api.Forbidden, 0, []string{"x would be deleted"}},
+	{"service plan changes", fmt.Errorf("workspace /w: %w: x would be deleted", workspace.ErrServicePlanChanges),
+		api.Forbidden, 0, []string{"x would be deleted"}},
 	{"newer state", fmt.Errorf("repair workspace /w: its format has version 5: %w", workspace.ErrNewerState),
 		api.Internal, 0, []string{"version 5", "Nothing was changed", "--terraform"}},
 	{"newer provider", terraformFailed("Resource instance managed by newer provider version: The current state of " +

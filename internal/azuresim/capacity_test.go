@@ -67,8 +67,8 @@ func TestMoreAppsThanMemory(t *testing.T) {
 	}
 }
 
-// TestInstances has apps on service plans of one or more instances, whose memory suffices for five hosts each, or eleven
-// on EP1.
+// TestInstances has apps on service plans of one or more instances, whose memory suffices for five hosts each, or
+// eleven on EP1.
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	perApp, one, two := m{"perSiteScaling": true}, m{"functionAppScaleLimit": 1}, m{"numberOfWorkers": 2}

@@ -62,10 +62,12 @@ func (l *Loaded) checkTogether() {
 	for _, key := range []string{
 		"storage_account", "app_service_plan", "log_analytics_workspace", "application_insights",
 	} {
-		parts := strings.Split(l.values[key].text, "/")
-		if len(parts) > 2 && !strings.EqualFold(parts[2], c.SubscriptionID) {
-			report(key, fmt.Errorf("it is in subscription %s, and the daemon works in %s: use one there",
-				parts[2], c.SubscriptionID))
+		for id := range strings.SplitSeq(l.values[key].text, ",") {
+			parts := strings.Split(strings.TrimSpace(id), "/")
+			if len(parts) > 2 && !strings.EqualFold(parts[2], c.SubscriptionID) {
+				report(key, fmt.Errorf("it is in subscription %s, and the daemon works in %s: use one there",
+					parts[2], c.SubscriptionID))
+			}
 		}
 	}
 }
@@ -93,6 +95,38 @@ func atLeast(least int) func(string) error {
 		}
 		return nil
 	}
+}
+
+// eachOf checks the parts of a list with commas between. An empty list is fine.
+func eachOf(check func(string) error) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return check(text)
+		}
+		seen := map[string]bool{}
+		for part := range strings.SplitSeq(text, ",") {
+			part = strings.TrimSpace(part)
+			if part == "" {
+				return errors.New("it has an empty part: remove the comma")
+			}
+			if err := check(part); err != nil {
+				return err
+			}
+			if key := strings.ToLower(part); seen[key] {
+				return fmt.Errorf("it names %s twice: remove one", part)
+			} else {
+				seen[key] = true
+			}
+		}
+		return nil
+	}
+}
+
+func checkIdle(text string) error {
+	if d, err := parseDuration(text); err == nil && d < 0 {
+		return fmt.Errorf("%s is out of range: use 0s or more", text)
+	}
+	return nil
 }
 
 func checkMaxAge(text string) error {

@@ -109,8 +109,12 @@ var samples = map[string][3]string{
 	"app_service_plan": {
 		"file-plan",
 		"environment_plan",
-		"/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag",
+		"one,/subscriptions/" + subscription + "/resourcegroups/rg/providers/microsoft.web/serverfarms/flag",
 	},
+	"apps_per_service_plan":   {"1", "0", "16"},
+	"max_service_plans":       {"1", "2", "100"},
+	"spare_service_plans":     {"1", "0", "2"},
+	"service_plan_idle":       {"1m", "0s", "7d"},
 	"service_plan_sku":        {"B1", "EP1", "P1mv3"},
 	"timeout":                 {"60", "61", "600"},
 	"log_analytics_workspace": {"file-logs", "environment-logs", "flag-logs"},
@@ -295,6 +299,10 @@ azf:
   storage_account: store
   app_service_plan: plan
   service_plan_sku: EP1
+  apps_per_service_plan: 5
+  max_service_plans: 6
+  spare_service_plans: 1
+  service_plan_idle: 2h
   timeout: 3600
   log_analytics_workspace: logs
   application_insights: insights
@@ -345,7 +353,8 @@ azf:
 		Providers: Providers{Pool: "off", Size: 3, Reuse: 50, MaxAge: 45 * time.Minute, EagerTerraformRuns: 8},
 		Azure: engine.Settings{
 			ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", AppServicePlan: "plan",
-			ServicePlanSKU: "EP1", Timeout: time.Hour, LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights",
+			ServicePlanSKU: "EP1", AppsPerServicePlan: 5, MaxServicePlans: 6, SpareServicePlans: 1,
+			ServicePlanIdle: 2 * time.Hour, Timeout: time.Hour, LogAnalyticsWorkspace: "logs", ApplicationInsights: "insights",
 			Identity: &workspace.Identity{ID: identityID + "ci", ClientID: clientID},
 			Registry: "r.example.com", RegistryUsername: "user", RegistryPassword: `pa: "ss" # word`, Owner: "team-a",
 			KeyVaultReferences: true,

@@ -272,11 +272,25 @@ func (v azureView) ComponentWorkspace(ctx context.Context, group, name string) (
 	return v.inventory.ComponentWorkspace(ctx, group, name)
 }
 
+func (v azureView) ServicePlan(ctx context.Context, id string) (engine.ServicePlan, bool, error) {
+	p, found, err := v.inventory.ServicePlan(ctx, id)
+	return engine.ServicePlan{
+		SKU: p.SKU, Linux: p.Linux, Workers: p.Workers, PerSiteScaling: p.PerSiteScaling,
+	}, found, err
+}
+
 func (v azureView) FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error) {
-	apps, err := v.inventory.FunctionApps(ctx, resourceGroup)
-	out := make([]workspace.Found, len(apps))
-	for i, app := range apps {
-		out[i] = workspace.Found(app)
+	return found(v.inventory.FunctionApps(ctx, resourceGroup))
+}
+
+func (v azureView) ServicePlans(ctx context.Context, resourceGroup string) ([]workspace.Found, error) {
+	return found(v.inventory.ServicePlans(ctx, resourceGroup))
+}
+
+func found(list []inventory.Resource, err error) ([]workspace.Found, error) {
+	out := make([]workspace.Found, len(list))
+	for i, r := range list {
+		out[i] = workspace.Found(r)
 	}
 	return out, err
 }

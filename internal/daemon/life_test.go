@@ -50,9 +50,9 @@ func TestOnlyTerraformChangesAzure(t *testing.T) {
 	if writes == 0 || ours == 0 {
 		t.Errorf("saw %d writes and %d key reads: the test looks at nothing", writes, ours)
 	}
-	// One correlation id each for foundation, create and destroy.
-	if delete(runs, ""); len(runs) != 3 {
-		t.Errorf("saw correlation ids %v, want 3", runs)
+	// One correlation id each for service plan, foundation, create and destroy.
+	if delete(runs, ""); len(runs) != 4 {
+		t.Errorf("saw correlation ids %v, want 4", runs)
 	}
 	for _, kind := range []string{"apply", "destroy"} {
 		paths, err := filepath.Glob(filepath.Join(p.stateDir(), "workspaces/archive/*/operations/*-"+kind, "operation.json"))

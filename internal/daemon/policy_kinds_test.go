@@ -178,14 +178,11 @@ func TestBrokenPolicy(t *testing.T) {
 	}
 }
 
-// TestHeldFoundation: a changed setting waits for somebody who applies it, and creates go on meanwhile.
+// TestHeldFoundation: a change waits for somebody who applies it, and creates go on meanwhile.
 func TestHeldFoundation(t *testing.T) {
-	sku := "B1"
-	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
-		cfg.FoundationChanges, cfg.Azure.ServicePlanSKU = config.FoundationHold, sku
-	})
+	p := newPlaygroundWith(t, func(cfg *daemon.Config) { cfg.FoundationChanges = config.FoundationHold })
 	p.create(t, "first", api.Config{})
-	sku = "B2"
+	p.loseInsights(t)
 	p.stop()
 	p.start()
 	held := func() string {
@@ -195,7 +192,7 @@ func TestHeldFoundation(t *testing.T) {
 	}
 	azuretest.Eventually(t, "the held change", func() bool {
 		return strings.Contains(held(),
-			"WARNING: a change of what containers share is held (0 to add, 1 to change, 0 to destroy)")
+			"WARNING: a change of what containers share is held (1 to add, 0 to change, 0 to destroy)")
 	})
 	p.create(t, "second", api.Config{})
 	before := p.writes()
@@ -203,8 +200,8 @@ func TestHeldFoundation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(preview.Text, `sku_name`) || !strings.Contains(preview.Text, `"B1" -> "B2"`) ||
-		preview.Plan.Change != 1 || !strings.Contains(held(), preview.Change) {
+	if !strings.Contains(preview.Text, "azurerm_application_insights.this[0] will be created") ||
+		preview.Plan.Add != 1 || !strings.Contains(held(), preview.Change) {
 		t.Errorf("the preview is %+v, and the daemon says %s", preview, held())
 	}
 	err = p.Call(t.Context(), http.MethodPost, "/foundation", api.FoundationRequest{Digest: strings.Repeat("0", 64)}, nil)
@@ -214,7 +211,7 @@ func TestHeldFoundation(t *testing.T) {
 	}
 	var f api.Foundation
 	p.must(t, http.MethodPost, "/foundation", api.FoundationRequest{Digest: preview.Change}, &f)
-	if f.ServicePlanSKU != "B2" || f.Held != "" || f.Plan != "0 to add, 1 to change, 0 to destroy" {
+	if f.Held != "" || f.Plan != "1 to add, 0 to change, 0 to destroy" {
 		t.Errorf("got %+v", f)
 	}
 	if strings.Contains(held(), "held") {
@@ -229,7 +226,7 @@ func TestHeldFoundation(t *testing.T) {
 			applied = &r
 		}
 	}
-	if applied == nil || applied.Requester.Kind != api.RequesterUnix || applied.Operation.Changes != 1 {
+	if applied == nil || applied.Requester.Kind != api.RequesterUnix || applied.Operation.Adds != 1 {
 		t.Errorf("got the record %+v", applied)
 	}
 	for _, name := range []string{"first", "second"} {
@@ -238,23 +235,24 @@ func TestHeldFoundation(t *testing.T) {
 	p.wantNothing(t)
 }
 
-// TestHeldHarm: hold does not apply what would shrink the foundation, whoever asks for it.
+// TestHeldHarm: hold does not apply what would delete a part of the foundation, whoever asks for it.
 func TestHeldHarm(t *testing.T) {
-	sku := "B2"
+	insights := ""
 	p := newPlaygroundWith(t, func(cfg *daemon.Config) {
-		cfg.FoundationChanges, cfg.Azure.ServicePlanSKU = config.FoundationHold, sku
+		cfg.FoundationChanges, cfg.Azure.ApplicationInsights = config.FoundationHold, insights
 	})
 	p.must(t, http.MethodPost, "/foundation", nil, nil)
-	sku = "B1"
+	insights = "skls-" + p.cfg.Azure.Owner + "-insights"
 	p.stop()
 	p.start()
 	p.create(t, "web", api.Config{})
 	preview, err := daemon.Preview(t.Context(), p.cfg)
-	if err != nil || len(preview.Harm) != 1 {
+	if err != nil || len(preview.Harm) != 2 {
 		t.Fatalf("got %+v, %v", preview, err)
 	}
 	err = p.Call(t.Context(), http.MethodPost, "/foundation", api.FoundationRequest{Digest: preview.Change}, nil)
-	wantRefusal(t, err, http.StatusForbidden, "sku_name from B2 to B1", "Nothing was changed")
+	wantRefusal(t, err, http.StatusForbidden, "would be deleted, because the settings name an existing one",
+		"Nothing was changed")
 }
 
 // TestPolicyReload: HUP reads the policies again, and bad ones leave those in force.
@@ -332,11 +330,11 @@ func TestPolicyCheck(t *testing.T) {
 		!strings.HasSuffix(lines[0], ": policy house refuses the plan: no create (main.rego:3)") {
 		t.Errorf("got %q", out)
 	}
-	if err == nil || !strings.Contains(err.Error(), "the policies refuse 1 of 3 plans") {
+	if err == nil || !strings.Contains(err.Error(), "the policies refuse 1 of 4 plans") {
 		t.Errorf("got %v", err)
 	}
 	_, err = check(func(c policycheck.Checker) error { return c.Existing(t.Context(), true) })
-	if err == nil || !strings.Contains(err.Error(), "the policies refuse 2 of 4 plans") {
+	if err == nil || !strings.Contains(err.Error(), "the policies refuse 2 of 5 plans") {
 		t.Errorf("got %v", err)
 	}
 	_, err = check(func(c policycheck.Checker) error { return c.Container(t.Context(), "web") })

@@ -177,7 +177,7 @@ func (r *routes) basics() []exchange {
 			}
 		})},
 		{route: "GET /gc", status: 200, want: "[]"},
-		{route: "POST /foundation", status: 200, want: `"ServicePlanSKU":"B1"`},
+		{route: "POST /foundation", status: 200, want: `"LogAnalyticsWorkspace":"`},
 		{route: "GET /audit", path: "/audit?action=daemon-start&limit=1", status: 200, want: `"seq":1,`},
 		{route: "GET /audit", path: "/audit?limit=-1", status: 400,
 			want: `limit is "-1": use a whole number such as 100`},

@@ -137,7 +137,10 @@ func (cfg Config) auditedTools() (audit.Tools, error) {
 // modulesDigest returns the digest of the names and the contents of all files of the embedded modules.
 func modulesDigest() (string, error) {
 	h := sha256.New()
-	for _, module := range []fs.FS{tfmodules.FunctionApp(), tfmodules.Removal(), tfmodules.Foundation()} {
+	for _, module := range []fs.FS{
+		tfmodules.FunctionApp(), tfmodules.Removal(), tfmodules.ServicePlan(), tfmodules.ServicePlanRemoval(),
+		tfmodules.Foundation(),
+	} {
 		err := fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err

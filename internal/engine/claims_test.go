@@ -92,7 +92,7 @@ func TestDaemonThatDiesLeavesNothingUnnamed(t *testing.T) {
 	f := setup(t)
 	for i, name := range []string{"named", ""} {
 		c := requested(string("ab"[i])+randomID(t)[1:], name, request)
-		if err := f.db.CreateContainer(t.Context(), c, nothing); err != nil {
+		if err := f.db.CreateContainer(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 		app := store.App{ResourceID: "r", HostName: "h"}
@@ -111,7 +111,7 @@ func TestDaemonThatDiesLeavesNothingUnnamed(t *testing.T) {
 	}
 	// So is a claim of this daemon for which no client waits: it could not be recorded that the client left.
 	c := requested(randomID(t), "", request)
-	if err := f.db.CreateContainer(t.Context(), c, nothing); err != nil {
+	if err := f.db.CreateContainer(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.db.Provisioned(t.Context(), c.ID, store.App{ResourceID: "r", HostName: "h"}, nothing); err != nil {

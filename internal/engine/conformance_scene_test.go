@@ -66,7 +66,11 @@ var bodies = map[string]string{
 // newDockerScene returns a scene. Its requests under way end with the test, or when the daemon stops.
 func newDockerScene(t *testing.T) *dockerScene {
 	t.Helper()
-	s := &dockerScene{fixture: setup(t), containers: map[string]string{}, images: map[string]string{}}
+	s := &dockerScene{fixture: pooled(t, 0, 1), containers: map[string]string{}, images: map[string]string{}}
+	s.settings = func(s *Settings) { s.AppsPerServicePlan = 100 }
+	// Some of them are held.
+	s.limits = Limits{TerraformRuns: 4, TerraformRunsPerServicePlan: 4, AzureWritesPerMinute: 1000, Queue: 100}
+	s.start(t)
 	s.archive(t)
 	s.serve(t)
 	s.addImages(t)

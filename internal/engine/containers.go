@@ -49,6 +49,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 	if err != nil {
 		return api.CreateResponse{}, err
 	}
+	if err := e.ensurePool(ctx); err != nil {
+		return api.CreateResponse{}, err
+	}
 	if err := e.admit(ctx); err != nil {
 		return api.CreateResponse{}, err
 	}
@@ -65,17 +68,14 @@ func (e *Engine) ContainerCreate(ctx context.Context, name string, req api.Creat
 
 // create creates a container, or joins the creation of one that its client has left. It returns the container's id.
 func (e *Engine) create(ctx context.Context, c store.Container) (id string, err error) {
-	var job int64
-	enqueue := func(id string) store.InTx {
-		e.creating.Store(id, true) // before the row says so, and until it does not
-		return e.enqueue(provisionArgs{ContainerID: id}, &job)
-	}
+	begin := func(id string) { e.creating.Store(id, true) } // before the row says so, and until it does not
 	id = c.ID
 	defer func() { e.creating.Delete(id) }()
-	err = e.cfg.Store.CreateContainer(ctx, c, enqueue(id))
+	begin(id)
+	err = e.cfg.Store.CreateContainer(ctx, c)
 	if api.KindOf(err) == api.Conflict {
 		e.creating.Delete(id)
-		earlier, joinErr := e.cfg.Store.Join(ctx, c, enqueue)
+		earlier, joinErr := e.cfg.Store.Join(ctx, c, begin)
 		if joinErr != nil {
 			return "", joinErr
 		}
@@ -86,9 +86,7 @@ func (e *Engine) create(ctx context.Context, c store.Container) (id string, err 
 	if err != nil {
 		return "", err
 	}
-	if job != 0 {
-		err = e.await(ctx, id, store.Creating, job)
-	}
+	err = e.await(ctx, id, store.Creating, 0)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -190,7 +188,16 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (api.InspectR
 		Status: dockerState(c.State), Running: c.State == store.Running, Dead: c.State == store.Dead,
 		ExitCode: c.ExitCode, Error: c.Error, StartedAt: dockerTime(c.Started), FinishedAt: dockerTime(c.Finished),
 	}
+	plan, err := e.cfg.Store.ServicePlan(ctx, c.ServicePlan)
+	if err != nil && api.KindOf(err) != api.NotFound {
+		return api.InspectResponse{}, err
+	}
+	place, err := e.cfg.Store.Queued(ctx, c)
+	if err != nil {
+		return api.InspectResponse{}, err
+	}
 	out.AZF = api.AzureDetails{
+		ServicePlan: plan.Name, QueuePlace: place,
 		FunctionApp: c.FunctionApp, ResourceID: c.ResourceID, HostName: c.HostName,
 		Workspace: e.cfg.Workspaces.Path(c.ID), Plan: c.PlanSummary, RunID: run.ID, TraceID: run.TraceID,
 		CreatedBy: known(c.Origin), StartedBy: known(run.Origin), Policy: c.Policy, Derived: c.Derived,

@@ -216,7 +216,7 @@ func TestLostJobsDoNotKeepClientsWaiting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.db.CreateContainer(t.Context(), store.Container{ID: id, Name: id[:12]}, nothing); err != nil {
+		if err := f.db.CreateContainer(t.Context(), store.Container{ID: id, Name: id[:12]}); err != nil {
 			t.Fatal(err)
 		}
 		if row.doing == store.Removing {

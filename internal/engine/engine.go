@@ -43,6 +43,16 @@ type Workspaces interface {
 	Destroy(
 		ctx context.Context, c workspace.Container, dead workspace.DeadHolder,
 	) (workspace.Operation, error)
+	ProvisionServicePlan(
+		ctx context.Context, id string, p workspace.ServicePlan, dead workspace.DeadHolder,
+	) (workspace.ServicePlanOutputs, error)
+	DestroyServicePlan(
+		ctx context.Context, p workspace.PlanRemoval, dead workspace.DeadHolder,
+	) (workspace.Operation, error)
+	HoldsServicePlan(ctx context.Context, p workspace.PlanRemoval) (bool, error)
+	ServicePlanIDs() ([]string, error)
+	ServicePlanPath(id string) string
+	ArchiveServicePlan(id string) error
 	Path(id string) string
 	IDs() ([]string, error)
 	Expired(before time.Time, limit int) (paths []string, err error)
@@ -150,6 +160,11 @@ type Engine struct {
 	foundationMu chan struct{} // holds one token; a channel, so that waiting for it ends with the context
 	outputs      *workspace.FoundationOutputs
 
+	poolMu chan struct{} // holds one token, as foundationMu
+	pooled bool          // the store has its pool
+	runs   chan struct{} // holds a value for each Terraform run for a container or a service plan
+	strays strays
+
 	held atomic.Pointer[workspace.Held] // nil: no change is held, as far as is known
 
 	logAnalyticsID atomic.Pointer[string] // nil while it is unknown
@@ -201,10 +216,13 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		interrupted:   make(chan struct{}),
 		endBackground: func() {},
 		foundationMu:  make(chan struct{}, 1),
+		poolMu:        make(chan struct{}, 1),
+		runs:          make(chan struct{}, cfg.Limits.TerraformRuns),
 		compareNow:    make(chan struct{}, 1),
 	}
 	e.jobs.cancels, e.atWork.ids = map[int64]context.CancelCauseFunc{}, map[string]bool{}
 	e.foundationMu <- struct{}{}
+	e.poolMu <- struct{}{}
 	if err := e.openQueue(ctx); err != nil {
 		return nil, err
 	}
@@ -253,6 +271,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.cfg.HoldFoundation {
 		e.background.Go(func() { e.findHeld(background) })
 	}
+	e.background.Go(func() { e.keepPool(background) })
 	if e.cfg.ReconcileInterval > 0 {
 		e.background.Go(func() { e.reconcileRegularly(background) })
 	}

@@ -30,6 +30,7 @@ type fixture struct {
 	clock      *azuretest.ShiftedClock // the store's
 	limits     Limits                  // of the next engine
 	orphans    bool                    // whether the next engine deletes orphans
+	settings   func(*Settings)         // adapts those of the next engine, nil leaves them
 	attach     bool                    // whether the next engine shows output to attached clients
 	gate       *gate.Gate              // of the next engine: see governed
 	wrapper    Wrapper                 // of the next engine
@@ -39,7 +40,7 @@ type fixture struct {
 func testSettings() Settings {
 	return Settings{
 		ResourceGroup: "rg", Location: "westeurope", StorageAccount: "store", ServicePlanSKU: "B1", Owner: "test",
-		Timeout: time.Minute,
+		Timeout: time.Minute, MaxServicePlans: 100,
 	}
 }
 
@@ -80,6 +81,9 @@ func (f *fixture) prepare(t *testing.T) {
 	if f.wrapper != nil {
 		settings.Registry = "registry.example.com"
 	}
+	if f.settings != nil {
+		f.settings(&settings)
+	}
 	e, err := New(t.Context(), Config{
 		Store: f.db, Workspaces: f.workspaces, Invoker: f.invoker, Logs: f.logs, Registry: f.registry, Azure: f.azure,
 		Settings: settings, Limits: f.limits, ReconcileInterval: -1, DeleteOrphans: f.orphans, AttachOutput: f.attach,
@@ -94,6 +98,26 @@ func (f *fixture) prepare(t *testing.T) {
 		}
 	})
 	f.Engine = e
+}
+
+// place inserts a container that is being created on an existing service plan, with this job.
+func (f *fixture) place(ctx context.Context, c store.Container, enqueue store.InTx) error {
+	<-f.poolMu
+	defer func() { f.poolMu <- struct{}{} }()
+	err := f.db.SetPool(ctx, store.Pool{
+		Existing:   []store.ServicePlan{{Name: "there", ResourceID: "/plans/there", SKU: "B1", Capacity: 100}},
+		CapacityOf: func(string) int { return 100 }, Provision: func(string) store.InTx { return enqueue },
+	})
+	err = errors.Join(err, f.db.CreateContainer(ctx, c))
+	f.pooled = false // the next create is the engine's
+	return err
+}
+
+func (f *fixture) insertPlaced(t *testing.T, c store.Container, enqueue store.InTx) {
+	t.Helper()
+	if err := f.place(t.Context(), c, enqueue); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // request is the body of a create.

@@ -26,14 +26,17 @@ type fakeWorkspaces struct {
 	provision  func(ctx context.Context) error
 	destroy    func(ctx context.Context) error
 	foundation error
-	outputs    string                // the customer id of Log Analytics
-	unread     error                 // of FoundationOutputs
-	removals   []workspace.Container // that Destroy was called with
-	founded    int
-	unlocked   []string
-	founding   int // at this moment
-	most       int // founding at a time
-	app        workspace.FunctionApp
+	outputs    string // the customer id of Log Analytics
+	unread     error  // of FoundationOutputs
+	// provisionPlan and destroyPlan work on service plans; nil succeeds.
+	provisionPlan, destroyPlan func(ctx context.Context, id string) error
+	removals                   []workspace.Container // that Destroy was called with
+	founded                    int
+	unlocked                   []string
+	founding                   int // at this moment
+	most                       int // founding at a time
+	app                        workspace.FunctionApp
+	plansOnDisk                []string
 	// onDisk has the ids of workspaces, and whether each holds resources. archived are those that went to the archive.
 	onDisk   map[string]bool
 	archived []string
@@ -52,8 +55,7 @@ func (f *fakeWorkspaces) Foundation(
 	defer f.mu.Unlock()
 	f.founding--
 	f.founded++
-	return workspace.FoundationOutputs{ServicePlanID: "plan", ServicePlanSKU: "B1", LogAnalyticsID: "workspace"},
-		f.foundation
+	return workspace.FoundationOutputs{LogAnalyticsID: "workspace"}, f.foundation
 }
 
 func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.FoundationOutputs, error) {
@@ -63,7 +65,7 @@ func (f *fakeWorkspaces) FoundationOutputs(context.Context) (workspace.Foundatio
 		return workspace.FoundationOutputs{}, f.unread
 	}
 	return workspace.FoundationOutputs{
-		ServicePlanID: "plan", LogAnalyticsID: f.outputs, InsightsConnection: "connection",
+		LogAnalyticsID: f.outputs, InsightsConnection: "connection",
 	}, f.unread
 }
 
@@ -113,6 +115,42 @@ func (f *fakeWorkspaces) Destroy(
 	delete(f.onDisk, c.ID)
 	return workspace.Operation{}, nil
 }
+
+func (f *fakeWorkspaces) ProvisionServicePlan(
+	ctx context.Context, id string, p workspace.ServicePlan, _ workspace.DeadHolder,
+) (workspace.ServicePlanOutputs, error) {
+	f.mu.Lock()
+	provision := f.provisionPlan
+	f.mu.Unlock()
+	if provision != nil {
+		if err := provision(ctx, id); err != nil {
+			return workspace.ServicePlanOutputs{}, err
+		}
+	}
+	return workspace.ServicePlanOutputs{ResourceID: "/plans/" + id, SKU: p.SKU}, nil
+}
+
+func (f *fakeWorkspaces) DestroyServicePlan(
+	ctx context.Context, p workspace.PlanRemoval, _ workspace.DeadHolder,
+) (workspace.Operation, error) {
+	f.mu.Lock()
+	destroy := f.destroyPlan
+	f.mu.Unlock()
+	if destroy != nil {
+		return workspace.Operation{}, destroy(ctx, p.ID)
+	}
+	return workspace.Operation{}, nil
+}
+
+func (f *fakeWorkspaces) HoldsServicePlan(context.Context, workspace.PlanRemoval) (bool, error) {
+	return true, nil
+}
+
+func (f *fakeWorkspaces) ServicePlanIDs() ([]string, error) { return f.plansOnDisk, nil }
+
+func (f *fakeWorkspaces) ServicePlanPath(id string) string { return "/workspaces/plans/" + id }
+
+func (f *fakeWorkspaces) ArchiveServicePlan(string) error { return nil }
 
 func (f *fakeWorkspaces) Path(id string) string { return "/workspaces/" + id }
 
@@ -210,9 +248,18 @@ type fakeAzure struct {
 	apps     []workspace.Found
 	unlisted []workspace.Found // which are there, although the list lacks them
 	gone     map[string]bool
-	err      error
+
+	listedPlans []workspace.Found
+	err         error
 	// component is the Log Analytics workspace of each Application Insights component; nil means that there is none.
 	component *string
+	// plans are the service plans that others have made, by their ids.
+	plans map[string]ServicePlan
+}
+
+func (f *fakeAzure) ServicePlan(_ context.Context, id string) (ServicePlan, bool, error) {
+	p, ok := f.plans[id]
+	return p, ok, f.err
 }
 
 func (f *fakeAzure) ComponentWorkspace(context.Context, string, string) (string, bool, error) {
@@ -224,6 +271,10 @@ func (f *fakeAzure) ComponentWorkspace(context.Context, string, string) (string,
 
 func (f *fakeAzure) FunctionApps(context.Context, string) ([]workspace.Found, error) {
 	return f.apps, f.err
+}
+
+func (f *fakeAzure) ServicePlans(context.Context, string) ([]workspace.Found, error) {
+	return f.listedPlans, f.err
 }
 
 func (f *fakeAzure) Find(_ context.Context, id string) (workspace.Found, bool, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sockerless/backend-azf/internal/api"
 	"github.com/sockerless/backend-azf/store"
@@ -34,6 +33,9 @@ func (e *Engine) changeFoundation(ctx context.Context, approved string) (workspa
 	spec.Replace, spec.Hold, spec.Approved = e.cfg.ReplaceFoundation, e.cfg.HoldFoundation, approved
 	var outputs workspace.FoundationOutputs
 	// Daemons with the same owner share the foundation.
+	if err := e.adopted(ctx); err != nil {
+		return workspace.FoundationOutputs{}, err
+	}
 	err = e.cfg.Store.Exclusive(ctx, "foundation "+e.cfg.Settings.Owner, func(ctx context.Context) error {
 		return e.operate(ctx, workspace.FoundationID, func(dead workspace.DeadHolder) error {
 			outputs, err = e.cfg.Workspaces.Foundation(ctx, spec, dead)
@@ -47,16 +49,9 @@ func (e *Engine) changeFoundation(ctx context.Context, approved string) (workspa
 		return workspace.FoundationOutputs{}, fmt.Errorf("create foundation: %w", err)
 	}
 	api.Correlated(ctx, outputs.Operation.CorrelationID)
-	if sku := outputs.ServicePlanSKU; spec.ServicePlan == nil && !strings.EqualFold(sku, spec.ServicePlanSKU) {
-		e.cfg.Log.Warn().Str("service_plan_sku", spec.ServicePlanSKU).Str("sku", sku).
-			Msg("the service plan has another SKU than the settings: it was scaled in Azure, and stays as it is")
-	}
 	if outputs.TaggedOtherwise != "" {
 		e.cfg.Log.Warn().Str("resources", outputs.TaggedOtherwise).Msg("resources that containers share lack tags of the " +
 			"setting tags, or have other values: they keep what they have; change them with az tag update --operation merge")
-	}
-	if sku := outputs.ServicePlanSKU; !runsImages(sku) {
-		e.cfg.Log.Warn().Str("service_plan_sku", sku).Msg(noImagesWarning(sku))
 	}
 	if held := outputs.Held; held != nil {
 		e.cfg.Log.Warn().Str("digest", held.Change).Stringer("plan", held.Plan).
@@ -87,7 +82,7 @@ func (e *Engine) foundationWarnings() []string {
 // findHeld looks for a held change, if there is something that it could change. The first create does so otherwise.
 func (e *Engine) findHeld(ctx context.Context) {
 	known, err := e.cfg.Workspaces.FoundationOutputs(ctx)
-	if err != nil || known.ServicePlanID == "" || known.LogAnalyticsID == "" || known.InsightsConnection == "" {
+	if err != nil || known.LogAnalyticsID == "" || known.InsightsConnection == "" {
 		return
 	}
 	if _, err := e.foundation(api.ByDaemon(ctx, "start")); err != nil && ctx.Err() == nil {
@@ -127,7 +122,6 @@ func (e *Engine) FoundationCreate(ctx context.Context, approved string) (api.Fou
 		return api.Foundation{}, refused
 	}
 	f := api.Foundation{
-		ServicePlan: outputs.ServicePlanID, ServicePlanSKU: outputs.ServicePlanSKU,
 		LogAnalyticsWorkspace: outputs.LogAnalyticsID, Plan: outputs.Operation.Plan.String(),
 	}
 	if outputs.Held != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
@@ -26,7 +27,7 @@ func FuzzCreate(f *testing.F) {
 			}
 			return
 		}
-		spec, _, err := settings.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
+		spec, _, err := settings.functionAppSpec(c, store.ServicePlan{SKU: "B1"}, workspace.FoundationOutputs{})
 		if err != nil {
 			t.Fatalf("validated, but %v", err)
 		}

@@ -46,8 +46,11 @@ const maxAttempts = 10_000
 
 func insertOpts(args river.JobArgs) river.InsertOpts {
 	queue := terraformQueue
-	if args.Kind() == (invokeArgs{}).Kind() {
+	switch args.(type) {
+	case invokeArgs:
 		queue = invocationQueue
+	case createPlanArgs, destroyPlanArgs:
+		queue = planQueue
 	}
 	return river.InsertOpts{
 		Queue: queue, MaxAttempts: maxAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: unfinished},
@@ -113,6 +116,15 @@ func (e *Engine) forJob(
 	return api.WithOrigin(ctx, origin), log.Logger()
 }
 
+// forPlanJob is forJob for a service plan.
+func (e *Engine) forPlanJob(
+	ctx context.Context, job *rivertype.JobRow, p store.ServicePlan,
+) (context.Context, zerolog.Logger) {
+	origin := originOf(job)
+	log := e.cfg.Log.With().Str("service_plan", p.Name).Int64("job_id", job.ID).Stringer("requester", origin.Requester)
+	return api.WithOrigin(ctx, origin), log.Logger()
+}
+
 func (e *Engine) enqueueDestroy(containerID string) store.InTx {
 	return e.enqueue(destroyArgs{ContainerID: containerID}, new(int64))
 }
@@ -126,7 +138,7 @@ func completed[T river.JobArgs](job *river.Job[T]) store.InTx {
 			return fmt.Errorf("complete job %d: %w", job.ID, err)
 		}
 		// Only a Terraform operation may be repeated. The result of a run is known once, so it is recorded anyway.
-		if done.State != rivertype.JobStateCompleted && job.Queue == terraformQueue {
+		if done.State != rivertype.JobStateCompleted && job.Queue != invocationQueue {
 			return fmt.Errorf("complete job %d: it is %s, so another daemon has taken it over", job.ID, done.State)
 		}
 		return nil
@@ -172,7 +184,7 @@ func (w *destroyWorker) Work(ctx context.Context, job *river.Job[destroyArgs]) e
 	if wasAskedFor(c) {
 		ctx = withPurpose(ctx, askedRemoval)
 	}
-	operation, err := e.destroyApp(ctx, c.ID, c.ResourceID, true)
+	operation, err := e.destroyApp(ctx, c.ServicePlan, c.ID, c.ResourceID, true)
 	api.Correlated(ctx, operation.CorrelationID)
 	if later := snoozed(err); later != nil {
 		return later

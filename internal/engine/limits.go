@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,7 +17,7 @@ type Limits struct {
 	// TerraformRuns is the number of Terraform runs at a time.
 	TerraformRuns int
 	// TerraformRunsPerServicePlan is the number of them that change Azure at a time: App Service locks a service plan
-	// for each change of one of its apps, and answers others with 409. All apps of a daemon are on one service plan.
+	// for each change of one of its apps, and answers others with 409.
 	TerraformRunsPerServicePlan int
 	// AzureWritesPerMinute is the number of writes to Azure Resource Manager in the long run.
 	AzureWritesPerMinute int
@@ -24,7 +25,7 @@ type Limits struct {
 	Queue int
 }
 
-// DefaultLimits returns the limits of a daemon that shares neither its principal nor its service plan.
+// DefaultLimits returns the limits of a daemon that shares neither its principal nor its service plans.
 func DefaultLimits() Limits {
 	return Limits{TerraformRuns: 4, TerraformRunsPerServicePlan: 1, AzureWritesPerMinute: armWritesPerMinute, Queue: 100}
 }
@@ -40,8 +41,60 @@ const (
 
 // Gate delays applies until Limits allow them. Its methods are safe for concurrent use.
 type Gate struct {
-	servicePlan chan struct{}
-	writes      *rate.Limiter
+	changes lanes
+	writes  *rate.Limiter
+}
+
+// lanes are limits of their own for each service plan.
+type lanes struct {
+	size int
+	mu   sync.Mutex
+	held map[string]*lane
+}
+
+// lane is the limit of one service plan, as long as somebody uses or wants it.
+type lane struct {
+	slots chan struct{}
+	users int
+}
+
+// begin waits for a slot of a service plan. The caller must call end.
+func (l *lanes) begin(ctx context.Context, plan string) (end func(), err error) {
+	l.mu.Lock()
+	if l.held == nil {
+		l.held = map[string]*lane{}
+	}
+	mine, ok := l.held[plan]
+	if !ok {
+		mine = &lane{slots: make(chan struct{}, l.size)}
+		l.held[plan] = mine
+	}
+	mine.users++
+	l.mu.Unlock()
+	leave := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if mine.users--; mine.users == 0 {
+			delete(l.held, plan)
+		}
+	}
+	select {
+	case mine.slots <- struct{}{}:
+		return func() {
+			<-mine.slots
+			leave()
+		}, nil
+	case <-ctx.Done():
+		leave()
+		return nil, context.Cause(ctx)
+	}
+}
+
+type servicePlanKey struct{}
+
+// onServicePlan returns a context whose applies change a service plan, or an app on it.
+func onServicePlan(ctx context.Context, plan string) context.Context {
+	return context.WithValue(ctx, servicePlanKey{}, plan)
 }
 
 // NewGate returns the gate of one daemon.
@@ -49,20 +102,18 @@ func NewGate(l Limits) *Gate {
 	burst := max(min(l.AzureWritesPerMinute, armWritesBurst), writesPerChange)
 	interval := time.Minute / time.Duration(l.AzureWritesPerMinute)
 	return &Gate{
-		servicePlan: make(chan struct{}, l.TerraformRunsPerServicePlan),
-		writes:      rate.NewLimiter(rate.Every(interval), burst),
+		changes: lanes{size: l.TerraformRunsPerServicePlan},
+		writes:  rate.NewLimiter(rate.Every(interval), burst),
 	}
 }
 
 // BeforeApply blocks until a plan with these changes may be applied. The caller must call applied after the apply. The
 // error is the cause of ctx's end.
 func (g *Gate) BeforeApply(ctx context.Context, changes workspace.Changes) (applied func(), err error) {
-	select {
-	case g.servicePlan <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	plan, _ := ctx.Value(servicePlanKey{}).(string)
+	if applied, err = g.changes.begin(ctx, plan); err != nil {
+		return nil, err
 	}
-	applied = func() { <-g.servicePlan }
 	n := min(writesPerChange*max(changes.Add+changes.Change+changes.Destroy, 1), g.writes.Burst())
 	if err := g.writes.WaitN(ctx, n); err != nil {
 		applied()

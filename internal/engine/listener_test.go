@@ -93,7 +93,7 @@ func TestRollbackStartsNothing(t *testing.T) {
 		f.begin(t)
 		full := errors.New("the disk is full")
 		c := store.Container{ID: hexID("a"), Name: "web", Config: *request.Config, FunctionApp: "app"}
-		err := f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+		err := f.place(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
 			return errors.Join(f.enqueue(provisionArgs{ContainerID: c.ID}, new(int64))(ctx, tx), full)
 		})
 		if !errors.Is(err, full) {
@@ -114,7 +114,7 @@ func TestRollbackHidesNoJob(t *testing.T) {
 		id := hexID("a")
 		c := store.Container{ID: id, Name: "web", Config: *request.Config, FunctionApp: "app"}
 		insert := f.enqueue(provisionArgs{ContainerID: id}, new(int64))
-		err := f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+		err := f.place(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, "SAVEPOINT first")
 			err = errors.Join(err, insert(ctx, tx))
 			_, rollback := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT first")

@@ -32,13 +32,20 @@ type holderUnknownError struct{ err error }
 func (e *holderUnknownError) Error() string { return e.err.Error() }
 func (e *holderUnknownError) Unwrap() error { return e.err }
 
+// finalError ends a create, and does not put it off, whatever its kind is: the image could not be wrapped, because its
+// registry does not answer, or the service plan for the container could not be created.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }
+
 // snoozed returns the error that puts off a Terraform job because of err: a lock whose holder is unknown, or a database
 // that is down. It returns nil for any other error.
 func snoozed(err error) error {
 	_, locked := errors.AsType[*holderUnknownError](err)
-	_, wrapping := errors.AsType[*wrapError](err)
-	// Among the callees of these jobs, only the store and the wrapper return errors with a kind.
-	if locked || api.KindOf(err) == api.Unavailable && !wrapping {
+	_, final := errors.AsType[*finalError](err)
+	// Among the callees of these jobs, only the store returns errors with a kind, and what a finalError holds.
+	if locked || api.KindOf(err) == api.Unavailable && !final {
 		return river.JobSnooze(snoozeTime)
 	}
 	return nil
@@ -66,6 +73,19 @@ func (e *Engine) operate(ctx context.Context, id string, f func(dead workspace.D
 		return err
 	}
 	return e.cfg.Store.EndOperation(ctx, id)
+}
+
+// operateOn is operate for a service plan, and for an app on it. It waits until the limits allow another Terraform run.
+func (e *Engine) operateOn(
+	ctx context.Context, plan, id string, f func(dead workspace.DeadHolder) error,
+) error {
+	select {
+	case e.runs <- struct{}{}:
+		defer func() { <-e.runs }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return e.operate(onServicePlan(ctx, plan), id, f)
 }
 
 // atWork holds the workspaces on which this daemon works.

@@ -150,7 +150,7 @@ func (e *Engine) destroyOrphan(ctx context.Context, o store.Orphan) (workspace.O
 	if o.Kind == store.OrphanApp {
 		resourceID = o.Place
 	}
-	return e.destroyApp(withPurpose(ctx, audit.ActionGC), o.ContainerID, resourceID, true)
+	return e.destroyApp(withPurpose(ctx, audit.ActionGC), "", o.ContainerID, resourceID, true)
 }
 
 // comparison returns a comparison that has seen nothing.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
@@ -26,6 +27,10 @@ func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provisionArgs
 	c, due, err := e.cfg.Store.Due(ctx, id, store.Creating, completed(job))
 	if err != nil || !due {
 		return err
+	}
+	if c.ServicePlan == "" && c.PlaceError == nil {
+		// An earlier release has inserted the job. The container waits for a place.
+		return errors.Join(e.ensurePool(ctx), river.JobSnooze(snoozeTime))
 	}
 	ctx, calls := collect(ctx)
 	app, err := e.provision(ctx, c)
@@ -67,6 +72,9 @@ func (e *Engine) loseIfLost(ctx context.Context, id string) {
 }
 
 func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, error) {
+	if c.PlaceError != nil {
+		return store.App{}, &finalError{c.PlaceError}
+	}
 	// An image that cannot be wrapped must change nothing in Azure.
 	if err := e.derive(ctx, &c); err != nil {
 		return store.App{}, err
@@ -75,12 +83,16 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	if err != nil {
 		return store.App{}, err
 	}
-	spec, _, err := e.cfg.Settings.functionAppSpec(c, shared)
+	plan, err := e.cfg.Store.ServicePlan(ctx, c.ServicePlan)
+	if err != nil {
+		return store.App{}, err
+	}
+	spec, _, err := e.cfg.Settings.functionAppSpec(c, plan, shared)
 	if err != nil {
 		return store.App{}, err
 	}
 	var outputs workspace.FunctionAppOutputs
-	err = e.operate(ctx, c.ID, func(dead workspace.DeadHolder) error {
+	err = e.operateOn(ctx, plan.ID, c.ID, func(dead workspace.DeadHolder) error {
 		outputs, err = e.cfg.Workspaces.Provision(ctx, c.ID, spec, dead)
 		return err
 	})
@@ -93,14 +105,14 @@ func (e *Engine) provision(ctx context.Context, c store.Container) (store.App, e
 	}, nil
 }
 
-// undo destroys what a failed create has created and forgets the container. When that fails too, it keeps the container
-// as dead. end completes the job with the error for the client. again reports whether this is not the job's first
-// attempt.
+// undo destroys what a failed create has created and forgets the container. When that fails too, it keeps the
+// container as dead. end completes the job with the error for the client. again reports whether this is not the job's
+// first attempt.
 func (e *Engine) undo(
 	ctx context.Context, c store.Container, again bool, refused *api.Error, end func(*api.Error) store.InTx,
 ) error {
 	// Another daemon may have made an earlier attempt.
-	operation, err := e.destroyApp(withPurpose(ctx, audit.ActionRollback), c.ID, c.ResourceID, again)
+	operation, err := e.destroyApp(withPurpose(ctx, audit.ActionRollback), c.ServicePlan, c.ID, c.ResourceID, again)
 	api.Correlated(ctx, operation.CorrelationID)
 	if err == nil {
 		if refusal(refused.Err) {
@@ -126,11 +138,12 @@ func (e *Engine) undo(
 	return e.cfg.Store.Fail(ctx, c.ID, reason, e.cfg.RetryAfter, end(&both))
 }
 
-// destroyApp destroys the function app of the container with this id. resourceID is the app's, "" when it is unknown.
+// destroyApp destroys the function app of the container with this id. resourceID is the app's, and plan is the id of
+// its service plan, "" when they are unknown.
 func (e *Engine) destroyApp(
-	ctx context.Context, id, resourceID string, begun bool,
+	ctx context.Context, plan, id, resourceID string, begun bool,
 ) (operation workspace.Operation, err error) {
-	err = e.operate(ctx, id, func(dead workspace.DeadHolder) error {
+	err = e.operateOn(ctx, plan, id, func(dead workspace.DeadHolder) error {
 		operation, err = e.cfg.Workspaces.Destroy(ctx, e.removal(id, resourceID, begun), dead)
 		return err
 	})

@@ -23,6 +23,8 @@ const (
 	terraformQueue  = "terraform"
 	invocationQueue = "invocation"
 	reconcileQueue  = "reconcile"
+	// Jobs of containers may wait for those of service plans.
+	planQueue = "service-plans"
 )
 
 // defaultQueuePoll is the interval at which the daemon looks at a queue that nothing wakes. Inserted jobs wake it. Jobs
@@ -66,11 +68,14 @@ func (e *Engine) openQueue(ctx context.Context) error {
 	river.AddWorker(workers, &provisionWorker{engine: e})
 	river.AddWorker(workers, &invokeWorker{engine: e})
 	river.AddWorker(workers, &destroyWorker{engine: e})
+	river.AddWorker(workers, &createPlanWorker{engine: e})
+	river.AddWorker(workers, &destroyPlanWorker{engine: e})
 	river.AddWorker(workers, &reconcileWorker{engine: e})
 	e.river, err = river.NewClient(driver, &river.Config{
 		ID: e.cfg.Store.DaemonID(),
 		Queues: map[string]river.QueueConfig{
 			terraformQueue:  {MaxWorkers: e.cfg.Limits.TerraformRuns},
+			planQueue:       {MaxWorkers: e.cfg.Limits.TerraformRuns},
 			invocationQueue: {MaxWorkers: concurrentInvocations},
 			reconcileQueue:  {MaxWorkers: 1},
 		},

@@ -19,11 +19,24 @@ import (
 type Azure interface {
 	// FunctionApps lists the function apps of a resource group. The list may be some minutes old.
 	FunctionApps(ctx context.Context, resourceGroup string) ([]workspace.Found, error)
+	// ServicePlans lists the service plans of a resource group, as FunctionApps does.
+	ServicePlans(ctx context.Context, resourceGroup string) ([]workspace.Found, error)
 	// Find asks for one resource. found is false only when Azure answers that there is none.
 	Find(ctx context.Context, id string) (r workspace.Found, found bool, err error)
 	// ComponentWorkspace returns the resource id of the Log Analytics workspace of an Application Insights component,
 	// empty when the component has none. found is false only when Azure answers that there is no such component.
 	ComponentWorkspace(ctx context.Context, group, name string) (workspaceID string, found bool, err error)
+	// ServicePlan asks for one service plan. found is false only when Azure answers that there is none.
+	ServicePlan(ctx context.Context, id string) (p ServicePlan, found bool, err error)
+}
+
+// ServicePlan is what Azure knows of a service plan.
+type ServicePlan struct {
+	SKU   string
+	Linux bool
+	// Workers is the number of instances. With PerSiteScaling each app says on how many of them it runs.
+	Workers        int
+	PerSiteScaling bool
 }
 
 const (
@@ -77,7 +90,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 
 // compareOutside is the part of reconcile that concerns more than the database.
 func (e *Engine) compareOutside(ctx context.Context) error {
-	return errors.Join(e.tidyWorkspaces(ctx), e.enqueueCompareAzure(ctx))
+	return errors.Join(e.tidyWorkspaces(ctx), e.tidyServicePlans(ctx), e.enqueueCompareAzure(ctx))
 }
 
 // compareJobs compares rows and jobs, and retries the removals that are due.
@@ -129,16 +142,31 @@ func (e *Engine) wantedJobs(ctx context.Context) (map[string]river.JobArgs, erro
 	if err != nil {
 		return nil, err
 	}
+	plans, err := e.cfg.Store.ServicePlans(ctx)
+	if err != nil {
+		return nil, err
+	}
 	runs, err := e.cfg.Store.RunningRuns(ctx)
 	if err != nil {
 		return nil, err
 	}
 	wanted := map[string]river.JobArgs{}
+	ready := map[string]bool{}
+	for _, p := range plans {
+		ready[p.ID] = p.State == store.PlanReady || p.State == store.PlanRetired
+		switch p.State {
+		case store.PlanCreating:
+			wanted["create-service-plan "+p.ID] = createPlanArgs{ServicePlan: p.ID}
+		case store.PlanRemoving:
+			wanted["destroy-service-plan "+p.ID] = destroyPlanArgs{ServicePlan: p.ID}
+		}
+	}
 	for _, c := range containers {
-		if c.State == store.Creating {
-			wanted["provision "+c.ID] = provisionArgs{ContainerID: c.ID}
-		} else {
+		switch {
+		case c.State == store.Removing:
 			wanted["destroy "+c.ID] = destroyArgs{ContainerID: c.ID}
+		case ready[c.ServicePlan] || c.PlaceError != nil:
+			wanted["provision "+c.ID] = provisionArgs{ContainerID: c.ID}
 		}
 	}
 	for _, id := range runs {
@@ -159,11 +187,12 @@ func (e *Engine) unfinishedJobs(ctx context.Context, f func(name string, job *ri
 			var args struct {
 				ContainerID string `json:"container_id"`
 				RunID       string `json:"run_id"`
+				ServicePlan string `json:"service_plan"`
 			}
 			if err := json.Unmarshal(job.EncodedArgs, &args); err != nil {
 				return fmt.Errorf("read job %d: %w", job.ID, err)
 			}
-			if err := f(job.Kind+" "+args.ContainerID+args.RunID, job); err != nil {
+			if err := f(job.Kind+" "+args.ContainerID+args.RunID+args.ServicePlan, job); err != nil {
 				return err
 			}
 		}
@@ -241,7 +270,7 @@ type reconcileWorker struct {
 
 // Work compares Azure with the containers. The next job retries what fails.
 func (w *reconcileWorker) Work(ctx context.Context, _ *river.Job[reconcileArgs]) error {
-	err := w.engine.compareAzure(ctx)
+	err := errors.Join(w.engine.compareAzure(ctx), w.engine.compareServicePlans(ctx))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

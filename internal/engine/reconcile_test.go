@@ -168,16 +168,13 @@ func TestJobsOfALaterClockArePulledForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+	f.insertPlaced(t, c, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := f.river.Driver().UnwrapExecutor(tx).JobInsertFull(ctx, &riverdriver.JobInsertFullParams{
 			Kind: "provision", EncodedArgs: args, Queue: terraformQueue, Priority: 1, MaxAttempts: maxAttempts,
 			State: rivertype.JobStateAvailable, ScheduledAt: &later,
 		})
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	f.start(t)
 	f.until(t, "web", store.Created)
 }

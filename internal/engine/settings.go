@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sockerless/backend-azf/internal/api"
+	"github.com/sockerless/backend-azf/store"
 	"github.com/sockerless/backend-azf/workspace"
 )
 
@@ -14,16 +15,22 @@ import (
 type Settings struct {
 	// SubscriptionID is the subscription of everything below. It is required.
 	SubscriptionID string
-	// ResourceGroup, Location and StorageAccount must exist and are required. StorageAccount, AppServicePlan,
-	// LogAnalyticsWorkspace and ApplicationInsights are each a name in ResourceGroup or a resource id. The engine creates
-	// the last three if they are empty.
-	ResourceGroup         string
-	Location              string
-	StorageAccount        string
-	AppServicePlan        string
-	ServicePlanSKU        string // of a service plan that the engine creates; empty means Y1, the Consumption plan
-	LogAnalyticsWorkspace string
-	ApplicationInsights   string
+	// ResourceGroup, Location and StorageAccount must exist and are required. StorageAccount, LogAnalyticsWorkspace and
+	// ApplicationInsights are each a name in ResourceGroup or a resource id, and AppServicePlan is a list of such ones
+	// with commas between. The engine creates the last three if they are empty.
+	ResourceGroup  string
+	Location       string
+	StorageAccount string
+	AppServicePlan string
+	ServicePlanSKU string // of service plans that the engine creates; empty means Y1, the Consumption plan
+	// AppsPerServicePlan is the number of apps on a service plan; 0 means that its SKU decides.
+	AppsPerServicePlan int
+	// MaxServicePlans is the number of service plans that the engine creates at most; 0 means 1. SpareServicePlans of them
+	// are kept empty. ServicePlanIdle is the time for which it keeps an empty one; 0 keeps the oldest one, and no other.
+	MaxServicePlans, SpareServicePlans int
+	ServicePlanIdle                    time.Duration
+	LogAnalyticsWorkspace              string
+	ApplicationInsights                string
 	// Identity, when set, is a user-assigned identity that opens the storage account.
 	Identity *workspace.Identity
 	// Registry is the host of a private registry. It needs RegistryUsername and RegistryPassword, or Identity if both are
@@ -72,6 +79,9 @@ func (s Settings) check() error {
 	if _, err := s.foundationSpec(); err != nil {
 		return err
 	}
+	if _, err := s.existingPlans(); err != nil {
+		return err
+	}
 	_, err := s.existing("storage_account", s.StorageAccount)
 	return err
 }
@@ -103,17 +113,14 @@ func (s Settings) existing(key, value string) (*workspace.Existing, error) {
 // foundationSpec returns the spec of what all containers share.
 func (s Settings) foundationSpec() (workspace.Foundation, error) {
 	f := workspace.Foundation{
-		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		ServicePlanSKU: s.sku(), Tags: s.sharedTags(),
+		Name: "skls-" + s.Owner, ResourceGroupName: s.ResourceGroup, Location: s.Location, Tags: s.sharedTags(),
+		AdoptedServicePlan: s.planID(s.ResourceGroup, s.planName(store.FirstServicePlan)),
 	}
 	var err error
 	if f.LogAnalyticsWorkspace, err = s.existing("log_analytics_workspace", s.LogAnalyticsWorkspace); err != nil {
 		return f, err
 	}
-	if f.ApplicationInsights, err = s.existing("application_insights", s.ApplicationInsights); err != nil {
-		return f, err
-	}
-	f.ServicePlan, err = s.existing("app_service_plan", s.AppServicePlan)
+	f.ApplicationInsights, err = s.existing("application_insights", s.ApplicationInsights)
 	return f, err
 }
 
@@ -140,5 +147,11 @@ func noImagesWarning(sku string) string {
 // refuse it.
 func alwaysOn(sku string) bool {
 	sku = strings.ToUpper(sku)
-	return runsImages(sku) && !strings.HasPrefix(sku, "EP") && !strings.HasPrefix(sku, "WS")
+	return runsImages(sku) && !isElastic(sku)
+}
+
+// isElastic reports whether a SKU is one of Elastic Premium, whose service plans scale with the load of their apps.
+func isElastic(sku string) bool {
+	sku = strings.ToUpper(sku)
+	return strings.HasPrefix(sku, "EP") || strings.HasPrefix(sku, "WS")
 }

@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sockerless/backend-azf/internal/api"
-	"github.com/sockerless/backend-azf/workspace"
+	"github.com/sockerless/backend-azf/store"
 )
 
 func TestSettings(t *testing.T) {
@@ -15,10 +17,14 @@ func TestSettings(t *testing.T) {
 	}
 	id := "/subscriptions/s/resourceGroups/other/providers/Microsoft.Web/serverfarms/p"
 	s := testSettings()
-	s.AppServicePlan = id
-	want := workspace.Existing{Name: "p", ResourceGroupName: "other"}
-	if f, err := s.foundationSpec(); err != nil || *f.ServicePlan != want {
-		t.Errorf("got %+v, %v", f, err)
+	s.AppServicePlan, s.SubscriptionID = id+", q", "s"
+	want := []store.ServicePlan{
+		{Name: "p", ResourceGroup: "other", ResourceID: s.planID("other", "p")},
+		{Name: "q", ResourceGroup: "rg", ResourceID: s.planID("rg", "q")},
+	}
+	list, err := s.existingPlans()
+	if diff := cmp.Diff(want, list); diff != "" || err != nil {
+		t.Error(err, diff)
 	}
 	for name, change := range map[string]func(*Settings){
 		"no group":      func(s *Settings) { s.ResourceGroup = "" },

@@ -45,13 +45,13 @@ func (e *Engine) validate(c store.Container) ([]string, error) {
 	if c.Derived != nil {
 		c.Derived = &api.Derived{Reference: e.cfg.Settings.Registry + "/wrapped"} // it will be in this registry
 	}
-	_, more, err := e.cfg.Settings.functionAppSpec(c, workspace.FoundationOutputs{})
+	_, more, err := e.cfg.Settings.functionAppSpec(c, store.ServicePlan{}, workspace.FoundationOutputs{})
 	return append(warnings, more...), err
 }
 
 // functionAppSpec returns the spec of a container's workspace, and warnings for what Azure cannot honour.
 func (s Settings) functionAppSpec(
-	c store.Container, shared workspace.FoundationOutputs,
+	c store.Container, plan store.ServicePlan, shared workspace.FoundationOutputs,
 ) (workspace.FunctionApp, []string, error) {
 	storage, err := s.existing("storage_account", s.StorageAccount)
 	if err != nil {
@@ -59,13 +59,13 @@ func (s Settings) functionAppSpec(
 	}
 	spec := workspace.FunctionApp{
 		Name: c.FunctionApp, ResourceGroupName: s.ResourceGroup, Location: s.Location,
-		ServicePlanID: shared.ServicePlanID, AlwaysOn: alwaysOn(shared.ServicePlanSKU),
+		ServicePlanID: plan.ResourceID, AlwaysOn: alwaysOn(plan.SKU),
 		StorageAccountName: storage.Name, StorageAccountResourceGroupName: storage.ResourceGroupName,
 		Identity: s.Identity, ApplicationInsightsConnectionString: shared.InsightsConnection,
 		Command:    command(c),
 		WorkingDir: c.Config.WorkingDir, User: merged(c).User, HandlerReadsSpec: readsSpec(c),
 		KeyVaultReferences: s.KeyVaultReferences,
-		FunctionTimeout:    s.functionTimeout(shared.ServicePlanSKU),
+		FunctionTimeout:    s.functionTimeout(plan.SKU),
 		DerivedImage:       derivedRecord(c),
 	}
 	if err := s.image(&spec, imageReference(c)); err != nil {

@@ -88,7 +88,7 @@ func TestAnonymousPullIsWarnedOf(t *testing.T) {
 		t.Helper()
 		c := store.Container{ID: strings.Repeat("a", 64), Name: "web", FunctionApp: "skls-" + strings.Repeat("a", 20)}
 		c.Config.Image = image
-		_, warnings, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
+		_, warnings, err := s.functionAppSpec(c, store.ServicePlan{SKU: "B1"}, workspace.FoundationOutputs{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,8 +118,8 @@ func TestFunctionAppSpec(t *testing.T) {
 		Image: "r.io/app:1", Entrypoint: []string{"sh", "-c"}, Cmd: []string{"exit 3"}, WorkingDir: "/w",
 		Labels: map[string]string{"team": "ci"},
 	}
-	outputs := workspace.FoundationOutputs{ServicePlanID: "p", ServicePlanSKU: "B1", InsightsConnection: "i"}
-	spec, warnings, err := s.functionAppSpec(c, outputs)
+	outputs := workspace.FoundationOutputs{InsightsConnection: "i"}
+	spec, warnings, err := s.functionAppSpec(c, store.ServicePlan{ResourceID: "p", SKU: "B1"}, outputs)
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
@@ -139,7 +139,7 @@ func TestFunctionAppSpec(t *testing.T) {
 		"FC1": {false, "01:01:00"},
 	} {
 		s.Timeout = time.Hour
-		spec, _, err := s.functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: sku})
+		spec, _, err := s.functionAppSpec(c, store.ServicePlan{SKU: sku}, workspace.FoundationOutputs{})
 		if err != nil || spec.AlwaysOn != want.on || spec.FunctionTimeout != want.timeout {
 			t.Errorf("%s: got %v %s, %v", sku, spec.AlwaysOn, spec.FunctionTimeout, err)
 		}

@@ -94,7 +94,13 @@ func (e *Engine) Info(ctx context.Context) (api.Info, error) {
 	if err != nil {
 		return api.Info{}, err
 	}
-	info.Warnings = slices.Concat(info.Warnings, orphans, e.trailWarnings(), policies, e.foundationWarnings())
+	plans, planWarnings, err := e.poolStatus(ctx)
+	if err != nil {
+		return api.Info{}, err
+	}
+	info.DriverStatus = append(info.DriverStatus, plans...)
+	info.Warnings = slices.Concat(info.Warnings, planWarnings, e.strayWarnings(), orphans, e.trailWarnings(), policies,
+		e.foundationWarnings())
 	if p := e.derivedProblem.Load(); p != nil {
 		info.Warnings = append(info.Warnings, "WARNING: "+*p)
 	}

@@ -169,7 +169,7 @@ func TestLongName(t *testing.T) {
 	c := labelled(nil)
 	c.Name = strings.Repeat("n", 300)
 	c.Config.Image = "alpine"
-	spec, warnings, err := testSettings().functionAppSpec(c, workspace.FoundationOutputs{ServicePlanSKU: "B1"})
+	spec, warnings, err := testSettings().functionAppSpec(c, store.ServicePlan{SKU: "B1"}, workspace.FoundationOutputs{})
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "256") || spec.Tags[nameTag] != c.Name[:256] {
 		t.Errorf("got %q, %q, %v", spec.Tags[nameTag], warnings, err)
 	}

@@ -48,7 +48,7 @@ func (e *Engine) own(ctx context.Context, job *rivertype.JobRow, work func(conte
 		defer e.jobs.mu.Unlock()
 		delete(e.jobs.cancels, job.ID)
 	}()
-	if job.Queue != terraformQueue {
+	if job.Queue == invocationQueue || job.Queue == reconcileQueue {
 		return work(ctx) // two daemons that call the function app for one run join the same execution
 	}
 	return e.cfg.Store.Exclusive(ctx, "job "+strconv.FormatInt(job.ID, 10), work)

@@ -23,16 +23,13 @@ func (f *fixture) insertContainer(t *testing.T, change func(tx riverdriver.Execu
 	t.Helper()
 	id = hexID("a")
 	c := store.Container{ID: id, Name: "web", Config: *request.Config, FunctionApp: "app"}
-	err := f.db.CreateContainer(t.Context(), c, func(ctx context.Context, tx *sql.Tx) error {
+	f.insertPlaced(t, c, func(ctx context.Context, tx *sql.Tx) error {
 		var job int64
 		if err := f.enqueue(provisionArgs{ContainerID: id}, &job)(ctx, tx); err != nil {
 			return err
 		}
 		return change(f.river.Driver().UnwrapExecutor(tx), job)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return id
 }
 

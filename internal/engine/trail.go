@@ -37,7 +37,7 @@ func (t Trail) Record(ctx context.Context, step workspace.Step) error {
 			Imports: op.Plan.Import, Adds: op.Plan.Add, Changes: op.Plan.Change, Destroys: op.Plan.Destroy,
 		},
 	}
-	if step.Workspace != workspace.FoundationID {
+	if workspace.KindOf(step.Workspace) == workspace.KindContainer {
 		r.Container = &audit.Container{ID: step.Workspace}
 	}
 	if step.Stage != workspace.Planned && op.Applied {
@@ -71,7 +71,7 @@ func (t Trail) Record(ctx context.Context, step workspace.Step) error {
 func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) error {
 	action := judged(ctx, step)
 	concerned := action != "" && t.Gate.Concerned(policy.StagePlan, action)
-	if concerned && action == gate.Remove {
+	if concerned && action == gate.Remove && r.Container != nil {
 		// What has begun goes on, or half of an app would be left.
 		begun, err := t.Store.DestroyBegun(ctx, step.Workspace)
 		if err != nil {
@@ -79,7 +79,7 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 		}
 		concerned = !begun
 	}
-	if !concerned && action != gate.Create && action != gate.Foundation {
+	if !concerned && action != gate.Create && action != gate.Foundation && action != gate.ServicePlan {
 		return t.Store.Record(ctx, r)
 	}
 	var about *store.Container
@@ -96,10 +96,7 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 	if err != nil {
 		return err
 	}
-	asked.Workspace = "container"
-	if about == nil && action == gate.Foundation {
-		asked.Workspace = workspace.FoundationID
-	}
+	asked.Workspace = string(workspace.KindOf(step.Workspace))
 	hide := t.Settings.hiding(store.Container{})
 	if about != nil {
 		hide = t.Settings.hiding(*about)
@@ -128,10 +125,11 @@ func (t Trail) judge(ctx context.Context, step workspace.Step, r audit.Record) e
 func judged(ctx context.Context, step workspace.Step) string {
 	kind := audit.Action(step.Operation.Kind)
 	switch {
-	case kind == audit.ActionApply && step.Workspace == workspace.FoundationID:
-		return gate.Foundation
 	case kind == audit.ActionApply:
-		return gate.Create
+		return map[workspace.Kind]string{
+			workspace.KindContainer: gate.Create, workspace.KindServicePlan: gate.ServicePlan,
+			workspace.KindFoundation: gate.Foundation,
+		}[workspace.KindOf(step.Workspace)]
 	case kind != audit.ActionDestroy:
 		return ""
 	}

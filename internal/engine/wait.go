@@ -8,14 +8,15 @@ import (
 	"github.com/sockerless/backend-azf/store"
 )
 
-// await blocks until a job of a container in state doing has ended in any daemon, ctx ends, or this daemon has stopped.
-// It returns the job's error.
+// await blocks until a job of a container in state doing has ended in any daemon, ctx ends, or this daemon has
+// stopped. It returns the job's error. job 0 is the one that creates the function app, which is inserted once the
+// container has a place.
 func (e *Engine) await(ctx context.Context, containerID string, doing store.State, job int64) error {
 	for stopped := false; ; {
 		changed := e.cfg.Store.Watch(containerID)
 		c, goneErr := e.cfg.Store.Container(ctx, containerID)
 		// Read the outcome after the container: when the container has left the state, the outcome exists.
-		outcome, ok, err := e.cfg.Store.Outcome(ctx, job)
+		outcome, ok, err := e.outcome(ctx, c, goneErr, containerID, job)
 		again := e.lookAgain(err)
 		switch {
 		case ok:
@@ -40,6 +41,21 @@ func (e *Engine) await(ctx context.Context, containerID string, doing store.Stat
 			stopped = true // look once more: the job may have ended just before
 		}
 	}
+}
+
+// outcome returns the outcome of a job that await waits for. c is the container, and goneErr says that there is none.
+func (e *Engine) outcome(
+	ctx context.Context, c store.Container, goneErr error, containerID string, job int64,
+) (o store.Outcome, ok bool, err error) {
+	switch {
+	case job != 0:
+		return e.cfg.Store.Outcome(ctx, job)
+	case api.KindOf(goneErr) == api.NotFound, goneErr == nil && c.State != store.Creating:
+		return e.cfg.Store.CreateOutcome(ctx, containerID)
+	case goneErr != nil:
+		return store.Outcome{}, false, goneErr
+	}
+	return store.Outcome{}, false, nil
 }
 
 // endedElsewhere returns the error of a request whose job was lost and replaced. It derives the result from the

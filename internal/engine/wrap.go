@@ -61,19 +61,12 @@ func (e *Engine) derive(ctx context.Context, c *store.Container) error {
 		return claimErr
 	}
 	if err != nil {
-		return &wrapError{err}
+		return &finalError{err}
 	}
 	derived.At = e.cfg.Store.Now().UTC()
 	c.Derived = &derived
 	return e.cfg.Store.RecordDerived(ctx, c.ID, derived)
 }
-
-// wrapError is the reason why an image could not be wrapped. A registry without an answer ends the create, and does not
-// put it off.
-type wrapError struct{ err error }
-
-func (e *wrapError) Error() string { return e.err.Error() }
-func (e *wrapError) Unwrap() error { return e.err }
 
 // sourceDigest returns the digest of the user's image in the image that Azure runs, "" if that is not a derived one.
 func sourceDigest(c store.Container) string {

@@ -211,6 +211,8 @@ func (d Decision) reasons(most int) (kind api.Kind, text string, more int) {
 		what = "the request"
 	case d.asked.Action == Foundation:
 		what = "the plan of what containers share"
+	case d.asked.Action == ServicePlan:
+		what = "the plan of a service plan"
 	}
 	var parts []string
 	kind = api.Internal

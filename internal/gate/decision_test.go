@@ -60,6 +60,8 @@ func TestDecision(t *testing.T) {
 	request.Stage = string(policy.StageRequest)
 	foundation := asked(root, "")
 	foundation.Action = Foundation
+	servicePlan := asked(root, "")
+	servicePlan.Action = ServicePlan
 	many := says("a", policy.Hard, "1", "2", "3", "4", "5", "6", "7")
 	for name, row := range map[string]struct {
 		asked Context
@@ -115,6 +117,8 @@ func TestDecision(t *testing.T) {
 			kind: api.Forbidden, want: "policy a refuses the request: x (a.rego:1). Record 9"},
 		"an override of a request": {asked: request, said: []policy.Verdict{says("a", policy.Soft, "x")},
 			warns: "policy a is overridden: x (a.rego:1)"},
+		"a service plan": {asked: servicePlan, said: []policy.Verdict{says("a", policy.Soft, "x")}, kind: api.Forbidden,
+			want: "policy a refuses the plan of a service plan: x (a.rego:1). Record 9; ask me"},
 		"the foundation": {asked: foundation, said: []policy.Verdict{says("a", policy.Soft, "x")}, kind: api.Forbidden,
 			want: "policy a refuses the plan of what containers share: x (a.rego:1). Record 9; ask me"},
 	} {

@@ -17,16 +17,17 @@ import (
 
 // Actions that policies are asked about.
 const (
-	Create     = "create"
-	Foundation = "foundation"
-	Remove     = "remove"
-	GC         = "gc"
-	Start      = "start"
-	Pull       = "pull"
+	Create      = "create"
+	Foundation  = "foundation"
+	ServicePlan = "service-plan"
+	Remove      = "remove"
+	GC          = "gc"
+	Start       = "start"
+	Pull        = "pull"
 )
 
 // Actions returns all actions, for the setting on of a policy.
-func Actions() []string { return []string{Create, Foundation, Remove, GC, Start, Pull} }
+func Actions() []string { return []string{Create, Foundation, ServicePlan, Remove, GC, Start, Pull} }
 
 // contextVersion is the version of the form of Context. Fields may be added without a new one.
 const contextVersion = 1
@@ -43,10 +44,10 @@ type Context struct {
 	Cause     string              `json:"cause"`
 	Requester api.Requester       `json:"requester"`
 	Request   *api.RequestDetails `json:"request,omitempty"`
-	// Container is nil for the foundation and for a pull; Image is that of a pull.
+	// Container is nil for the foundation, a service plan and a pull; Image is that of a pull.
 	Container *Container `json:"container,omitempty"`
 	Image     *Image     `json:"image,omitempty"`
-	// Workspace is container or foundation; "" without a plan.
+	// Workspace is container, service-plan or foundation; "" without a plan.
 	Workspace      string `json:"workspace,omitempty"`
 	Owner          string `json:"owner"`
 	SubscriptionID string `json:"subscription_id"`

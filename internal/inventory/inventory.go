@@ -1,4 +1,5 @@
-// Package inventory reads resources from Azure: one resource by its id, and the function apps of a resource group.
+// Package inventory reads resources from Azure: one resource by its id, and the function apps and service plans of a
+// resource group.
 // It owns the client for Azure Resource Manager's generic resources. It changes nothing, and it must not know the
 // purpose of a resource.
 //
@@ -9,6 +10,7 @@ package inventory
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -133,17 +135,80 @@ func (i *Inventory) get(
 	return res, true, nil
 }
 
+// ServicePlan is a service plan in Azure.
+type ServicePlan struct {
+	ID, Name, Location string
+	Linux              bool
+	// SKU is its name, such as B1, and Tier that of its family, such as Basic.
+	SKU, Tier string
+	// Workers are its instances, and Sites its apps.
+	Workers, Sites int
+	// PerSiteScaling: each app says on how many of the instances it runs. Otherwise it runs on all.
+	PerSiteScaling bool
+	// ElasticScale and MaximumElasticWorkers are those of a plan that adds instances by itself.
+	ElasticScale          bool
+	MaximumElasticWorkers int
+	// Tags have their names in lower case, as those of a Resource.
+	Tags map[string]string
+}
+
+// ServicePlan reads a service plan by its id. found is false only when Azure answers that it does not exist.
+func (i *Inventory) ServicePlan(ctx context.Context, id string) (p ServicePlan, found bool, err error) {
+	res, found, err := i.get(ctx, id)
+	if err != nil || !found {
+		return ServicePlan{}, false, err
+	}
+	p = ServicePlan{
+		ID: *res.ID, Name: value(res.Name), Location: value(res.Location), Tags: resource(*res.ID, res.Tags).Tags,
+	}
+	if res.SKU != nil {
+		p.SKU, p.Tier, p.Workers = value(res.SKU.Name), value(res.SKU.Tier), int(value(res.SKU.Capacity))
+	}
+	content, err := json.Marshal(res.Properties)
+	if err != nil {
+		return ServicePlan{}, false, fmt.Errorf("find %s: %w", id, err)
+	}
+	properties := struct {
+		Reserved                  *bool `json:"reserved"`
+		PerSiteScaling            *bool `json:"perSiteScaling"`
+		ElasticScaleEnabled       *bool `json:"elasticScaleEnabled"`
+		MaximumElasticWorkerCount *int  `json:"maximumElasticWorkerCount"`
+		NumberOfSites             *int  `json:"numberOfSites"`
+	}{&p.Linux, &p.PerSiteScaling, &p.ElasticScale, &p.MaximumElasticWorkers, &p.Sites}
+	if err := json.Unmarshal(content, &properties); err != nil {
+		return ServicePlan{}, false, fmt.Errorf("find %s: read its properties: %w", id, err)
+	}
+	return p, true, nil
+}
+
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
 // FunctionApps lists the sites of a resource group. Azure Resource Manager answers from an index that may be minutes
 // late. Call Find to learn whether a site exists now.
 func (i *Inventory) FunctionApps(ctx context.Context, resourceGroup string) ([]Resource, error) {
-	filter := "resourceType eq 'Microsoft.Web/sites'"
+	return i.list(ctx, resourceGroup, "Microsoft.Web/sites")
+}
+
+// ServicePlans lists the service plans of a resource group, from the same index as FunctionApps.
+func (i *Inventory) ServicePlans(ctx context.Context, resourceGroup string) ([]Resource, error) {
+	return i.list(ctx, resourceGroup, "Microsoft.Web/serverFarms")
+}
+
+// list lists the resources of one type in a resource group.
+func (i *Inventory) list(ctx context.Context, resourceGroup, kind string) ([]Resource, error) {
+	filter := "resourceType eq '" + kind + "'"
 	opts := &armresources.ClientListByResourceGroupOptions{Filter: &filter}
 	pager := i.client.NewListByResourceGroupPager(resourceGroup, opts)
 	var out []Resource
 	for pager.More() {
 		page, err := nextPage(ctx, pager.NextPage)
 		if err != nil {
-			return nil, fmt.Errorf("list function apps in %s: %w", resourceGroup, err)
+			return nil, fmt.Errorf("list %s in %s: %w", kind, resourceGroup, err)
 		}
 		for _, r := range page.Value {
 			if r.ID != nil {

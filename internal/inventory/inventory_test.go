@@ -97,3 +97,31 @@ func TestFunctionAppsOfAllPages(t *testing.T) {
 		t.Errorf("got %v, want the refusal", err)
 	}
 }
+
+func TestServicePlan(t *testing.T) {
+	const id = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Web/serverFarms/p"
+	w := &web{status: 200, bodies: []string{`{"id": "` + id + `", "name": "p", "location": "westeurope",
+		"tags": {"K": "v"}, "sku": {"name": "EP1", "tier": "ElasticPremium", "capacity": 2},
+		"properties": {"reserved": true, "perSiteScaling": true, "elasticScaleEnabled": true,
+			"maximumElasticWorkerCount": 20, "numberOfSites": 7, "status": "Ready"}}`, `{"id": "` + id + `"}`}}
+	inv, err := New(Config{Credential: azuretest.Credential{}, SubscriptionID: "s", Transport: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []ServicePlan{
+		{
+			ID: id, Name: "p", Location: "westeurope", Linux: true, SKU: "EP1", Tier: "ElasticPremium", Workers: 2, Sites: 7,
+			PerSiteScaling: true, ElasticScale: true, MaximumElasticWorkers: 20, Tags: map[string]string{"k": "v"},
+		},
+		{ID: id, Tags: map[string]string{}},
+	} {
+		got, found, err := inv.ServicePlan(t.Context(), id)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil || !found {
+			t.Errorf("%v, %v: %s", found, err, diff)
+		}
+	}
+	w.status, w.bodies = 404, []string{`{"error": {"code": "ResourceNotFound"}}`}
+	if _, found, err := inv.ServicePlan(t.Context(), id); err != nil || found {
+		t.Errorf("got %v, %v; want that there is none", found, err)
+	}
+}

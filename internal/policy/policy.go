@@ -230,7 +230,7 @@ func (r *Rules) Sets() (list []Set) {
 }
 
 // DefaultOn are the actions on whose plans a set is asked that names none.
-var DefaultOn = []string{"create", "foundation"}
+var DefaultOn = []string{"create", "foundation", "service-plan"}
 
 func (s *loaded) concerned(stage Stage, action string) bool {
 	on := s.On

@@ -365,10 +365,11 @@ func TestConcerned(t *testing.T) {
 		on    []string
 		want  string
 	}{
-		"by default": {files: map[string]string{"a.rego": both}, want: "plan create, plan foundation"},
+		"by default": {files: map[string]string{"a.rego": both}, want: "plan create, plan foundation, plan service-plan"},
 		"with requests": {
 			files: map[string]string{"a.rego": both, "b.rego": request},
-			want:  "plan create, plan foundation, request create, request pull, request remove, request start",
+			want: "plan create, plan foundation, plan service-plan, request create, request pull, request remove, " +
+				"request start",
 		},
 		"requests alone": {
 			files: map[string]string{"b.rego": request},
@@ -389,7 +390,7 @@ func TestConcerned(t *testing.T) {
 			for _, stage := range []policy.Stage{policy.StagePlan, policy.StageRequest} {
 				actions := []string{"create", "start", "remove", "pull"}
 				if stage == policy.StagePlan {
-					actions = []string{"create", "foundation", "remove", "gc"}
+					actions = []string{"create", "foundation", "service-plan", "remove", "gc"}
 				}
 				for _, action := range actions {
 					asked := rules.Decide(t.Context(), policy.Question{Stage: stage, Action: action, Input: map[string]any{}})

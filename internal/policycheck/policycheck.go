@@ -208,7 +208,7 @@ func (c Checker) question(ctx context.Context, k workspace.KeptPlan) (q question
 		}
 	} else {
 		row, err := c.DB.Container(ctx, k.Workspace)
-		if api.KindOf(err) == api.NotFound || k.Workspace == workspace.FoundationID {
+		if api.KindOf(err) == api.NotFound || workspace.KindOf(k.Workspace) != workspace.KindContainer {
 			return q, false, nil
 		}
 		if err != nil {

@@ -1,5 +1,5 @@
-# All containers of one daemon share these: the Log Analytics workspace, Application Insights and the service plan.
-# Each is created only when no existing one is named.
+# All containers of one daemon share these: the Log Analytics workspace and Application Insights. Each is created only
+# when no existing one is named.
 
 terraform {
   required_version = ">= 1.9"
@@ -74,33 +74,11 @@ data "azurerm_application_insights" "existing" {
   resource_group_name = var.application_insights.resource_group_name
 }
 
-resource "azurerm_service_plan" "this" {
-  count               = var.service_plan == null ? 1 : 0
-  name                = "${var.name}-plan"
-  resource_group_name = var.resource_group_name
-  location            = var.location
-  os_type             = "Linux"
-  sku_name            = var.service_plan_sku
-  tags                = var.tags
-
-  # The daemon takes sku_name out of the list when the setting changes.
-  lifecycle {
-    ignore_changes = [
-      maximum_elastic_worker_count, per_site_scaling_enabled, premium_plan_auto_scale_enabled, sku_name, tags,
-      worker_count, zone_balancing_enabled,
-    ]
-  }
-}
-
-data "azurerm_service_plan" "existing" {
-  count               = var.service_plan == null ? 0 : 1
-  name                = var.service_plan.name
-  resource_group_name = var.service_plan.resource_group_name
+# A service plan of a state of an earlier release has a workspace of its own now, and stays as it is.
+removed {
+  from = azurerm_service_plan.this
 
   lifecycle {
-    postcondition {
-      condition     = self.os_type == "Linux"
-      error_message = "The service plan must be a Linux plan: set app_service_plan to one, or leave it empty to have one created."
-    }
+    destroy = false
   }
 }

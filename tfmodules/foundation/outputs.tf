@@ -1,18 +1,3 @@
-output "service_plan_id" {
-  description = "Resource id of the service plan that runs the function apps."
-  value       = one(concat(azurerm_service_plan.this[*].id, data.azurerm_service_plan.existing[*].id))
-}
-
-output "service_plan_sku" {
-  description = "SKU of that service plan."
-  value       = one(concat(azurerm_service_plan.this[*].sku_name, data.azurerm_service_plan.existing[*].sku_name))
-}
-
-output "requested_service_plan_sku" {
-  description = "SKU that the settings asked for when this was applied. People may have scaled the service plan since."
-  value       = var.service_plan_sku
-}
-
 output "log_analytics_workspace_id" {
   description = "Id of the Log Analytics workspace that log queries name (a UUID, also called customer id)."
   value       = one(concat(azurerm_log_analytics_workspace.this[*].workspace_id, data.azurerm_log_analytics_workspace.existing[*].workspace_id))
@@ -30,7 +15,6 @@ output "tagged_otherwise" {
     for r in concat(
       [for r in azurerm_log_analytics_workspace.this : { id = r.id, tags = r.tags }],
       [for r in azurerm_application_insights.this : { id = r.id, tags = r.tags }],
-      [for r in azurerm_service_plan.this : { id = r.id, tags = r.tags }],
     ) : r.id if anytrue([
       for name, value in var.tags : lookup({ for n, v in coalesce(r.tags, {}) : lower(n) => v }, lower(name), null) != value
     ])

@@ -37,21 +37,6 @@ variable "application_insights" {
   default = null
 }
 
-variable "service_plan" {
-  description = "Existing service plan to use. It must be a Linux plan. Null: one is created."
-  type = object({
-    name                = string
-    resource_group_name = string
-  })
-  default = null
-}
-
-variable "service_plan_sku" {
-  description = "SKU of a service plan created here: Y1 is Consumption, B1 is the cheapest that runs images, EP1 is the smallest Elastic Premium."
-  type        = string
-  default     = "Y1"
-}
-
 variable "remove_generated_rule" {
   description = "Whether the alert rule \"Failure Anomalies\" is deleted with the Application Insights component. True makes the creation of the component wait until Azure has created the rule, half a minute or more."
   type        = bool

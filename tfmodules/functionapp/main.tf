@@ -72,8 +72,9 @@ resource "azurerm_linux_function_app" "this" {
     container_registry_managed_identity_client_id = var.registry_uses_identity ? var.identity.client_id : null
 
     # A run is known only to the handler that started it, so there is one instance. On Dedicated service plans, an app
-    # runs on all instances of the service plan.
+    # runs on all instances of the service plan, unless that has per-site scaling.
     app_scale_limit = var.always_on ? null : 1
+    worker_count    = var.always_on ? 1 : null
 
     application_stack {
       docker {

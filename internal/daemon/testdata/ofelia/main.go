@@ -1,5 +1,5 @@
-// Ofelia sends what a job-run of ofelia 0.3 sends, with the client that ofelia uses: ofelia IMAGE COMMAND... It runs the
-// job once and prints the container's output. Ofelia itself is no module that can be had from Go's proxy.
+// Ofelia sends what a job-run of ofelia 0.3 sends, with the client that ofelia uses: ofelia IMAGE COMMAND... It runs
+// the job once and prints the container's output. Ofelia itself is no module that can be had from Go's proxy.
 package main
 
 import (
@@ -23,8 +23,8 @@ func main() {
 	}
 }
 
-// run pulls, creates a container without a name, starts it, asks every 100 ms whether it still runs, reads its logs and
-// removes it without force.
+// run pulls, creates a container without a name, starts it, asks every 100 ms whether it still runs, reads its logs
+// and removes it without force.
 func run(client *docker.Client, image string, command []string) (err error) {
 	repository, tag := docker.ParseRepositoryTag(image)
 	registry, _, _ := strings.Cut(repository, "/")
