@@ -158,16 +158,17 @@ func (db *DB) place(ctx context.Context, tx *txn) error {
 		if err != nil {
 			return err
 		}
-		if p.SKU != pool.SKU && !p.Existing {
+		if p.ID == "" || p.SKU != pool.SKU && !p.Existing {
 			grown, err := db.grow(api.WithOrigin(ctx, c.Origin), tx, pool, "container "+c.Name+" finds no room")
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case grown.ID != "":
-				p = grown
-			case p.ID == "":
-				return nil
 			}
+			if grown.ID != "" {
+				p = grown
+			}
+		}
+		if p.ID == "" {
+			return nil
 		}
 		if err := db.placeOn(ctx, tx, c, p); err != nil {
 			return err

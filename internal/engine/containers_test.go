@@ -217,8 +217,9 @@ func TestCreateRefusals(t *testing.T) {
 }
 
 func TestConsumptionWarns(t *testing.T) {
-	f := setup(t)
-	f.cfg.Settings.ServicePlanSKU = ""
+	f := pooled(t, 0, 1)
+	f.settings = func(s *Settings) { s.ServicePlanSKU = "" }
+	f.start(t)
 	res, err := f.ContainerCreate(t.Context(), "", request)
 	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "service_plan_sku") {
 		t.Errorf("got %+v, %v; want a warning that names the setting", res, err)

@@ -222,7 +222,7 @@ func TestPruneWhileAnotherDaemonDerives(t *testing.T) {
 	}
 	one, two := all[0], all[1]
 	one.registry.answers("a", 0, nil)
-	waiters := 2 * len(all) // the tickers of both
+	waiters := 3 * len(all) // the tickers of both
 	if err := clock.BlockUntilContext(t.Context(), waiters); err != nil {
 		t.Fatal(err)
 	}

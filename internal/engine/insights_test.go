@@ -12,7 +12,7 @@ func TestWorkspaceOfTheComponent(t *testing.T) {
 		id := "/subscriptions/" + subscription + "/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"
 		return &id
 	}
-	f := setup(t)
+	f := pooled(t, 0, 1)
 	f.cfg.Settings.SubscriptionID, f.cfg.Settings.ApplicationInsights = subscription, "ai"
 	f.azure.err = errors.New("no answer")
 	if err := f.checkInsights(t.Context()); err != nil {

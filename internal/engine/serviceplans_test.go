@@ -16,7 +16,7 @@ import (
 	"github.com/sockerless/backend-azf/workspace"
 )
 
-// pooled returns a fixture whose engine is not started, with these limits of the pool.
+// pooled returns a fixture whose engine has stopped. The next one has these limits of the pool.
 func pooled(t *testing.T, apps, plans int) *fixture {
 	t.Helper()
 	f := setup(t)

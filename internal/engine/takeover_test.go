@@ -115,7 +115,7 @@ func TestDatabaseGoneAndBack(t *testing.T) {
 		created <- err
 	}()
 	<-began
-	if err := errors.Join(server.Stop(), clock.BlockUntilContext(t.Context(), 2)); err != nil { // the ticker and cutOff
+	if err := errors.Join(server.Stop(), clock.BlockUntilContext(t.Context(), 4)); err != nil { // tickers and cutOff
 		t.Fatal(err)
 	}
 	clock.Advance(defaultTakeOverAfter * 2 / 3)
