@@ -271,6 +271,8 @@ func TestDerivedOfEarlierSchema(t *testing.T) {
 		at(t, db, id("a"), store.Created)
 		at(t, db, id("b"), store.Creating)
 		for _, statement := range []string{
+			"DROP TABLE service_plans", "DROP INDEX containers_by_service_plan", "DROP INDEX containers_without_place",
+			"ALTER TABLE containers DROP COLUMN service_plan", "ALTER TABLE containers DROP COLUMN place_error",
 			"DROP TABLE derived_images", "DROP INDEX containers_by_derived", "ALTER TABLE containers DROP COLUMN derived_ref",
 			`UPDATE containers SET derived = '{"reference": "` + derived("1").Reference + `"}' WHERE id = '` + id("a") + "'",
 			"UPDATE containers SET derived = '{}' WHERE id = '" + id("b") + "'",
