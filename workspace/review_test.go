@@ -112,14 +112,14 @@ func TestHarmToTheFoundationIsRefused(t *testing.T) {
 	wantRefused(t, m, sim, moved, "created again", "location from")
 }
 
-// TestHarmToTheFoundationIsAllowedOnce moves Application Insights, and then wants to move it back.
+// TestHarmToTheFoundationIsAllowedOnce moves the Log Analytics workspace, and then wants to move it back.
 func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	first, sim := cloud(t)
 	first.cfg.Log = zerolog.Nop()
 	_, f := foundation(t, first)
 	m := peer(t, first, func(*Config) {})
 	f = named(f)
-	f.Name, f.ApplicationInsights = "skls-second", nil
+	f.Name, f.LogAnalyticsWorkspace = "skls-second", nil
 	if _, err := m.Foundation(t.Context(), f, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestHarmToTheFoundationIsAllowedOnce(t *testing.T) {
 	}
 	// It is interrupted, and goes on.
 	sim.SetFaults(azuresim.Faults{Rules: []azuresim.Rule{{
-		Method: http.MethodPut, Path: regexp.MustCompile(`/components/`), Status: http.StatusForbidden, Code: "NoQuota",
+		Method: http.MethodPut, Path: regexp.MustCompile(`/workspaces/`), Status: http.StatusForbidden, Code: "NoQuota",
 	}}})
 	if _, err := m.Foundation(t.Context(), moved, nil); err == nil || errors.Is(err, ErrFoundationChanges) {
 		t.Fatalf("got %v, want Azure's failure", err)
