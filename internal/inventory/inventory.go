@@ -137,6 +137,7 @@ func (i *Inventory) get(
 
 // ServicePlan is a service plan in Azure.
 type ServicePlan struct {
+	// ID is as Azure writes it. Its case may be another one than azurerm takes.
 	ID, Name, Location string
 	Linux              bool
 	// SKU is its name, such as B1, and Tier that of its family, such as Basic.
